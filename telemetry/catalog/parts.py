@@ -1,0 +1,103 @@
+"""Metrics, dimensions and panels that several rows share: one name, one unit, one meaning everywhere."""
+
+from __future__ import annotations
+
+from telemetry.catalog.shape import OTHER, Dimension, Fold, Metric, Property, Unit
+
+NAMESPACE = "EdgeModelPackager"
+"""The CloudWatch namespace of every metric of ours."""
+
+OPERATION_DIMENSION = "Operation"
+"""The dimension that every metric has: the name of its row."""
+
+OVERVIEW, STORAGE_BOARD, TARGETS_BOARD, TELEMETRY_BOARD = DASHBOARDS = ("overview", "storage", "targets", "telemetry")
+
+TARGET = Dimension(
+    "target",
+    "Target",
+    (
+        "jetson-xavier",
+        "jetson-xavier-jp5",
+        "jetson-xavier-jp6",
+        "jetson-xavier-jp7",
+        "onnx-jetson-xavier-jp5",
+        "onnx-jetson-xavier-jp6",
+        "onnx-jetson-xavier-jp7",
+        "arm64-cpu",
+        "x86_64-cpu",
+        "x86_64-cuda",
+        "onnx",
+        OTHER,
+    ),
+    "The compilation target the component is for",
+)
+STRATEGY = Dimension(
+    "strategy", "Strategy", ("streaming", "standard", "sequential", "partial", OTHER), "How the package is made"
+)
+STORE = Dimension("store", "Store", ("s3", "file", OTHER), "Where the bytes live")
+MODEL_TYPE = Dimension("model_type", "ModelType", ("pytorch", "onnx", OTHER), "The kind of trained model")
+FELL_BACK = Dimension("fell_back", "FellBack", ("true", "false", OTHER), "Whether the first choice did not fit")
+STRICT = Dimension("strict", "Strict", ("true", "false", OTHER), "Whether a finding refuses the component")
+LEVEL = Dimension("level", "Level", ("ok", "warning", "critical", OTHER), "The level of scratch use that was seen")
+REASON = Dimension("reason", "Reason", ("normal", "forced", "sweep", "signal", OTHER), "What asked for the clean-up")
+TRIGGER = Dimension("trigger", "Trigger", ("api", "direct", "event", OTHER), "Who called the function")
+TABLE = Dimension(
+    "table", "Table", ("training_jobs", "usecases", "user_roles", "audit_log", OTHER), "The table of the portal"
+)
+
+BYTES_READ = Metric("bytes_read", "BytesRead", Unit.BYTES, "Bytes read from the artifact", "Sum")
+BYTES_IN = Metric("bytes_in", "BytesIn", Unit.BYTES, "Bytes taken in, as stored", "Sum")
+BYTES_OUT = Metric("bytes_out", "BytesOut", Unit.BYTES, "Bytes given out", "Sum")
+MEMBERS = Metric("members", "Members", Unit.COUNT, "Members of the archive that were seen", "Maximum")
+FILES = Metric("files", "Files", Unit.COUNT, "Files in the component", "Maximum")
+FINDINGS = Metric("findings", "Findings", Unit.COUNT, "Rules that the input breaks", "Sum")
+RETRIES = Metric("retries", "Retries", Unit.COUNT, "Calls that were made again", "Sum", Fold.SUM)
+THROTTLES = Metric("throttles", "Throttles", Unit.COUNT, "Calls that the service slowed down", "Sum", Fold.SUM)
+AVAILABLE = Metric("available_bytes", "AvailableBytes", Unit.BYTES, "Free bytes on the scratch disk", "Minimum")
+PEAK_MEMORY = Metric("peak_memory_bytes", "PeakMemoryBytes", Unit.BYTES, "Most memory the process held", "Maximum")
+PEAK_SCRATCH = Metric(
+    "peak_scratch_bytes", "PeakScratchBytes", Unit.BYTES, "Most bytes held on the scratch disk", "Maximum", Fold.PEAK
+)
+CALLS = (RETRIES, THROTTLES)
+
+STORAGE = (
+    Metric("storage_before_bytes", "StorageBeforeBytes", Unit.BYTES, "Scratch in use when the step began", "Maximum"),
+    Metric(
+        "storage_peak_bytes", "StoragePeakBytes", Unit.BYTES, "Most scratch in use during the step", "Maximum", Fold.MAX
+    ),
+    Metric("storage_after_bytes", "StorageAfterBytes", Unit.BYTES, "Scratch in use when the step ended", "Maximum"),
+)
+"""Scratch figures before, peak and after: part of every operation that touches storage."""
+
+STORAGE_FIELDS = tuple(metric.field for metric in STORAGE)
+
+KEY = Property("key", "Key of the object, or path of the file")
+BUCKET = Property("bucket", "Bucket of the object")
+SOURCE = Property("source", "URI that was read")
+SHA256 = Property("sha256", "SHA-256 of what was written or identified, hexadecimal")
+
+CONTEXT_KEYS = (
+    Property("request_id", "Id of the invocation"),
+    Property("training_id", "Id of the training job"),
+    Property("usecase_id", "Id of the use case"),
+    Property("target", "Compilation target, unabridged"),
+    Property("job_name", "Name of the compilation job"),
+)
+"""What `telemetry.context` binds to every span, EMF line and log line inside it."""
+
+LOG_KEYS = (
+    Property("timestamp", "When the line was written, ISO 8601 in UTC"),
+    Property("level", "debug, info, warning or error"),
+    Property("event", "Name of the row, or of the event"),
+    Property("outcome", "success, failure or incomplete"),
+    Property("duration_ms", "Time from start to end of the step"),
+    Property("trace_id", "X-Ray compatible trace id, 32 hexadecimal digits"),
+    Property("span_id", "Id of the step's span, 16 hexadecimal digits"),
+    Property("error_type", "Type of the exception, and code of the service when there is one"),
+    Property("error", "Message of the exception"),
+    Property("figures", "Numbers that the exception carries, by name"),
+    Property("next_step", "What to try next"),
+    Property("stack", "Where the exception came from, innermost call last"),
+    Property("trimmed", "Keys that were cut to keep the line below the limit"),
+)
+"""What a log line holds besides the fields of its row and the context."""

@@ -1,0 +1,212 @@
+"""Rows of the work itself: from reading an artifact to a checked component."""
+
+from __future__ import annotations
+
+from telemetry.catalog import parts
+from telemetry.catalog.parts import OVERVIEW, STORAGE, STORAGE_BOARD, STORAGE_FIELDS, TARGETS_BOARD
+from telemetry.catalog.shape import Fold, Metric, Operation, Panel, Property, Unit
+
+PACKAGE_REQUEST = Operation(
+    name="PackageRequest",
+    span="package request",
+    meaning="All targets of one call",
+    metrics=(
+        Metric("targets", "Targets", Unit.COUNT, "Targets that were asked for", "Sum"),
+        Metric("targets_failed", "TargetsFailed", Unit.COUNT, "Targets without a component at the end", "Sum"),
+        parts.BYTES_IN,
+        parts.BYTES_OUT,
+        parts.PEAK_SCRATCH,
+        Metric("throughput", "Throughput", Unit.BYTES_PER_SECOND, "Bytes in by seconds of the request", "p50"),
+        *STORAGE,
+    ),
+    panels=(
+        Panel(OVERVIEW, "Requests: good and bad", ("success", "failure")),
+        Panel(OVERVIEW, "Targets: asked for and failed", ("targets", "targets_failed")),
+        Panel(OVERVIEW, "Time of a request", ("duration_ms",)),
+        Panel(OVERVIEW, "Bytes in and out, speed", ("bytes_in", "bytes_out", "throughput")),
+        Panel(STORAGE_BOARD, "Scratch of a request", ("peak_scratch_bytes", *STORAGE_FIELDS)),
+    ),
+)
+PACKAGE_TARGET = Operation(
+    name="PackageTarget",
+    span="package target",
+    meaning="One component for one target, from artifact to committed ZIP",
+    metrics=(
+        parts.BYTES_IN,
+        parts.BYTES_OUT,
+        parts.FILES,
+        Metric("ratio", "Ratio", Unit.NONE, "Bytes of the component by bytes of its files", "Average"),
+        parts.PEAK_SCRATCH,
+        parts.PEAK_MEMORY,
+        Metric("already_there", "AlreadyThere", Unit.COUNT, "1 when the component existed and nothing moved", "Sum"),
+        Metric("warnings", "Warnings", Unit.COUNT, "Device rules that the component breaks", "Sum"),
+        *STORAGE,
+    ),
+    dimensions=(parts.TARGET, parts.STRATEGY),
+    dimension_sets=(("target",), ("strategy",)),
+    properties=(parts.KEY, parts.BUCKET, parts.SHA256),
+    panels=(
+        Panel(TARGETS_BOARD, "Failures by target", ("failure",), by="target"),
+        Panel(TARGETS_BOARD, "Components by target", ("success",), by="target"),
+        Panel(TARGETS_BOARD, "Time by target", ("duration_ms",), by="target"),
+        Panel(TARGETS_BOARD, "Time by strategy", ("duration_ms",), by="strategy"),
+        Panel(TARGETS_BOARD, "Bytes and files", ("bytes_in", "bytes_out", "files")),
+        Panel(TARGETS_BOARD, "Compression", ("ratio",)),
+        Panel(TARGETS_BOARD, "Already there, warnings", ("already_there", "warnings")),
+        Panel(STORAGE_BOARD, "Scratch of a target", ("peak_scratch_bytes", *STORAGE_FIELDS)),
+        Panel(STORAGE_BOARD, "Memory of a target", ("peak_memory_bytes",)),
+    ),
+    links_to="PackageRequest",
+)
+CREATE_MANIFEST = Operation(
+    name="CreateManifest",
+    span="create manifest",
+    meaning="The trained artifact read for the facts of the manifest",
+    metrics=(parts.BYTES_READ, parts.MEMBERS),
+    dimensions=(parts.MODEL_TYPE,),
+    dimension_sets=(("model_type",),),
+    properties=(parts.SOURCE,),
+    panels=(
+        Panel(TARGETS_BOARD, "Manifests", ("success", "failure")),
+        Panel(TARGETS_BOARD, "Time of a manifest, members read", ("duration_ms", "members")),
+        Panel(TARGETS_BOARD, "Bytes read for manifests", ("bytes_read",)),
+    ),
+)
+IDENTIFY_ARTIFACT = Operation(
+    name="IdentifyArtifact",
+    span="identify artifact",
+    meaning="The identity that the component's key is made of",
+    metrics=(Metric("bytes_hashed", "BytesHashed", Unit.BYTES, "Bytes hashed; 0 where the store knows", "Sum"),),
+    properties=(parts.SOURCE, parts.SHA256),
+    panels=(
+        Panel(TARGETS_BOARD, "Identified artifacts", ("success", "failure")),
+        Panel(TARGETS_BOARD, "Identify: time, bytes hashed", ("duration_ms", "bytes_hashed")),
+    ),
+)
+READ_ARTIFACT = Operation(
+    name="ReadArtifact",
+    span="read artifact",
+    meaning="An artifact streamed from its store",
+    metrics=(
+        parts.BYTES_READ,
+        Metric("requests", "Requests", Unit.COUNT, "Range reads that were sent", "Sum"),
+        Metric("resumed", "Resumed", Unit.COUNT, "Range reads that broke and went on at their byte", "Sum", Fold.SUM),
+        *parts.CALLS,
+    ),
+    dimensions=(parts.STORE,),
+    dimension_sets=(("store",),),
+    properties=(parts.SOURCE, parts.KEY, parts.BUCKET),
+    panels=(
+        Panel(TARGETS_BOARD, "Reads", ("success", "failure", "requests")),
+        Panel(TARGETS_BOARD, "Reads: trouble with the store", ("resumed", "retries", "throttles"), by="store"),
+        Panel(TARGETS_BOARD, "Reads: time, bytes", ("duration_ms", "bytes_read")),
+    ),
+)
+WRITE_COMPONENT = Operation(
+    name="WriteComponent",
+    span="write component",
+    meaning="A component streamed to its store and committed, or aborted without a trace",
+    metrics=(
+        Metric("bytes_written", "BytesWritten", Unit.BYTES, "Bytes of the component", "Sum"),
+        Metric("parts", "Parts", Unit.COUNT, "Parts that were uploaded", "Maximum"),
+        *parts.CALLS,
+        Metric("aborted", "Aborted", Unit.COUNT, "1 when the upload was given up and removed", "Sum"),
+        *STORAGE,
+    ),
+    dimensions=(parts.STORE,),
+    dimension_sets=(("store",),),
+    properties=(parts.KEY, parts.BUCKET, parts.SHA256),
+    panels=(
+        Panel(TARGETS_BOARD, "Writes", ("success", "failure", "aborted", "parts")),
+        Panel(TARGETS_BOARD, "Writes: trouble with the store", ("retries", "throttles"), by="store"),
+        Panel(TARGETS_BOARD, "Writes: time, bytes", ("duration_ms", "bytes_written")),
+        Panel(STORAGE_BOARD, "Scratch of a write", STORAGE_FIELDS),
+    ),
+)
+EXTRACT_ARCHIVE = Operation(
+    name="ExtractArchive",
+    span="extract archive",
+    meaning="Members of an archive written to scratch",
+    metrics=(parts.MEMBERS, parts.BYTES_OUT, *STORAGE),
+    properties=(parts.SOURCE,),
+    panels=(
+        Panel(STORAGE_BOARD, "Extractions", ("success", "failure", "members")),
+        Panel(STORAGE_BOARD, "Extractions: time, bytes", ("duration_ms", "bytes_out")),
+        Panel(STORAGE_BOARD, "Scratch of an extraction", STORAGE_FIELDS),
+    ),
+)
+ZIP_COMPONENT = Operation(
+    name="ZipComponent",
+    span="zip component",
+    meaning="Files compressed into the ZIP",
+    metrics=(parts.FILES, parts.BYTES_IN, parts.BYTES_OUT, *STORAGE),
+    panels=(
+        Panel(STORAGE_BOARD, "ZIPs", ("success", "failure", "files")),
+        Panel(STORAGE_BOARD, "ZIPs: time, bytes", ("duration_ms", "bytes_in", "bytes_out")),
+        Panel(STORAGE_BOARD, "Scratch of a ZIP", STORAGE_FIELDS),
+    ),
+)
+INSPECT_ARCHIVE = Operation(
+    name="InspectArchive",
+    span="inspect archive",
+    meaning="An archive read through without extracting",
+    metrics=(parts.MEMBERS, parts.FINDINGS),
+    properties=(parts.SOURCE,),
+    panels=(
+        Panel(TARGETS_BOARD, "Inspections", ("success", "failure", "findings")),
+        Panel(TARGETS_BOARD, "Inspections: time, members", ("duration_ms", "members")),
+    ),
+)
+PLAN_PACKAGE = Operation(
+    name="PlanPackage",
+    span="plan package",
+    meaning="What a package would need, with nothing written",
+    panels=(
+        Panel(TARGETS_BOARD, "Plans", ("success", "failure")),
+        Panel(TARGETS_BOARD, "Time of a plan", ("duration_ms",)),
+    ),
+)
+CHECK_COMPONENT = Operation(
+    name="CheckComponent",
+    span="check component",
+    meaning="The device's rules held against a component",
+    metrics=(parts.FINDINGS,),
+    dimensions=(parts.STRICT,),
+    properties=(parts.SOURCE,),
+    panels=(
+        Panel(TARGETS_BOARD, "Checks", ("success", "failure", "findings")),
+        Panel(TARGETS_BOARD, "Time of a check", ("duration_ms",)),
+    ),
+)
+CHOOSE_STRATEGY = Operation(
+    name="ChooseStrategy",
+    span="choose strategy",
+    meaning="Which strategy fits the limits",
+    metrics=(
+        Metric("required_bytes", "RequiredBytes", Unit.BYTES, "Scratch that the strategy needs", "Maximum"),
+        parts.AVAILABLE,
+    ),
+    dimensions=(parts.STRATEGY, parts.FELL_BACK),
+    dimension_sets=(("strategy",), ("fell_back",)),
+    properties=(Property("reason", "Why this strategy"),),
+    panels=(
+        Panel(STORAGE_BOARD, "Strategies that fitted, and none that did", ("success", "failure"), by="strategy"),
+        Panel(STORAGE_BOARD, "Fallbacks", ("success",), by="fell_back"),
+        Panel(STORAGE_BOARD, "Scratch needed and there", ("required_bytes", "available_bytes")),
+        Panel(STORAGE_BOARD, "Time of a choice", ("duration_ms",)),
+    ),
+)
+WORK = (
+    PACKAGE_REQUEST,
+    PACKAGE_TARGET,
+    CREATE_MANIFEST,
+    IDENTIFY_ARTIFACT,
+    READ_ARTIFACT,
+    WRITE_COMPONENT,
+    EXTRACT_ARCHIVE,
+    ZIP_COMPONENT,
+    INSPECT_ARCHIVE,
+    PLAN_PACKAGE,
+    CHECK_COMPONENT,
+    CHOOSE_STRATEGY,
+)
