@@ -1,0 +1,204 @@
+"""Reads alarms from anybody's files: our own, CloudFormation templates, and what describe-alarms prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dashboards.errors import DefinitionError, UnsupportedError
+from dashboards.model import Alarm, Comparison, CompositeAlarm, Metric, MetricAlarm, Missing, Query, WarmUp
+from dashboards.rules import alarm_name, parse_rule
+from dashboards.series import percentile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Json = Mapping[str, Any]
+_ELSEWHERE = ("ThresholdMetricId", "EvaluationCriteria", "EvaluationInterval")
+
+
+def read_alarms(path: Path) -> dict[str, Alarm]:
+    """Return the alarms of a file by name: parameters, a CloudFormation template or a describe-alarms dump.
+
+    Raises:
+        DefinitionError: The file cannot be read or CloudWatch would refuse an alarm of it.
+        UnsupportedError: An alarm is of a kind that is not evaluated offline; the message names it.
+    """
+    return parse_alarms(load(path), str(path))
+
+
+def parse_alarms(data: object, where: str) -> dict[str, Alarm]:
+    """Return the alarms of loaded JSON or YAML by name."""
+    if not isinstance(data, Mapping):
+        raise DefinitionError(f"{where} holds neither alarms nor a template")
+    found = list(_from_template(data)) if "Resources" in data else list(_from_dump(data))
+    if not found:
+        raise DefinitionError(f"{where} holds no CloudWatch alarm")
+    return {alarm.name: alarm for alarm in found}
+
+
+def load(path: Path) -> object:
+    """Return the JSON or YAML of a file; CloudFormation's short forms (`!Ref`) read as their long ones."""
+    import yaml  # noqa: PLC0415  an extra of the package
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, object]:
+        name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+        if isinstance(node, yaml.ScalarNode):
+            value: object = loader.construct_scalar(node)
+        elif isinstance(node, yaml.SequenceNode):
+            value = loader.construct_sequence(node, deep=True)
+        else:
+            value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]  the only kind of node left
+        return {name: value}
+
+    Loader.add_multi_constructor("!", intrinsic)
+    try:
+        text = path.read_text("utf-8")
+        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, Loader)  # noqa: S506  a SafeLoader
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DefinitionError(f"{path} cannot be read: {error}") from error
+
+
+def _from_dump(data: Json) -> Iterator[Alarm]:
+    for parameters in data.get("MetricAlarms", ()):
+        yield metric_alarm(parameters)
+    for parameters in data.get("CompositeAlarms", ()):
+        yield composite_alarm(parameters)
+
+
+def _from_template(template: Json) -> Iterator[Alarm]:
+    resources: Json = template["Resources"]
+    makers = {"AWS::CloudWatch::Alarm": metric_alarm, "AWS::CloudWatch::CompositeAlarm": composite_alarm}
+    named = {
+        logical: str(_resolve(resource["Properties"].get("AlarmName", logical), template, {}))
+        for logical, resource in resources.items()
+        if resource.get("Type") in makers
+    }
+    for logical in named:
+        properties = _resolve(resources[logical]["Properties"], template, named)
+        yield makers[resources[logical]["Type"]]({**properties, "AlarmName": named[logical]})
+
+
+def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:  # noqa: ANN401  JSON of any shape
+    """Replace references by names and defaults; what only a deployment knows stays legible as `${...}`."""
+    match value:
+        case {"Ref": str(name)}:
+            default = template.get("Parameters", {}).get(name, {}).get("Default")
+            return named.get(name, f"${{{name}}}" if default is None else default)
+        case {"Fn::GetAtt": target}:
+            parts = target.split(".") if isinstance(target, str) else target
+            return named.get(parts[0], f"${{{'.'.join(parts)}}}")
+        case {"Fn::Sub": target}:
+            text, own = (target, {}) if isinstance(target, str) else target
+            return _substituted(text, template, named, own)
+        case {"Fn::Join": [separator, parts]}:
+            return separator.join(str(_resolve(part, template, named)) for part in parts)
+        case dict():
+            return {key: _resolve(item, template, named) for key, item in value.items()}
+        case list():
+            return [_resolve(item, template, named) for item in value]
+        case _:
+            return value
+
+
+def _substituted(text: str, template: Json, named: Mapping[str, str], own: Json) -> str:
+    for name in {part.split("}")[0] for part in text.split("${")[1:]}:
+        known = own[name] if name in own else {"Fn::GetAtt": name} if "." in name else {"Ref": name}
+        text = text.replace(f"${{{name}}}", str(_resolve(known, template, named)))
+    return text
+
+
+def composite_alarm(parameters: Json) -> CompositeAlarm:
+    """Return the alarm of PutCompositeAlarm's parameters, its rule checked."""
+    name = str(parameters["AlarmName"])
+    try:
+        parse_rule(parameters["AlarmRule"])
+    except DefinitionError as error:
+        raise DefinitionError(f"{name}: {error}") from error
+    suppressor = parameters.get("ActionsSuppressor")
+    return CompositeAlarm(
+        name,
+        parameters["AlarmRule"],
+        alarm_name(suppressor) if suppressor else None,
+        int(parameters.get("ActionsSuppressorWaitPeriod", 0)),
+        int(parameters.get("ActionsSuppressorExtensionPeriod", 0)),
+    )
+
+
+def metric_alarm(parameters: Json) -> MetricAlarm:
+    """Return the alarm of PutMetricAlarm's parameters; raise UnsupportedError for bands, PromQL and wall clocks."""
+    name = str(parameters["AlarmName"])
+    for key in _ELSEWHERE:
+        if parameters.get(key):
+            raise UnsupportedError(f"{name}: {key} (anomaly bands, PromQL) is not evaluated offline")
+    if "WallClockWindow" in (parameters.get("EvaluationWindow") or {}):
+        raise UnsupportedError(f"{name}: WallClockWindow is not evaluated offline, only sliding windows are")
+    try:
+        queries, result, period_s = _queries(parameters)
+        periods = int(parameters["EvaluationPeriods"])
+        return MetricAlarm(
+            name=name,
+            queries=queries,
+            result=result,
+            period_s=period_s,
+            periods=periods,
+            datapoints=int(parameters.get("DatapointsToAlarm") or periods),
+            threshold=float(parameters["Threshold"]),
+            comparison=Comparison(parameters["ComparisonOperator"]),
+            missing=Missing(parameters.get("TreatMissingData") or Missing.MISSING),
+            ignore_low_samples=parameters.get("EvaluateLowSampleCountPercentile") == "ignore",
+            warm_up=_warm_up(parameters.get("WarmUpConfiguration")),
+        )
+    except KeyError as error:
+        raise DefinitionError(f"{name}: {error} is missing") from error
+    except ValueError as error:
+        raise DefinitionError(f"{name}: {error}") from error
+
+
+def _warm_up(configuration: Json | None) -> WarmUp | None:
+    if not configuration:
+        return None
+    whole = str(configuration.get("OnlyStartEvaluatingAfterWarmUpPeriodEnds", "false")).lower() == "true"
+    return WarmUp(60 * int(configuration["WarmUpPeriodDurationInMinutes"]), whole)
+
+
+def _queries(parameters: Json) -> tuple[tuple[Query, ...], str, int]:
+    """Return the queries, the id of the watched one and the period in seconds."""
+    entries = parameters.get("Metrics")
+    if not entries:
+        query = Query("m1", _metric(parameters), _statistic(parameters))
+        return (query,), "m1", int(parameters["Period"])
+    queries = tuple(_query(entry) for entry in entries)
+    watched = [entry["Id"] for entry in entries if str(entry.get("ReturnData", True)).lower() == "true"]
+    if len(watched) != 1:
+        raise DefinitionError(
+            f"{len(watched)} queries return data ({', '.join(watched)}); an alarm watches exactly one"
+        )
+    periods = {int(entry["MetricStat"]["Period"]) for entry in entries if "MetricStat" in entry}
+    periods = periods or {int(entry["Period"]) for entry in entries if "Period" in entry}
+    if len(periods) != 1:
+        raise DefinitionError(f"periods {sorted(periods)} s; all metrics of an alarm share one period")
+    return queries, watched[0], periods.pop()
+
+
+def _query(entry: Json) -> Query:
+    if "MetricStat" in entry:
+        stat = entry["MetricStat"]
+        return Query(entry["Id"], _metric(stat["Metric"]), _statistic({"Statistic": stat["Stat"]}))
+    return Query(entry["Id"], expression=entry["Expression"])
+
+
+def _metric(source: Json) -> Metric:
+    dimensions = sorted((str(pair["Name"]), str(pair["Value"])) for pair in source.get("Dimensions") or ())
+    return Metric(source["Namespace"], source["MetricName"], tuple(dimensions))
+
+
+def _statistic(source: Json) -> str:
+    name = str(source.get("ExtendedStatistic") or source["Statistic"])
+    if name not in {"SampleCount", "Sum", "Average", "Minimum", "Maximum"}:
+        percentile(name)
+    return name
