@@ -1,0 +1,57 @@
+"""The name of a component, known before its first byte is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from packager.errors import RequestError, printable
+
+FORMAT_VERSION = 1
+"""Part of every identity: raise it whenever the same artifacts give other bytes than before."""
+
+ID_DIGITS = 12
+FILE_NAME_ENDING = "greengrass_model_component.zip"
+
+Marks = Sequence[tuple[str, str]]
+
+
+def component_identity(artifacts: Sequence[Marks], manifest_source: Any, layout: str) -> str:  # noqa: ANN401  JSON
+    """SHA-256 (64 hex digits) over everything that decides the component's bytes.
+
+    Args:
+        artifacts: the marks of each artifact that goes in, in the order they go in.
+        manifest_source: the manifest, or what it is made from, as a JSON value. The order of keys counts, since it
+            shows in the component's bytes.
+        layout: the name of the arrangement of entries.
+
+    RequestError when `manifest_source` is no JSON value.
+    """
+    parts = [FORMAT_VERSION, layout, [[list(mark) for mark in marks] for marks in artifacts], manifest_source]
+    try:
+        canonical = json.dumps(parts, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(
+            f"The manifest is no JSON value: {printable(error)}.",
+            next_step="Pass what the JSON reader gave.",
+            field="manifest",
+        ) from error
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def component_key(identity_hex: str) -> str:
+    """The key of the component below its bucket or folder; the first 12 digits of its identity stand in it.
+
+    New content has a new key, which devices need: they do not rewrite an unpacked file whose size stayed the same.
+    """
+    if not re.fullmatch(rf"[0-9a-f]{{{ID_DIGITS},}}", identity_hex):
+        raise RequestError(
+            f"The identity {printable(identity_hex)!r} does not begin with {ID_DIGITS} lower-case hexadecimal digits.",
+            next_step="Pass what component_identity() gave.",
+            field="identity",
+        )
+    short = identity_hex[:ID_DIGITS]
+    return f"model_artifacts/model-{short}/{short}_{FILE_NAME_ENDING}"
