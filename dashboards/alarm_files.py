@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dashboards.errors import DefinitionError, UnsupportedError
@@ -47,12 +47,13 @@ def load(path: Path) -> object:
 
     def intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, object]:
         name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+        value: object = None
         if isinstance(node, yaml.ScalarNode):
-            value: object = loader.construct_scalar(node)
+            value = loader.construct_scalar(node)
         elif isinstance(node, yaml.SequenceNode):
             value = loader.construct_sequence(node, deep=True)
-        else:
-            value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]  the only kind of node left
+        elif isinstance(node, yaml.MappingNode):
+            value = loader.construct_mapping(node, deep=True)
         return {name: value}
 
     Loader.add_multi_constructor("!", intrinsic)
@@ -72,15 +73,18 @@ def _from_dump(data: Json) -> Iterator[Alarm]:
 
 def _from_template(template: Json) -> Iterator[Alarm]:
     resources: Json = template["Resources"]
-    makers = {"AWS::CloudWatch::Alarm": metric_alarm, "AWS::CloudWatch::CompositeAlarm": composite_alarm}
+    makers: dict[str, Callable[[Json], Alarm]] = {
+        "AWS::CloudWatch::Alarm": metric_alarm,
+        "AWS::CloudWatch::CompositeAlarm": composite_alarm,
+    }
     named = {
         logical: str(_resolve(resource["Properties"].get("AlarmName", logical), template, {}))
         for logical, resource in resources.items()
         if resource.get("Type") in makers
     }
-    for logical in named:
-        properties = _resolve(resources[logical]["Properties"], template, named)
-        yield makers[resources[logical]["Type"]]({**properties, "AlarmName": named[logical]})
+    for logical, name in named.items():
+        make = makers[resources[logical]["Type"]]
+        yield make({**_resolve(resources[logical]["Properties"], template, named), "AlarmName": name})
 
 
 def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:  # noqa: ANN401  JSON of any shape
@@ -88,26 +92,27 @@ def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:  # no
     match value:
         case {"Ref": str(name)}:
             default = template.get("Parameters", {}).get(name, {}).get("Default")
-            return named.get(name, f"${{{name}}}" if default is None else default)
+            found: Any = named.get(name, f"${{{name}}}" if default is None else default)
         case {"Fn::GetAtt": target}:
             parts = target.split(".") if isinstance(target, str) else target
-            return named.get(parts[0], f"${{{'.'.join(parts)}}}")
+            found = named.get(parts[0], f"${{{'.'.join(parts)}}}")
         case {"Fn::Sub": target}:
             text, own = (target, {}) if isinstance(target, str) else target
-            return _substituted(text, template, named, own)
-        case {"Fn::Join": [separator, parts]}:
-            return separator.join(str(_resolve(part, template, named)) for part in parts)
+            found = _substituted(text, template, named, own)
+        case {"Fn::Join": [separator, pieces]}:
+            found = separator.join(str(_resolve(piece, template, named)) for piece in pieces)
         case dict():
-            return {key: _resolve(item, template, named) for key, item in value.items()}
+            found = {key: _resolve(item, template, named) for key, item in value.items()}
         case list():
-            return [_resolve(item, template, named) for item in value]
+            found = [_resolve(item, template, named) for item in value]
         case _:
-            return value
+            found = value
+    return found
 
 
 def _substituted(text: str, template: Json, named: Mapping[str, str], own: Json) -> str:
     for name in {part.split("}")[0] for part in text.split("${")[1:]}:
-        known = own[name] if name in own else {"Fn::GetAtt": name} if "." in name else {"Ref": name}
+        known = own.get(name, {"Fn::GetAtt" if "." in name else "Ref": name})
         text = text.replace(f"${{{name}}}", str(_resolve(known, template, named)))
     return text
 

@@ -159,7 +159,7 @@ def _many(value: Value) -> list[Series]:
 
 
 def _scalar(value: Value) -> float:
-    if not isinstance(value, float):
+    if not isinstance(value, int | float):
         raise DefinitionError("a number is wanted")
     return value
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from dashboards.errors import DashboardError, DefinitionError
 from dashboards.evaluate import BAD, GOOD, NONE, judge
-from dashboards.metric_math import Scope, Series, resolve
+from dashboards.metric_functions import Scope, Series
+from dashboards.metric_math import resolve
 from dashboards.model import Alarm, CompositeAlarm, MetricAlarm, State
 from dashboards.rules import Rule, in_order, parse_rule
 from dashboards.series import Grid, Store, Values
