@@ -155,7 +155,7 @@ def parse_notation(text: str) -> list[Sample | None]:
 
 def parse_metric(text: str, dimensions: Mapping[str, str] | None = None) -> Metric:
     """Return `Namespace/Name{a=b,c=d}` as a metric; the last slash parts namespace and name."""
-    match = re.fullmatch(r"(?P<namespace>[^{}]+)/(?P<name>[^/{}]+?)(?:\{(?P<dimensions>[^{}]*)\})?", text.strip())
+    match = re.fullmatch(r"(?P<namespace>[^{}]+)/(?P<name>[^/{}]+?)(?:\{(?P<dimensions>.*)\})?", text.strip())
     if not match:
         raise DefinitionError(f"{text!r} is no metric; write Namespace/Name or Namespace/Name{{dimension=value}}")
     pairs = dict(dimensions or {})

@@ -105,9 +105,9 @@ def metric_timeline(alarm: MetricAlarm, store: Store, start_s: int, end_s: int) 
         judged = judge(window, alarm.datapoints, alarm.periods, alarm.treatment)
         if judged is not None and judged is not state:
             state = judged
-            first = window.find(BAD)
-            since = grid.start_s + (step + 1 - (len(window) - first) * stride) * step_s if first >= 0 else None
-            changes.append(Change(grid.start_s + (step + 1) * step_s, state, since))
+            bad = _oldest_bad(window, alarm.periods)
+            since_s = None if bad is None else grid.start_s + (step + 1 - bad * stride) * step_s
+            changes.append(Change(grid.start_s + (step + 1) * step_s, state, since_s))
     return Timeline(alarm, tuple(changes), grid, marks, tuple(values))
 
 
@@ -128,6 +128,12 @@ def watched_values(alarm: MetricAlarm, store: Store, grid: Grid) -> Values:
     if len(found) != 1:
         raise DefinitionError(f"{alarm.name}: the watched expression gives {len(found)} series; an alarm compares one")
     return found[0].values
+
+
+def _oldest_bad(window: str, periods: int) -> int | None:
+    """Return how many periods back the oldest bad point among the newest `periods` real ones began."""
+    real = [back for back, mark in enumerate(reversed(window), 1) if mark != NONE][:periods]
+    return max((back for back in real if window[-back] == BAD), default=None)
 
 
 def _enough_samples(alarm: MetricAlarm, store: Store, grid: Grid) -> list[bool]:

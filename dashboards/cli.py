@@ -1,0 +1,114 @@
+"""The command `dashboards`: everything offline, no AWS credentials."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from dashboards import alarm_tests, backtest
+from dashboards.alarm_files import read_alarms
+from dashboards.errors import DashboardError, DefinitionError
+from dashboards.recording import read_recording
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dashboards.model import Alarm
+
+GENERATED = Path(__file__).parent / "generated"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0 when all is well, 1 when something failed or drifted, 2 for wrong input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except DashboardError as error:
+        _say(f"dashboards: {error}", sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        _say(f"dashboards: {error.name} is missing; pip install 'edge-model-packager[preview]'", sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    (stream or sys.stdout).write(text + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dashboards", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_test, _add_simulate):
+        add(commands)
+    return parser
+
+
+def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser("test", help="run alarm tests", description="Run alarm tests written in YAML.")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    command.add_argument("--junit", type=Path, metavar="FILE", help="also write the outcome as JUnit XML")
+    _add_alarms(command)
+    command.set_defaults(run=_test)
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "simulate",
+        help="what each alarm would have done",
+        description="Evaluate alarms over recorded EMF lines, exports of CloudWatch Logs, or series in YAML.",
+    )
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    command.add_argument("--json", action="store_true", help="print the verdicts as JSON")
+    _add_alarms(command)
+    command.set_defaults(run=_simulate)
+
+
+def _add_alarms(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--alarms", action="append", type=Path, default=[], metavar="FILE", help="alarms: a describe-alarms dump"
+    )
+    command.add_argument(
+        "--template", action="append", type=Path, default=[], metavar="FILE", help="alarms: a CloudFormation template"
+    )
+
+
+def _alarms(options: argparse.Namespace) -> dict[str, Alarm]:
+    """Return the alarms of the files that were named, else our own."""
+    files = [*options.alarms, *options.template] or [*GENERATED.glob("alarms.json")]
+    return {name: alarm for file in files for name, alarm in read_alarms(file).items()}
+
+
+def _test(options: argparse.Namespace) -> int:
+    alarms = _alarms(options)
+    outcomes = [outcome for file in options.files for outcome in alarm_tests.run_file(file, alarms)]
+    for outcome in outcomes:
+        for failure in outcome.failures:
+            _say(f"FAILED {outcome.file}: {outcome.name}\n  {failure}")
+    failed = sum(bool(outcome.failures) for outcome in outcomes)
+    _say(f"{len(outcomes) - failed} passed, {failed} failed")
+    if options.junit:
+        options.junit.write_text(alarm_tests.junit(outcomes), "utf-8")
+    return int(failed > 0)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    store = read_recording(options.files).store
+    if not store.samples:
+        raise DefinitionError(f"no metric in {', '.join(map(str, options.files))}; EMF lines are wanted")
+    verdicts = backtest.backtest(_alarms(options), store, *backtest.bounds_s(store))
+    if options.json:
+        _say(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
+        return 0
+    for verdict in verdicts:
+        notes = [] if verdict.seen else ["saw no data"]
+        notes += [f"{delay:g} s after the first bad point" for delay in verdict.delays_s]
+        notes += ["flapping"] if verdict.flapping else []
+        _say(f"{verdict.last:17} {verdict.name}: {verdict.states}" + f" ({'; '.join(notes)})" * bool(notes))
+    return 0

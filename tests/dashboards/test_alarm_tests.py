@@ -1,0 +1,229 @@
+import json
+import textwrap
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from dashboards.cli import main
+
+ALARMS = {
+    "MetricAlarms": [
+        {
+            "AlarmName": "disk",
+            "Namespace": "N",
+            "MetricName": "Used",
+            "Dimensions": [{"Name": "Host", "Value": "a"}],
+            "Statistic": "Maximum",
+            "Period": 60,
+            "EvaluationPeriods": 3,
+            "DatapointsToAlarm": 2,
+            "Threshold": 90,
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            "TreatMissingData": "notBreaching",
+        },
+        {
+            "AlarmName": "deploying",
+            "Namespace": "N",
+            "MetricName": "Deploying",
+            "Statistic": "Sum",
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": 0,
+            "ComparisonOperator": "GreaterThanThreshold",
+            "TreatMissingData": "notBreaching",
+        },
+    ],
+    "CompositeAlarms": [
+        {
+            "AlarmName": "page",
+            "AlarmRule": "ALARM(disk)",
+            "ActionsSuppressor": "deploying",
+            "ActionsSuppressorWaitPeriod": 60,
+            "ActionsSuppressorExtensionPeriod": 120,
+        }
+    ],
+}
+
+
+@pytest.fixture
+def alarms(tmp_path):
+    path = tmp_path / "alarms.json"
+    path.write_text(json.dumps(ALARMS))
+    return path
+
+
+def run(tmp_path, text, *options):
+    path = tmp_path / "test.yaml"
+    path.write_text(textwrap.dedent(text))
+    return main(["test", str(path), *map(str, options)])
+
+
+PASSING = """
+    tests:
+      - name: two of three full minutes fire, the next good ones end it
+        series:
+          - {metric: "N/Used{Host=a}", values: 50 95 50 95 50x9}
+        expect:
+          - {alarm: disk, at: 3m, is: OK}
+          - {alarm: disk, at: 4m, is: ALARM}
+          - {alarm: disk, fires: [4m]}
+          - {alarm: page, calls: [5m]}
+      - name: nothing is said while it is deployed
+        interval: 30s
+        series:
+          - {metric: N/Used, dimensions: {Host: a}, values: 95x9}
+          - {metric: N/Deploying, values: 1x7 0x1}
+        expect:
+          - {alarm: page, at: 2m, is: ALARM}
+          - {alarm: page, calls: [7m]}
+"""
+
+
+def test_a_test_file_that_holds_passes(tmp_path, alarms, capsys):
+    assert run(tmp_path, PASSING, "--alarms", alarms) == 0
+    assert capsys.readouterr().out == "2 passed, 0 failed\n"
+
+
+def test_a_test_file_may_name_its_alarms_itself(tmp_path, alarms):
+    assert run(tmp_path, f"alarms: [{alarms.name}]" + textwrap.dedent(PASSING)) == 0
+
+
+def test_a_failure_shows_the_series_the_evaluation_and_the_difference(tmp_path, alarms, capsys):
+    junit = tmp_path / "junit.xml"
+    text = """
+        tests:
+          - name: too eager
+            series: [{metric: "N/Used{Host=a}", values: 50 95 _ 95}]
+            expect:
+              - {alarm: disk, at: 2m, is: ALARM}
+              - {alarm: page, fires: [1m]}
+    """
+    assert run(tmp_path, text, "--alarms", alarms, "--junit", junit) == 1
+    out = capsys.readouterr().out
+    for line in (
+        "disk at 2m: expected ALARM, was OK",
+        "series  Maximum of N/Used{Host=a}: 50 95 _ 95",
+        "judged  2 of 3 periods of 60 s >= 90, missing is notBreaching",
+        "window  at 2m: ---0X = _ _ _ 50 95",
+        "states  0s INSUFFICIENT_DATA, 1m OK, 4m ALARM",
+        "page fires: expected at 1m, was at 4m",
+        "child   disk: 0s INSUFFICIENT_DATA, 1m OK, 4m ALARM",
+        "0 passed, 1 failed",
+    ):
+        assert line in out
+    suite = ET.parse(junit).getroot()  # noqa: S314  our own output
+    assert (suite.get("tests"), suite.get("failures"), len(suite.findall("testcase/failure"))) == ("1", "1", 2)
+
+
+@pytest.mark.parametrize(
+    ("test", "named"),
+    [
+        ("{name: t, series: []}", "nothing is expected"),
+        ("{name: t, expect: [{alarm: nobody, at: 1m, is: OK}]}", "no alarm is called 'nobody'; there are deploying"),
+        ("{name: t, expect: [{alarm: disk}]}", "expects nothing"),
+        ("{name: t, series: [{values: 1}], expect: [{alarm: disk, fires: []}]}", "a series needs"),
+        ("{name: t, expect: [{alarm: disk, at: soon, is: OK}]}", "'soon' is no duration"),
+    ],
+)
+def test_a_test_that_cannot_run_fails_and_says_why(tmp_path, alarms, capsys, test, named):
+    assert run(tmp_path, f"tests: [{test}]", "--alarms", alarms) == 1
+    assert named in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_test_is_an_error(tmp_path, alarms, capsys):
+    assert run(tmp_path, "tests: 5", "--alarms", alarms) == 2
+    assert "`tests` is to be a list" in capsys.readouterr().err
+
+
+TEMPLATE = """
+    Parameters: {Limit: {Type: Number, Default: 90}}
+    Resources:
+      Topic: {Type: AWS::SNS::Topic}
+      Disk:
+        Type: AWS::CloudWatch::Alarm
+        Properties:
+          Namespace: N
+          MetricName: Used
+          Dimensions: [{Name: Topic, Value: !GetAtt Topic.TopicName}]
+          Statistic: Maximum
+          Period: 60
+          EvaluationPeriods: 1
+          Threshold: !Ref Limit
+          ComparisonOperator: GreaterThanThreshold
+          AlarmActions: [!Ref Topic]
+      Page:
+        Type: AWS::CloudWatch::CompositeAlarm
+        Properties:
+          AlarmName: !Sub "${AWS::StackName}-page"
+          AlarmRule: !Sub "ALARM(${Disk}) OR ALARM(\\"${Disk.Arn}\\")"
+          ActionsSuppressor: !GetAtt Disk.Arn
+"""
+
+
+def test_alarms_of_a_cloudformation_template_can_be_tested(tmp_path):
+    template = tmp_path / "template.yaml"
+    template.write_text(textwrap.dedent(TEMPLATE))
+    text = """
+        tests:
+          - series: [{metric: "N/Used{Topic=${Topic.TopicName}}", values: 95}]
+            expect: [{alarm: "${AWS::StackName}-page", at: 1m, is: ALARM}, {alarm: Disk, at: 1m, is: ALARM}]
+    """
+    assert run(tmp_path, text, "--template", template) == 0
+
+
+EMF = {
+    "_aws": {
+        "Timestamp": 0,
+        "CloudWatchMetrics": [{"Namespace": "N", "Dimensions": [["Host"]], "Metrics": [{"Name": "Used"}]}],
+    },
+    "Host": "a",
+}
+
+
+def recorded(values):
+    for minute, value in enumerate(values):
+        envelope = EMF["_aws"] | {"Timestamp": 1_700_000_040_000 + minute * 60_000}
+        yield json.dumps(EMF | {"_aws": envelope, "Used": value})
+
+
+EXPORTS = {
+    "plain": lambda lines: "START RequestId\n" + "\n".join(lines),
+    "S3 export": lambda lines: "\n".join(f"2026-01-01T00:00:00.000Z {line}" for line in lines),
+    "filter-log-events": lambda lines: json.dumps({"events": [{"timestamp": 1, "message": line} for line in lines]}),
+    "Logs Insights": lambda lines: json.dumps({"results": [[{"field": "@message", "value": line}] for line in lines]}),
+}
+
+
+@pytest.mark.parametrize("export", EXPORTS.values(), ids=EXPORTS)
+def test_recorded_lines_of_every_export_are_simulated_alike(tmp_path, alarms, capsys, export):
+    path = tmp_path / "telemetry.log"
+    path.write_text(export(list(recorded([50, 95, 95, 50, 50, 95, 95, 50, 50, 95, 95]))))
+    assert main(["simulate", str(path), "--alarms", str(alarms), "--json"]) == 0
+    verdicts = {verdict["name"]: verdict for verdict in json.loads(capsys.readouterr().out)}
+    assert verdicts["disk"]["fired_s"] == [180, 420, 660]
+    assert verdicts["disk"]["delays_s"] == [120, 120, 120]
+    assert verdicts["disk"]["flapping"]
+    assert verdicts["page"]["called_s"] == [240, 480, 720]
+    assert not verdicts["deploying"]["seen"]
+
+
+def test_a_recording_can_be_what_a_test_is_about(tmp_path, alarms):
+    (tmp_path / "telemetry.jsonl").write_text("\n".join(recorded([50, 95, 95])))
+    text = "tests: [{recorded: telemetry.jsonl, expect: [{alarm: disk, fires: [3m]}]}]"
+    assert run(tmp_path, text, "--alarms", alarms) == 0
+
+
+def test_simulate_says_in_words_what_happened(tmp_path, alarms, capsys):
+    path = tmp_path / "series.yaml"
+    path.write_text("series: [{metric: 'N/Used{Host=a}', values: 95 95 50}]")
+    assert main(["simulate", str(path), "--alarms", str(alarms)]) == 0
+    out = capsys.readouterr().out
+    assert "disk: 0s INSUFFICIENT_DATA, 1m OK, 2m ALARM (120 s after the first bad point)" in out
+    assert "deploying: 0s INSUFFICIENT_DATA, 1m OK (saw no data)" in out
+
+
+def test_a_file_without_metrics_is_an_error(tmp_path, alarms, capsys):
+    path = tmp_path / "empty.log"
+    path.write_text("nothing\n")
+    assert main(["simulate", str(path), "--alarms", str(alarms)]) == 2
+    assert "holds no EMF line" in capsys.readouterr().err
