@@ -1,0 +1,133 @@
+"""Artifacts read from files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packager.errors import ArtifactChangedError, StoreError, printable
+from packager.stores.os_errors import mapped
+from packager.stores.protocol import Identity
+from telemetry import catalog, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _typeshed import WriteableBuffer
+
+    from packager.stores.protocol import Reader
+
+Signature = tuple[int, int, int, int]
+
+
+class FileSource:
+    """One artifact in a file. It must stay as it was when this object first looked at it.
+
+    What counts as changed: device, inode, size and date of modification. Memory: one buffer of 256 KiB while hashing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._lock = threading.Lock()
+        self._hashing = threading.Lock()
+        self._first: Signature | None = None
+        self._identity: Identity | None = None
+
+    @property
+    def uri(self) -> str:
+        return str(self._path)
+
+    def size_bytes(self) -> int:
+        with mapped("read", self._path):
+            return self._unchanged(self._path.stat())
+
+    def identity(self) -> Identity:
+        with self._hashing:
+            if self._identity is None:
+                with observe(catalog.IDENTIFY_ARTIFACT, source=self.uri) as step:
+                    self._identity = self._hashed()
+                    step.add(bytes_hashed=self._identity.size_bytes, sha256=dict(self._identity.marks)["sha256"])
+            return self._identity
+
+    @contextmanager
+    def open(self) -> Iterator[Reader]:
+        with (
+            observe(catalog.READ_ARTIFACT, store="file", source=self.uri, requests=1, resumed=0) as step,
+            self._opened() as file,
+        ):
+            reader = _FileReader(file, self)
+            try:
+                yield reader
+            finally:
+                step.add(bytes_read=reader.bytes_read)
+            self.check(file.fileno())
+
+    def check(self, descriptor: int) -> None:
+        """Raise ArtifactChangedError when the open file is no longer what was first seen."""
+        with mapped("read", self._path):
+            self._unchanged(os.fstat(descriptor))
+
+    def _hashed(self) -> Identity:
+        with self._opened() as file, mapped("read", self._path):
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size_bytes = self._unchanged(os.fstat(file.fileno()))
+        return Identity(size_bytes, (("sha256", digest), ("size", str(size_bytes))))
+
+    @contextmanager
+    def _opened(self) -> Iterator[io.FileIO]:
+        with mapped("read", self._path):
+            # Without O_NONBLOCK a named pipe would be waited for before it could be refused.
+            file = io.FileIO(self._path, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
+        with file:
+            self.check(file.fileno())
+            yield file
+
+    def _unchanged(self, now: os.stat_result) -> int:
+        if not stat.S_ISREG(now.st_mode):
+            kind = "a folder" if stat.S_ISDIR(now.st_mode) else "a pipe, socket or device"
+            raise StoreError(
+                f"Cannot read {printable(self._path, 1000)}: it is {kind}.",
+                next_step="Name a regular file; it may have to be read twice.",
+                operation="read",
+                uri=self.uri,
+                code="EISDIR" if stat.S_ISDIR(now.st_mode) else "EINVAL",
+            )
+        signature = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns)
+        with self._lock:
+            if self._first is None:
+                self._first = signature
+            if self._first == signature:
+                return now.st_size
+        raise ArtifactChangedError(
+            f"{printable(self._path, 1000)} was changed while it was being read: {self._first[2]} bytes before, "
+            f"{now.st_size} bytes now, another date or another file of that name.",
+            next_step="Package again when whoever writes it is done.",
+            operation="read",
+            uri=self.uri,
+            code="changed",
+        )
+
+
+class _FileReader(io.RawIOBase):
+    def __init__(self, file: io.FileIO, source: FileSource) -> None:
+        self._file = file
+        self._source = source
+        self._path = Path(source.uri)
+        self.bytes_read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        with mapped("read", self._path):
+            count = self._file.readinto(buffer)
+        self.bytes_read += count
+        if count == 0:
+            self._source.check(self._file.fileno())
+        return count

@@ -1,0 +1,213 @@
+"""Components written below a folder."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import secrets
+import stat
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from packager.errors import CleanupFailedError, RequestError, printable
+from packager.stores.os_errors import FULL, full, mapped, translated
+from packager.stores.protocol import TEMPORARY_PREFIX, StoredComponent
+from telemetry import catalog, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from packager.stores.protocol import Upload
+
+T = TypeVar("T")
+
+KEPT_ATTRIBUTE = "user.edge-model-packager.component"
+"""Extended attribute of a component: identity and SHA-256, with the size and date at which they held."""
+
+_WRITE_BUFFER_BYTES = 1 << 18
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_ATTEMPTS = 5
+_NOTHING_KEPT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODATA, errno.ENOTSUP})
+_CANNOT_KEEP = frozenset({errno.ENOTSUP, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.E2BIG})
+
+
+class FolderSink:
+    """Components below a folder, which is made when the first one is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    @property
+    def uri(self) -> str:
+        return str(self._folder)
+
+    def find(self, key: str) -> StoredComponent | None:
+        path = _below(self._folder, key)
+        try:
+            kept = _kept(path)
+        except OSError as error:
+            if error.errno in _NOTHING_KEPT:
+                return None
+            raise translated(error, "look at", path) from error
+        return StoredComponent(str(path), kept["size"], kept["identity"], kept["sha256"]) if kept else None
+
+    @contextmanager
+    def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:
+        upload = _FolderUpload(self._folder, key)
+        with observe(catalog.WRITE_COMPONENT, store="file") as step:
+            try:
+                upload.begin()
+                yield upload
+            except BaseException as error:
+                for failure in upload.discard():
+                    error.add_note(f"{failure['path']} could not be removed: {failure['cause']}")
+                raise
+            else:
+                if failures := upload.discard():
+                    raise CleanupFailedError(failures)
+            finally:
+                step.add(bytes_written=upload.bytes_written, parts=1, aborted=int(not upload.committed))
+                if upload.committed:
+                    step.add(key=upload.key, sha256=upload.sha256)
+
+
+class _FolderUpload:
+    def __init__(self, folder: Path, key: Callable[[], tuple[str, str]]) -> None:
+        self.committed = False
+        self.bytes_written = 0
+        self.key = ""
+        self.sha256 = ""
+        self._folder = folder
+        self._key = key
+        self._temporary = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.zip"
+        self._made: list[Path] = []
+        self._sha256 = hashlib.sha256()
+
+    def begin(self) -> None:
+        with mapped("write below", self._folder):
+            descriptor = self._into(self._folder, lambda: os.open(self._temporary, _NEW_FILE, 0o666))
+            self._file = io.BufferedWriter(io.FileIO(descriptor, "w"), _WRITE_BUFFER_BYTES)
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        try:
+            self.bytes_written += self._file.write(data)
+        except OSError as error:
+            raise self._failure(error, "write", len(data)) from error
+        self._sha256.update(data)
+
+    def commit(self) -> StoredComponent:
+        key, identity = self._key()
+        final = _below(self._folder, key)
+        sha256 = self._sha256.hexdigest()
+        try:
+            self._settle(identity, sha256)
+            self._into(final.parent, lambda: self._temporary.replace(final))
+        except OSError as error:
+            raise self._failure(error, "commit", 0) from error
+        self.committed, self.key, self.sha256 = True, key, sha256
+        _persist(final.parent)
+        return StoredComponent(str(final), self.bytes_written, identity, sha256)
+
+    def discard(self) -> list[dict[str, str]]:
+        """Without a commit, remove the file and the folders made for it; what could not be removed is returned."""
+        if self.committed:
+            return []
+        file = getattr(self, "_file", None)
+        if file is not None:
+            with suppress(OSError):
+                file.raw.close()
+        failures = []
+        try:
+            self._temporary.unlink(missing_ok=True)
+        except NotADirectoryError:
+            pass
+        except OSError as error:
+            failures.append({"path": str(self._temporary), "cause": str(error)})
+        for folder in reversed(self._made):
+            with suppress(OSError):  # not empty: somebody else's component is below it by now
+                folder.rmdir()
+        return failures
+
+    def _settle(self, identity: str, sha256: str) -> None:
+        """Bring the bytes to the disk, and what is known of them into the file's attribute."""
+        self._file.flush()
+        descriptor = self._file.fileno()
+        size_bytes, mtime_ns = _dated(os.fstat(descriptor))
+        _keep(descriptor, {"identity": identity, "sha256": sha256, "size": size_bytes, "mtime_ns": mtime_ns})
+        os.fsync(descriptor)
+        self._file.close()
+
+    def _into(self, folder: Path, act: Callable[[], T]) -> T:
+        """Do something that needs `folder`, making it and its parents; another upload may be removing them again."""
+        for _ in range(_ATTEMPTS - 1):
+            self._make(folder)
+            with suppress(FileNotFoundError):
+                return act()
+        self._make(folder)
+        return act()
+
+    def _make(self, folder: Path) -> None:
+        missing = []
+        while not folder.is_dir():
+            missing.append(folder)
+            folder = folder.parent
+        for each in reversed(missing):
+            with suppress(FileExistsError):
+                each.mkdir()
+                self._made.append(each)
+
+    def _failure(self, error: OSError, operation: str, more_bytes: int) -> Exception:
+        if error.errno in FULL:
+            return full(self._folder, held_bytes=self.bytes_written, more_bytes=more_bytes, code=error.errno)
+        return translated(error, operation, self._folder)
+
+
+def _below(folder: Path, key: str) -> Path:
+    parts = PurePosixPath(key).parts
+    if not parts or key.startswith("/") or ".." in parts or "\0" in key:
+        raise RequestError(
+            f"{printable(key)!r} is no key below a folder.",
+            next_step="Give a relative path without `..`.",
+            key=printable(key),
+        )
+    return folder.joinpath(*parts)
+
+
+def _keep(descriptor: int, kept: dict[str, str | int]) -> None:
+    """Keep what is known of the file beside it. Without it find() knows nothing: slower, never wrong."""
+    with suppress(AttributeError):  # not every system offers extended attributes
+        try:
+            os.setxattr(descriptor, KEPT_ATTRIBUTE, json.dumps(kept).encode())
+        except OSError as error:
+            if error.errno not in _CANNOT_KEEP:
+                raise
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """What is kept of the file, unless that was written about other bytes; OSError as the system raises it."""
+    try:
+        kept = json.loads(os.getxattr(path, KEPT_ATTRIBUTE))
+        status = path.stat()
+        trusted = stat.S_ISREG(status.st_mode) and (kept["size"], kept["mtime_ns"]) == _dated(status)
+        return kept if trusted and {"identity", "sha256"} <= kept.keys() else None
+    except (AttributeError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _dated(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _persist(folder: Path) -> None:
+    """Bring the new name to the disk; a file system that cannot do so for a folder keeps the component all the same."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
