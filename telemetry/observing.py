@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from telemetry.catalog.parts import CONTEXT_KEYS
 from telemetry.catalog.shape import Operation
@@ -28,14 +28,17 @@ _KNOWN_CONTEXT = frozenset(prop.field for prop in CONTEXT_KEYS)
 _FOLDING = threading.Lock()
 
 
-class Recorder(Protocol):
+class Recorder:
     """What is told of every step. Whatever it raises is counted and never reaches the work."""
 
     def begin(self, step: Step) -> None:
         """Be told that the step starts, in its thread and context, with its parent known."""
 
+    def leave(self, step: Step) -> None:
+        """Be told that the work left the step, in the thread and context of `begin`."""
+
     def end(self, step: Step) -> None:
-        """Be told that the step is over: fields, outcome, error and duration are final."""
+        """Be told that the step is over, in any thread: fields, outcome, error and duration are final."""
 
     def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
         """Be told of something that is no step."""
@@ -53,9 +56,11 @@ class Step:
         "error",
         "fields",
         "gathered",
+        "inner_error",
         "outcome",
         "parent",
         "recorders",
+        "rendered",
         "row",
         "span_id",
         "start_ns",
@@ -75,6 +80,8 @@ class Step:
         self.start_ns = self.start_wall_ns = self.end_wall_ns = self.duration_ns = 0
         self.trace_id = self.span_id = ""
         self.states: dict[int, Any] = {}
+        self.rendered: Any = None
+        self.inner_error: BaseException | None = None
         self.gathered: dict[str, Any] = {}
         self._done = False
         if fields:
@@ -113,6 +120,8 @@ class Step:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _current.reset(self._token)
+        for recorder in reversed(self.recorders):
+            recorder.leave(self)
         self.finish("success" if error is None else "failure", error)
 
     def finish(self, outcome: str, error: BaseException | None = None) -> None:
@@ -129,6 +138,8 @@ class Step:
             self.end_wall_ns = self.start_wall_ns + self.duration_ns
         except Exception as fault:  # noqa: BLE001  same as at the start
             HEALTH.fault(f"the clock failed: {fault!r}")
+        if error is not None and self.parent is not None:
+            self.parent.inner_error = error
         self._hand_up()
         for recorder in reversed(self.recorders):
             recorder.end(self)
@@ -182,6 +193,9 @@ class Guarded:
 
     def begin(self, step: Step) -> None:
         self._guard(self.recorder.begin, step)
+
+    def leave(self, step: Step) -> None:
+        self._guard(self.recorder.leave, step)
 
     def end(self, step: Step) -> None:
         self._guard(self.recorder.end, step)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from telemetry.health import HEALTH
-from telemetry.observing import Step, attached
+from telemetry.observing import Recorder, Step, attached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,13 +26,10 @@ class Record:
     context: Mapping[str, object] = field(default_factory=dict)
 
 
-class _Memory:
+class _Memory(Recorder):
     def __init__(self) -> None:
         self.records: list[Record] = []
         self._lock = threading.Lock()
-
-    def begin(self, step: Step) -> None:
-        pass
 
     def end(self, step: Step) -> None:
         record = Record(
@@ -45,9 +42,6 @@ class _Memory:
         )
         with self._lock:
             self.records.append(record)
-
-    def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
-        pass
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Spans, EMF lines, log lines, panels, alarms, SLOs, runbooks and documentation ar
 library only; importing it takes milliseconds.
 """
 
+from telemetry.catalog.alarms import ALARM_PREFIX, BURN_RATES, COMPOSITES, SLOS, BurnRate, burn_rate_alarms
 from telemetry.catalog.function import (
     ASSUME_ROLE,
     AUTHORIZE_REQUEST,
@@ -71,12 +72,30 @@ from telemetry.catalog.work import (
 ROWS: tuple[Operation, ...] = (*WORK, *LIMITS, *FUNCTION)
 """Every operation there is."""
 
+ALARMS: tuple[Alarm, ...] = tuple(alarm for row in ROWS for alarm in row.alarms)
+"""Every metric alarm there is; COMPOSITES are those over them."""
+
+
+def worst_query(row: Operation, metric: Metric) -> str:
+    """Return the Logs Insights query that finds the runs behind the worst values of a metric, with their trace ids."""
+    order = "asc" if metric.statistic == "Minimum" else "desc"
+    keys = ", ".join(["@timestamp", metric.name, *(key.field for key in CONTEXT_KEYS), "trace_id", "outcome"])
+    return (
+        f'fields {keys} | filter {OPERATION_DIMENSION} = "{row.name}" and ispresent({metric.name})'
+        f" | sort {metric.name} {order} | limit 20"
+    )
+
+
 __all__ = [
+    "ALARMS",
+    "ALARM_PREFIX",
     "ASSUME_ROLE",
     "AUTHORIZE_REQUEST",
+    "BURN_RATES",
     "CHECK_COMPONENT",
     "CHOOSE_STRATEGY",
     "CLEAN_UP",
+    "COMPOSITES",
     "CONTEXT_KEYS",
     "CREATE_MANIFEST",
     "DASHBOARDS",
@@ -99,6 +118,7 @@ __all__ = [
     "RESERVE_STORAGE",
     "RETRY_TARGET",
     "ROWS",
+    "SLOS",
     "STORAGE",
     "TELEMETRY_HEALTH",
     "TRIGGER_PUBLISH",
@@ -107,6 +127,7 @@ __all__ = [
     "ZIP_COMPONENT",
     "Action",
     "Alarm",
+    "BurnRate",
     "Comparison",
     "Composite",
     "Dimension",
@@ -123,4 +144,6 @@ __all__ = [
     "Slo",
     "Threshold",
     "Unit",
+    "burn_rate_alarms",
+    "worst_query",
 ]

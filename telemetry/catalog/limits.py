@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry.catalog import parts
+from telemetry.catalog import alarms, parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE, STORAGE_BOARD, STORAGE_FIELDS, TARGETS_BOARD
 from telemetry.catalog.shape import Metric, Operation, Panel, Property, Unit
 
@@ -42,6 +42,7 @@ MONITOR_STORAGE = Operation(
         Panel(STORAGE_BOARD, "Looks by level", ("success",), by="level"),
         Panel(STORAGE_BOARD, "Looks: failures, time", ("failure", "duration_ms")),
     ),
+    alarms=(alarms.STORAGE_WARNING, alarms.STORAGE_CRITICAL, alarms.STORAGE_FILLING),
 )
 CLEAN_UP = Operation(
     name="CleanUp",
@@ -62,6 +63,7 @@ CLEAN_UP = Operation(
         Panel(STORAGE_BOARD, "Bytes freed, time", ("freed_bytes", "duration_ms")),
         Panel(STORAGE_BOARD, "Scratch of a clean-up", STORAGE_FIELDS),
     ),
+    alarms=(alarms.CLEANUP_FAILED,),
 )
 RELIEVE_MEMORY = Operation(
     name="RelieveMemory",
@@ -96,5 +98,6 @@ RETRY_TARGET = Operation(
         Panel(TARGETS_BOARD, "Retries", ("success", "failure", "attempt", "exhausted")),
         Panel(TARGETS_BOARD, "Retries: wait, time", ("wait_s", "duration_ms")),
     ),
+    alarms=(alarms.RETRIES_EXHAUSTED,),
 )
 LIMITS = (RESERVE_STORAGE, MONITOR_STORAGE, CLEAN_UP, RELIEVE_MEMORY, RETRY_TARGET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -191,11 +192,15 @@ class Action:
 
 @dataclass(frozen=True)
 class Runbook:
-    """What a person who was woken up needs, in reading order. Commands hold `{function_name}` where it belongs."""
+    """What a person who was woken up needs, in reading order. `query` is for Logs Insights, on the function's logs.
+
+    Commands hold `{function_name}` where the name belongs, and capitals where the reader fills in (BUCKET, KEY).
+    """
 
     meaning: str
     hurt: str
     look_first: str
+    query: str
     causes: tuple[str, ...]
     actions: tuple[str, ...]
     escalate: str
@@ -208,7 +213,7 @@ class Alarm:
     """Fires when `datapoints` of the newest `periods` periods of `period_s` seconds breach the threshold.
 
     With one signal `expression` may be empty; else it is CloudWatch metric maths over the signals' ids.
-    `pages` is false for parts that only a composite looks at: they have no action of their own.
+    `notifies` is false when a composite speaks for it: one cause then wakes one person once.
     """
 
     name: str
@@ -229,9 +234,9 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Composite:
-    """An alarm over alarms. `rule` is in the language of PutCompositeAlarm; alarm names stand unquoted by prefix.
+    """An alarm over alarms. `rule` is in the language of PutCompositeAlarm, with bare names; `full_rule` is for AWS.
 
-    `suppressor` names an alarm during which this one does not act.
+    `suppressor` names an alarm or composite during which this one does not act. `notifies` as for alarms.
     """
 
     name: str
@@ -242,18 +247,33 @@ class Composite:
     suppressor: str = ""
     suppressor_wait_s: int = 0
     suppressor_extension_s: int = 0
+    notifies: bool = True
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """Return the names that the rule asks for, without prefix."""
+        return tuple(re.findall(r"(?:ALARM|OK|INSUFFICIENT_DATA)\(([\w-]+)\)", self.rule))
+
+    def full_rule(self, prefix: str) -> str:
+        """Return the rule with every name prefixed and quoted, as PutCompositeAlarm wants it."""
+        return re.sub(r"(ALARM|OK|INSUFFICIENT_DATA)\(([\w-]+)\)", rf'\1("{prefix}\2")', self.rule)
 
 
 @dataclass(frozen=True)
 class Slo:
-    """A promise: `objective` of all events are good over `window_days`. `bad` and `total` count events with Sum."""
+    """A promise: `objective` of all events are good over `window_days`.
+
+    Events are counted by Sum: `bad` of `total`, each the sum of its signals. Windows with fewer than `minimum_events`
+    say nothing: one failure out of two is no trend.
+    """
 
     name: str
     meaning: str
     objective: float
     window_days: int
-    bad: Signal
+    bad: tuple[Signal, ...]
     total: tuple[Signal, ...]
+    minimum_events: int
     runbook: Runbook
 
     @property

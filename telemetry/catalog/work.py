@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry.catalog import parts
+from telemetry.catalog import alarms, parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE, STORAGE_BOARD, STORAGE_FIELDS, TARGETS_BOARD
 from telemetry.catalog.shape import Fold, Metric, Operation, Panel, Property, Unit
 
@@ -26,6 +26,7 @@ PACKAGE_REQUEST = Operation(
         Panel(OVERVIEW, "Bytes in and out, speed", ("bytes_in", "bytes_out", "throughput")),
         Panel(STORAGE_BOARD, "Scratch of a request", ("peak_scratch_bytes", *STORAGE_FIELDS)),
     ),
+    alarms=(alarms.NO_WORK_DONE,),
 )
 PACKAGE_TARGET = Operation(
     name="PackageTarget",
@@ -57,6 +58,12 @@ PACKAGE_TARGET = Operation(
         Panel(STORAGE_BOARD, "Memory of a target", ("peak_memory_bytes",)),
     ),
     links_to="PackageRequest",
+    alarms=(
+        alarms.TARGET_FAILURES,
+        alarms.TARGET_FAILURE_RATE,
+        *alarms.burn_rate_alarms(alarms.TARGETS_PACKAGED),
+    ),
+    slos=(alarms.TARGETS_PACKAGED,),
 )
 CREATE_MANIFEST = Operation(
     name="CreateManifest",
@@ -122,6 +129,7 @@ WRITE_COMPONENT = Operation(
         Panel(TARGETS_BOARD, "Writes: time, bytes", ("duration_ms", "bytes_written")),
         Panel(STORAGE_BOARD, "Scratch of a write", STORAGE_FIELDS),
     ),
+    alarms=(alarms.UPLOADS_ABORTED,),
 )
 EXTRACT_ARCHIVE = Operation(
     name="ExtractArchive",

@@ -1,0 +1,67 @@
+"""Settings of telemetry: one frozen record, the environment read here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_SERVICE = "edge-model-packager"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What telemetry is told from outside.
+
+    `log_level` is debug, info, warning or error. `traces_endpoint` is empty when spans go nowhere over the network.
+    `flush_s` bounds what the end of an invocation may cost; `dead_after` failed flushes in a row give the endpoint up
+    for `dead_pause_s`.
+    """
+
+    service: str = DEFAULT_SERVICE
+    log_level: str = "info"
+    console: bool = False
+    traces_endpoint: str = ""
+    flush_s: float = 0.3
+    dead_after: int = 3
+    dead_pause_s: float = 60.0
+    resource: tuple[tuple[str, str], ...] = (("service.name", DEFAULT_SERVICE),)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Return the settings that the environment asks for; what it does not say, or says wrongly, is the default.
+
+        TELEMETRY_LOG_LEVEL, TELEMETRY_LOG_FORMAT (json or console), the standard OTEL_EXPORTER_OTLP_ENDPOINT,
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_SERVICE_NAME, OTEL_TRACES_EXPORTER=none, and what Lambda says of the
+        function. OpenTelemetry reads the other standard variables (headers, sampler, time-out, TLS) by itself.
+        """
+        level = (environ.get("TELEMETRY_LOG_LEVEL") or environ.get("AWS_LAMBDA_LOG_LEVEL") or "info").lower()
+        level = {"warn": "warning", "trace": "debug", "fatal": "error"}.get(level, level)
+        service = environ.get("OTEL_SERVICE_NAME") or environ.get("AWS_LAMBDA_FUNCTION_NAME") or DEFAULT_SERVICE
+        endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or ""
+        off = environ.get("OTEL_TRACES_EXPORTER", "") == "none" or environ.get("OTEL_SDK_DISABLED", "") == "true"
+        return cls(
+            service=service,
+            log_level=level if level in {"debug", "info", "warning", "error"} else "info",
+            console=environ.get("TELEMETRY_LOG_FORMAT", "") == "console",
+            traces_endpoint="" if off else endpoint,
+            resource=_resource(service, environ),
+        )
+
+
+def _resource(service: str, environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    found = {"service.name": service}
+    if "AWS_LAMBDA_FUNCTION_NAME" in environ:
+        found["cloud.provider"], found["cloud.platform"] = "aws", "aws_lambda"
+        for variable, attribute in (
+            ("AWS_REGION", "cloud.region"),
+            ("AWS_LAMBDA_FUNCTION_NAME", "faas.name"),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "faas.version"),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "faas.instance"),
+        ):
+            if environ.get(variable):
+                found[attribute] = environ[variable]
+    return tuple(found.items())

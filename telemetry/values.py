@@ -1,0 +1,158 @@
+"""From what the work handed in to what may leave the process: finite numbers, short texts, closed sets."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from telemetry.catalog.parts import OPERATION_DIMENSION
+from telemetry.catalog.shape import OTHER
+from telemetry.emf import MAX_LINE_BYTES
+from telemetry.health import HEALTH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from telemetry.catalog.shape import Operation
+    from telemetry.observing import Step
+
+MAX_TEXT = 1024
+"""Characters of a property; the worst case can still be found by the beginning of its key."""
+MAX_ITEMS = 50
+LARGEST = 2.0**360
+"""CloudWatch takes metric values from -2**360 to 2**360."""
+
+Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
+
+
+@dataclass
+class Rendered:
+    """A step's fields in the form that leaves the process, made once and shared by all recorders."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    """By field, without duration, success and failure."""
+    dimensions: dict[str, str] = field(default_factory=dict)
+    """By CloudWatch name, the operation first."""
+    dimension_fields: dict[str, str] = field(default_factory=dict)
+    properties: dict[str, Plain] = field(default_factory=dict)
+    """The row's properties and the identifiers of the context."""
+
+
+def rendered(step: Step) -> Rendered:
+    """Return the step's fields, checked. Bad ones are dropped or replaced, and counted as faults; never raises."""
+    if step.rendered is None:
+        step.rendered = _render(step.row, step.fields, step.context)
+    result: Rendered = step.rendered
+    return result
+
+
+def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, object]) -> Rendered:
+    out = Rendered(dimensions={OPERATION_DIMENSION: row.name})
+    for key, value in context.items():
+        out.properties[key] = plain(value)
+    for metric in row.metrics:
+        if metric.field in fields:
+            number = metric_value(fields[metric.field])
+            if number is None:
+                HEALTH.fault(f"{row.name}.{metric.field} is {_named(fields[metric.field])}, no finite number; dropped")
+            else:
+                out.metrics[metric.field] = number
+    for dimension in row.dimensions:
+        given = fields.get(dimension.field, context.get(dimension.field))
+        value = dimension.value(given)
+        out.dimensions[dimension.name] = out.dimension_fields[dimension.field] = value
+        if value == OTHER and given is not None:
+            out.properties[dimension.field] = plain(given)
+    for prop in row.properties:
+        if prop.field in fields:
+            out.properties[prop.field] = plain(fields[prop.field])
+    return out
+
+
+def metric_value(value: object) -> float | None:
+    """Return a number that CloudWatch takes (bool as 0 or 1, Decimal as float), or None when there is none in it."""
+    if type(value) is int or type(value) is float:
+        number: float = value
+    elif isinstance(value, bool | int | float | Decimal):
+        try:
+            number = int(value) if isinstance(value, bool | int) else float(value)
+        except (ValueError, OverflowError):
+            return None
+    else:
+        return None
+    return number if -LARGEST <= number <= LARGEST else None  # NaN compares false
+
+
+def plain(value: object, depth: int = 3) -> Plain:
+    """Return what JSON can hold of any value, in bounded size; never raises.
+
+    Long texts are cut (and counted), bytes become their size, NaN and infinity their names, deep or foreign things
+    their `str`.
+    """
+    if isinstance(value, str):
+        return _short(value)
+    if isinstance(value, int | float | None):
+        return _plain_number(value)
+    try:
+        return _container(value, depth)
+    except Exception as error:  # noqa: BLE001  a foreign __str__ or __iter__ may do anything
+        HEALTH.fault(f"a value of type {type(value).__name__} cannot be shown: {type(error).__name__}")
+        return f"<{type(value).__name__}>"
+
+
+def _plain_number(value: float | None) -> Plain:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value) if abs(value) <= LARGEST else "too large"
+    return float(value) if math.isfinite(value) else str(float(value))
+
+
+def _container(value: object, depth: int) -> Plain:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{len(value)} bytes>"
+    if depth and isinstance(value, dict):
+        pairs = list(value.items())[:MAX_ITEMS]
+        return {_short(str(key)): plain(item, depth - 1) for key, item in pairs}
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [plain(item, depth - 1) for item in list(value)[:MAX_ITEMS]]
+    return _short(str(value))
+
+
+def _short(text: str, limit: int = MAX_TEXT) -> str:
+    if len(text) <= limit:
+        # A lone surrogate, as in a file name that is no UTF-8, has no bytes to be written as.
+        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    HEALTH.count("lines_trimmed")
+    kept = text[:limit].encode("utf-8", "backslashreplace").decode()
+    return f"{kept}... ({len(text)} characters)"
+
+
+def _named(value: object) -> str:
+    return f"{value}" if isinstance(value, float) else f"of type {type(value).__name__}"
+
+
+def fitted(document: dict[str, Any], limit_bytes: int = MAX_LINE_BYTES) -> dict[str, Any]:
+    """Return the document with its longest members cut until its JSON fits, and their names under `trimmed`.
+
+    Numbers and the members that EMF needs are short and therefore stay.
+    """
+    size = len(json.dumps(document, default=str))
+    if size <= limit_bytes:
+        return document
+    HEALTH.count("lines_trimmed")
+    out, trimmed = dict(document), list[str]()
+    by_size = sorted(document, key=lambda name: len(json.dumps(document[name], default=str)), reverse=True)
+    for name in by_size:
+        if name == "_aws":
+            continue
+        trimmed.append(name)
+        out["trimmed"] = trimmed
+        text = document[name] if isinstance(document[name], str) else json.dumps(document[name], default=str)
+        out[name] = text[: MAX_TEXT // 4]
+        if len(json.dumps(out, default=str)) <= limit_bytes:
+            break
+    return out
