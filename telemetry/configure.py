@@ -13,6 +13,7 @@ from telemetry.settings import Settings
 from telemetry.writer import LineWriter
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -26,8 +27,9 @@ STDOUT = 1
 class Pipeline:
     """What is recorded to, as long as it lasts; what `to_directory` and `to_stdout` give."""
 
-    def __init__(self, settings: Settings, export: Export | None) -> None:
+    def __init__(self, settings: Settings, export: Export | None, library_logs: logging.Handler | None) -> None:
         self.settings = settings
+        self.library_logs = library_logs
         self._export = export
 
     def flush(self, timeout_s: float | None = None) -> int:
@@ -87,8 +89,9 @@ def _recording(settings: Settings, lines: LineWriter, spans: LineWriter | None) 
     processors: list[SpanProcessor] = [export] if export is not None else []
     if spans is not None:
         processors.append(_span_lines(spans))
-    pipeline = Pipeline(settings, export)
-    with attached(*_recorders(settings, lines, processors)):
+    recorders = _recorders(settings, lines, processors)
+    pipeline = Pipeline(settings, export, _library_logs(settings, recorders))
+    with attached(*recorders):
         try:
             yield pipeline
         finally:
@@ -122,6 +125,14 @@ def _recorders(settings: Settings, lines: LineWriter, processors: list[SpanProce
         except Exception as error:  # noqa: BLE001  the work goes on with what can be recorded
             HEALTH.fault(f"no {make.__name__} are recorded: {type(error).__name__}: {error}")
     return made
+
+
+def _library_logs(settings: Settings, recorders: list[Recorder]) -> logging.Handler | None:
+    """Return the handler by which the standard module's log records become lines of ours, when logs are recorded."""
+    from telemetry.logs import LibraryLogs, Logs  # noqa: PLC0415  imports structlog
+
+    logs = next((recorder for recorder in recorders if isinstance(recorder, Logs)), None)
+    return LibraryLogs(logs, settings.log_level) if logs is not None else None
 
 
 def _export(settings: Settings) -> Export | None:

@@ -28,6 +28,7 @@ class Settings:
     flush_s: float = 0.3
     dead_after: int = 3
     dead_pause_s: float = 60.0
+    in_lambda: bool = False
     resource: tuple[tuple[str, str], ...] = (("service.name", DEFAULT_SERVICE),)
 
     @classmethod
@@ -48,6 +49,7 @@ class Settings:
             log_level=level if level in {"debug", "info", "warning", "error"} else "info",
             console=environ.get("TELEMETRY_LOG_FORMAT", "") == "console",
             traces_endpoint="" if off else endpoint,
+            in_lambda="AWS_LAMBDA_RUNTIME_API" in environ,
             resource=_resource(service, environ),
         )
 
@@ -65,3 +67,8 @@ def _resource(service: str, environ: Mapping[str, str]) -> tuple[tuple[str, str]
             if environ.get(variable):
                 found[attribute] = environ[variable]
     return tuple(found.items())
+
+
+def trace_header() -> str:
+    """Return the X-Ray header of the present invocation: Lambda sets the variable anew for each, so never keep it."""
+    return os.environ.get("_X_AMZN_TRACE_ID", "")

@@ -37,6 +37,7 @@ class Rendered:
     dimensions: dict[str, str] = field(default_factory=dict)
     """By CloudWatch name, the operation first."""
     dimension_fields: dict[str, str] = field(default_factory=dict)
+    """By their key in log lines."""
     properties: dict[str, Plain] = field(default_factory=dict)
     """The row's properties and the identifiers of the context."""
 
@@ -63,9 +64,9 @@ def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, obj
     for dimension in row.dimensions:
         given = fields.get(dimension.field, context.get(dimension.field))
         value = dimension.value(given)
-        out.dimensions[dimension.name] = out.dimension_fields[dimension.field] = value
+        out.dimensions[dimension.name] = out.dimension_fields[dimension.key] = value
         if value == OTHER and given is not None:
-            out.properties[dimension.field] = plain(given)
+            out.properties[dimension.key] = plain(given)
     for prop in row.properties:
         if prop.field in fields:
             out.properties[prop.field] = plain(fields[prop.field])

@@ -38,7 +38,9 @@ STORE = Dimension("store", "Store", ("s3", "file", OTHER), "Where the bytes live
 MODEL_TYPE = Dimension("model_type", "ModelType", ("pytorch", "onnx", OTHER), "The kind of trained model")
 FELL_BACK = Dimension("fell_back", "FellBack", ("true", "false", OTHER), "Whether the first choice did not fit")
 STRICT = Dimension("strict", "Strict", ("true", "false", OTHER), "Whether a finding refuses the component")
-LEVEL = Dimension("level", "Level", ("ok", "warning", "critical", OTHER), "The level of scratch use that was seen")
+LEVEL = Dimension(
+    "level", "Level", ("ok", "warning", "critical", OTHER), "The level of scratch use that was seen", "storage_level"
+)
 REASON = Dimension("reason", "Reason", ("normal", "forced", "sweep", "signal", OTHER), "What asked for the clean-up")
 TRIGGER = Dimension("trigger", "Trigger", ("api", "direct", "event", OTHER), "Who called the function")
 TABLE = Dimension(

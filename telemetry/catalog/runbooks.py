@@ -79,8 +79,10 @@ TARGET_FAILURE_RATE = Runbook(
     ),
     actions=(
         "Group the failures: stats count(*) by error_type, target after the filter of the query.",
-        ("aws lambda list-versions-by-function --function-name {function_name} shows when the code changed;"
-        " point the alias back to the version before when the failures began with it."),
+        (
+            "aws lambda list-versions-by-function --function-name {function_name} shows when the code changed;"
+            " point the alias back to the version before when the failures began with it."
+        ),
         "AccessDenied: compare the role's policy with what the error names.",
         _WHAT_RUNS_NEXT,
     ),
@@ -281,8 +283,10 @@ UPLOADS_ABORTED = Runbook(
     actions=(
         "Run the query; error_type tells a damaged artifact from a refusing store.",
         "Make sure nothing stays: aws s3api list-multipart-uploads --bucket BUCKET --prefix model_artifacts/",
-        ("Abort what is older than a day: aws s3api abort-multipart-upload --bucket BUCKET --key KEY"
-        " --upload-id UPLOAD_ID"),
+        (
+            "Abort what is older than a day: aws s3api abort-multipart-upload --bucket BUCKET --key KEY"
+            " --upload-id UPLOAD_ID"
+        ),
     ),
     escalate="When aborted uploads stay listed after their runs.",
     over="No aborted upload for an hour, and none is listed.",
@@ -409,8 +413,10 @@ PACKAGING_BROKEN = Runbook(
         "A new version of the function is wrong: all began with a deployment.",
     ),
     actions=(
-        ('aws cloudwatch describe-alarms --state-value ALARM --alarm-name-prefix "{function_name}-"'
-        " --query 'MetricAlarms[].AlarmName'"),
+        (
+            'aws cloudwatch describe-alarms --state-value ALARM --alarm-name-prefix "{function_name}-"'
+            " --query 'MetricAlarms[].AlarmName'"
+        ),
         "Follow the runbook of the first alarm that fired.",
     ),
     escalate="After 30 minutes without a cause, or at once when nothing is packaged at all.",

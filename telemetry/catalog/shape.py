@@ -58,12 +58,20 @@ class Metric:
 
 @dataclass(frozen=True)
 class Dimension:
-    """A way to split metrics: a closed set of values, to which `OTHER` always belongs. Never a bucket, key or id."""
+    """A way to split metrics: a closed set of values, to which `OTHER` always belongs. Never a bucket, key or id.
+
+    `log_key` is its key in log lines and spans where the field's own name is taken there.
+    """
 
     field: str
     name: str
     values: tuple[str, ...]
     meaning: str
+    log_key: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.log_key or self.field
 
     def value(self, given: object) -> str:
         """Return `given` when it is in the set, else `OTHER`. Booleans read as true and false."""
