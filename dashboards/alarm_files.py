@@ -40,7 +40,7 @@ def parse_alarms(data: object, where: str) -> dict[str, Alarm]:
 
 def load(path: Path) -> object:
     """Return the JSON or YAML of a file; CloudFormation's short forms (`!Ref`) read as their long ones."""
-    import yaml  # noqa: PLC0415  an extra of the package
+    import yaml
 
     class Loader(yaml.SafeLoader):
         pass
@@ -59,7 +59,7 @@ def load(path: Path) -> object:
     Loader.add_multi_constructor("!", intrinsic)
     try:
         text = path.read_text("utf-8")
-        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, Loader)  # noqa: S506  a SafeLoader
+        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, Loader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DefinitionError(f"{path} cannot be read: {error}") from error
 
@@ -87,7 +87,7 @@ def _from_template(template: Json) -> Iterator[Alarm]:
         yield make({**_resolve(resources[logical]["Properties"], template, named), "AlarmName": name})
 
 
-def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:  # noqa: ANN401  JSON of any shape
+def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:
     """Replace references by names and defaults; what only a deployment knows stays legible as `${...}`."""
     match value:
         case {"Ref": str(name)}:

@@ -1,0 +1,188 @@
+"""Vega-Lite charts of panels, made with altair. Imports it at once: only the preview imports this module."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+
+from dashboards.recording import moment_s
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dashboards.body import Json
+    from dashboards.panels import Panel, Plot
+
+FEW = 60  # points per line that are still drawn one by one
+RED, GREY = "#d13212", "#687078"
+
+
+def chart(panel: Panel) -> dict[str, Any] | None:
+    """Return the Vega-Lite specification of a panel, None when it is shown as text (numbers, tables, states)."""
+    view = panel.widget.properties.get("view", "timeSeries")
+    if not panel.plots or view in {"table", "singleValue"}:
+        return None
+    if view == "pie":
+        drawn: Any = _latest(panel).mark_arc().encode(theta="v:Q", color=_color(panel.plots))
+    elif view in {"bar", "gauge"}:
+        drawn = _bars(panel)
+    else:
+        drawn = _over_time(panel)
+    with alt.data_transformers.enable(consolidate_datasets=False):
+        spec: dict[str, Any] = drawn.properties(width="container", height="container").to_dict()
+    spec.pop("config", None)  # the page sets colours for light and dark
+    return spec
+
+
+def _over_time(panel: Panel) -> Any:
+    right = [plot for plot in panel.plots if plot.line.axis == "right"]
+    left = [plot for plot in panel.plots if plot not in right]
+    layers = [_side(panel, left, "left")] if left else []
+    layers += [_side(panel, right, "right")] if right else []
+    marks = list(_annotations(panel))
+    if len(layers) > 1:
+        return alt.layer(alt.layer(layers[0], *marks), layers[1]).resolve_scale(y="independent")
+    return alt.layer(layers[0], *marks)
+
+
+def _side(panel: Panel, plots: list[Plot], side: Literal["left", "right"]) -> Any:
+    stacked = bool(panel.widget.properties.get("stacked"))
+    axis = (panel.widget.properties.get("yAxis") or {}).get(side) or {}
+    units = {plot.unit for plot in plots if plot.unit}
+    title = axis.get("label") or (", ".join(sorted(units)) if axis.get("showUnits", True) else "") or None
+    domain = {"domainMin": axis["min"]} if "min" in axis else {}
+    domain |= {"domainMax": axis["max"]} if "max" in axis else {}
+    base = alt.Chart(_data(panel, plots)).encode(
+        x=_time(panel),
+        y=alt.Y(
+            "v:Q",
+            title=title,
+            stack="zero" if stacked else None,
+            scale=alt.Scale(zero=True, nice=True, **domain),
+            axis=alt.Axis(format="~s", orient=side),
+        ),
+        color=_color(list(panel.plots)),
+        tooltip=[
+            alt.Tooltip("s:N", title="Metric"),
+            alt.Tooltip("t:T", title="Time (UTC)", format="%Y-%m-%d %H:%M:%S", formatType="utc"),
+            alt.Tooltip("v:Q", title="Value", format=",.6~g"),
+        ],
+    )
+    shown = sum(value is not None for plot in plots for value in plot.values) <= FEW * len(plots)
+    # Points carry the hover; where they would crowd they stay invisible and still answer.
+    points = base.mark_point(size=40, filled=True, opacity=1 if shown else 0)
+    return alt.layer(base.mark_area(opacity=0.6) if stacked else base.mark_line(), points)
+
+
+def _time(panel: Panel) -> alt.X:
+    domain = [panel.grid.start_s * 1000, panel.grid.end_s * 1000]
+    return alt.X(
+        "t:T", title=None, scale=alt.Scale(type="utc", domain=domain), axis=alt.Axis(labelOverlap=True, tickCount=5)
+    )
+
+
+def _color(plots: list[Plot] | tuple[Plot, ...]) -> alt.Color:
+    labels = [plot.label for plot in plots]
+    scale = alt.Scale(domain=labels)
+    if any(plot.line.color for plot in plots):
+        spare = iter(_PALETTE * len(plots))
+        scale = alt.Scale(domain=labels, range=[plot.line.color or next(spare) for plot in plots])
+    return alt.Color("s:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", columns=2, labelLimit=260))
+
+
+_PALETTE = ["#2f6fde", "#d1690e", "#2c8a3c", "#c0392b", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
+
+
+def _data(panel: Panel, plots: list[Plot]) -> alt.InlineData:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["t", "v", "s"])
+    for plot in plots:
+        for step, value in enumerate(plot.values):
+            if value is not None:
+                writer.writerow([(panel.grid.start_s + step * panel.grid.step_s) * 1000, f"{value:.6g}", plot.label])
+    return alt.InlineData(
+        values=text.getvalue(), format=alt.CsvDataFormat(type="csv", parse={"t": "number", "v": "number"})
+    )
+
+
+def _rows(rows: list[Json]) -> alt.InlineData:
+    return alt.InlineData(values=[dict(row) for row in rows])
+
+
+def latest(plot: Plot) -> float | None:
+    """Return the newest value of a plot."""
+    return next((value for value in reversed(plot.values) if value is not None), None)
+
+
+def _latest(panel: Panel) -> alt.Chart:
+    rows = [{"s": plot.label, "v": value} for plot in panel.plots if (value := latest(plot)) is not None]
+    return alt.Chart(_rows(list(rows))).encode(tooltip=["s:N", alt.Tooltip("v:Q", format=",.6~g")])
+
+
+def _bars(panel: Panel) -> Any:
+    axis = (panel.widget.properties.get("yAxis") or {}).get("left") or {}
+    scale = alt.Scale(domain=[axis["min"], axis["max"]]) if {"min", "max"} <= axis.keys() else alt.Scale(zero=True)
+    bars = (
+        _latest(panel)
+        .mark_bar()
+        .encode(
+            x=alt.X("v:Q", title=None, scale=scale, axis=alt.Axis(format="~s")),
+            y=alt.Y("s:N", title=None),
+            color=_color(panel.plots),
+        )
+    )
+    return alt.layer(bars, *(_rule("x", value, label, color) for value, label, color in _horizontal(panel)))
+
+
+def _annotations(panel: Panel) -> Iterator[Any]:
+    for value, label, color in _horizontal(panel):
+        yield _rule("y", value, label, color)
+    for low, high, axis in _bands(panel):
+        yield (
+            alt.Chart(_rows([{"low": low, "high": high}]))
+            .mark_rect(opacity=0.12, color=RED)
+            .encode(**({"y": "low:Q", "y2": "high:Q"} if axis == "y" else {"x": "low:T", "x2": "high:T"}))
+        )
+    for entry in _flat((panel.widget.properties.get("annotations") or {}).get("vertical")):
+        yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
+
+
+def _rule(axis: str, value: float, label: str, color: str) -> Any:
+    field = alt.Y("v:Q") if axis == "y" else alt.X("v:T" if value > 10**11 else "v:Q")  # above: epoch milliseconds
+    marks = alt.Chart(_rows([{"v": value, "label": f"{label} ({value:g})" if axis == "y" else label}]))
+    return marks.mark_rule(strokeDash=[5, 3], strokeWidth=2, color=color).encode(**{axis: field, "tooltip": "label:N"})
+
+
+def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str]]:
+    for entry in _flat((panel.widget.properties.get("annotations") or {}).get("horizontal")):
+        yield float(entry["value"]), str(entry.get("label", "")), entry.get("color") or RED
+    for label, value in panel.thresholds:
+        yield value, label, RED
+
+
+def _flat(entries: Any) -> Iterator[Json]:
+    for entry in entries or ():
+        for part in entry if isinstance(entry, list) else [entry]:
+            if part.get("visible", True):
+                yield part
+
+
+def _bands(panel: Panel) -> Iterator[tuple[float, float, str]]:
+    annotations = panel.widget.properties.get("annotations") or {}
+    highest = max((v for plot in panel.plots for v in plot.values if v is not None), default=0.0)
+    for entry in annotations.get("horizontal") or ():
+        if isinstance(entry, list):
+            yield float(entry[0]["value"]), float(entry[1]["value"]), "y"
+        elif entry.get("fill") in {"above", "below"} and entry.get("visible", True):
+            value = float(entry["value"])
+            yield value, max(highest, value) * 1.05 if entry["fill"] == "above" else 0.0, "y"
+    for entry in annotations.get("vertical") or ():
+        if isinstance(entry, list):
+            yield moment_s(entry[0]["value"]) * 1000, moment_s(entry[1]["value"]) * 1000, "x"
+        elif entry.get("fill") in {"before", "after"} and entry.get("visible", True):
+            edge = panel.grid.start_s if entry["fill"] == "before" else panel.grid.end_s
+            yield moment_s(entry["value"]) * 1000, edge * 1000.0, "x"

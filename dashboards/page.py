@@ -1,0 +1,214 @@
+"""A dashboard as one self-contained HTML page: no network, no build step, legible in light, dark and on a phone."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dashboards.charts import chart, latest
+from dashboards.markdown import to_html
+from dashboards.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dashboards.body import Json
+    from dashboards.panels import Panel, View
+
+_ASSETS = Path(__file__).parent / "assets"
+_ROWS_SHOWN = 50
+
+
+def render_page(title: str, body: Json, view: View, runbooks: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Return the page and what could not be drawn, by widget.
+
+    `runbooks` holds Markdown by alarm name; the page carries those of the alarms it knows.
+    """
+    panels = view.panels(body)
+    missing = [f"{panel.widget.title}: {reason}" for panel in panels for reason in panel.unsupported]
+    specs = {str(panel.widget.number): spec for panel in panels if (spec := chart(panel))}
+    # In a script element only `</` and `<!--` can end or change what the browser reads.
+    data = json.dumps(specs, separators=(",", ":")).replace("<", "\\u003c")
+    html = f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<link rel="icon" href="data:,">
+<style>{(_ASSETS / "page.css").read_text("utf-8")}</style>
+</head>
+<body>
+<a class="skip" href="#dashboard">Skip to the panels</a>
+<header>
+<h1>{escape(title)}</h1>
+<p>{_moment(view.start_s)} to {_moment(view.end_s)} UTC{_variables(body)}</p>
+{_alarm_summary(view)}
+<button type="button" id="theme" aria-pressed="false">Dark</button>
+</header>
+{_unsupported_summary(missing)}
+<main id="dashboard">
+{"".join(_section(panel, view, runbooks) for panel in panels)}
+</main>
+{_runbooks(view, runbooks)}
+<script type="application/json" id="specs">{data}</script>
+<script>{_vega()}</script>
+<script>{(_ASSETS / "page.js").read_text("utf-8")}</script>
+</body>
+</html>
+"""
+    return html, missing
+
+
+def _vega() -> str:
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle()).replace("</script", "<\\/script")
+
+
+def _moment(time_s: float) -> str:
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _variables(body: Json) -> str:
+    shown = (f"{v.get('label', v.get('id'))} = {v.get('defaultValue', 'all')}" for v in body.get("variables") or ())
+    return "".join(f" · {escape(text)}" for text in shown)
+
+
+def _alarm_summary(view: View) -> str:
+    states = [line.at(view.end_s) for line in view.timelines.values()]
+    counts = ((state, states.count(state)) for state in (State.ALARM, State.INSUFFICIENT_DATA, State.OK))
+    return f"<p>{' '.join(f'{_chip(state)} {count}' for state, count in counts)}</p>" if states else ""
+
+
+def _chip(state: State) -> str:
+    words = {State.OK: "OK", State.ALARM: "In alarm", State.INSUFFICIENT_DATA: "Insufficient data"}
+    return f'<span class="chip {state.lower()}">{words[state]}</span>'
+
+
+def _unsupported_summary(missing: list[str]) -> str:
+    if not missing:
+        return ""
+    items = "".join(f"<li>{escape(reason)}</li>" for reason in missing)
+    return f'<aside class="unsupported" aria-label="Not drawn"><h2>Not drawn offline</h2><ul>{items}</ul></aside>'
+
+
+def _section(panel: Panel, view: View, runbooks: Mapping[str, str]) -> str:
+    widget = panel.widget
+    place = f"--x:{widget.x + 1};--y:{widget.y + 1};--w:{widget.width};--h:{widget.height}"
+    heading = "" if widget.type == "text" else f'<h2 id="t{widget.number}">{escape(widget.title)}</h2>'
+    name = f'aria-labelledby="t{widget.number}"' if heading else f'aria-label="{escape(widget.title)}"'
+    return (
+        f'<section class="widget {escape(widget.type)}" style="{place}" {name}>{heading}'
+        f'<div class="content" tabindex="0" role="group" {name}>{_content(panel, view)}</div>'
+        f"{_source(panel, runbooks)}</section>\n"
+    )
+
+
+def _content(panel: Panel, view: View) -> str:
+    parts = [f'<p class="unsupported">Not drawn offline: {escape(reason)}</p>' for reason in panel.unsupported]
+    if panel.widget.type == "text" and not panel.unsupported:
+        parts.append(to_html(str(panel.widget.properties.get("markdown", ""))))
+    if panel.states:
+        parts.append(_states(panel, view))
+    if panel.widget.type == "log" and not panel.unsupported:
+        parts.append(_log_table(panel.rows))
+    if panel.plots:
+        parts.append(_plots(panel))
+    return "".join(parts)
+
+
+def _states(panel: Panel, view: View) -> str:
+    items = []
+    for name, state in panel.states:
+        changes = view.timelines[name].changes
+        since = f" since {_moment(changes[-1].time_s)}" if changes else ""
+        items.append(f"<li>{_chip(state)} {_runbook_link(name)}<small>{since}</small></li>")
+    return f'<ul class="alarms">{"".join(items)}</ul>'
+
+
+def _plots(panel: Panel) -> str:
+    view = panel.widget.properties.get("view", "timeSeries")
+    if view == "singleValue":
+        numbers = (
+            f"<div><dt>{escape(p.label)}</dt><dd>{_number(latest(p))} {_unit(p.unit)}</dd></div>" for p in panel.plots
+        )
+        return f'<dl class="numbers">{"".join(numbers)}</dl>'
+    if view == "table":
+        return _table(("", "Min", "Max", "Sum", "Average"), (_row(p.label, p.values) for p in panel.plots))
+    words = "; ".join(f"{plot.label} {_number(latest(plot))} {plot.unit}".strip() for plot in panel.plots)
+    if all(latest(plot) is None for plot in panel.plots):
+        return '<p class="empty">No data in this time</p>'
+    return f'<div class="chart" data-chart="{panel.widget.number}" role="img" aria-label="{escape(words)}"></div>'
+
+
+def _row(label: str, values: Iterable[float | None]) -> tuple[str, ...]:
+    known = [value for value in values if value is not None]
+    if not known:
+        return (label, "–", "–", "–", "–")
+    return (label, *(_number(v) for v in (min(known), max(known), sum(known), sum(known) / len(known))))
+
+
+def _unit(unit: str) -> str:
+    return f"<small>{escape(unit)}</small>" if unit else ""
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.4g} {letter}"
+    return f"{value:.4g}"
+
+
+def _log_table(rows: tuple[Json, ...]) -> str:
+    if not rows:
+        return '<p class="empty">No line answers this query</p>'
+    names = rows[0].get("@shown") or [name for name in rows[0] if not name.startswith(("@", "_"))] or ["@message"]
+    cells = (tuple(_cell(name, row.get(name)) for name in names) for row in rows[:_ROWS_SHOWN])
+    more = f"<p>{len(rows) - _ROWS_SHOWN} more rows</p>" if len(rows) > _ROWS_SHOWN else ""
+    return _table(tuple(names), cells) + more
+
+
+def _cell(name: str, value: object) -> str:
+    if name == "@timestamp" and isinstance(value, int | float):
+        return _moment(value)
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)[:200]
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    top = "".join(f'<th scope="col">{escape(cell) or "Metric"}</th>' for cell in head)
+    rest = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{rest}</tbody></table>"
+
+
+def _source(panel: Panel, runbooks: Mapping[str, str]) -> str:
+    links = ", ".join(_runbook_link(name) for name in panel.alarms if name in runbooks)
+    watched = f"<p>Runbooks: {links}</p>" if links else ""
+    text = escape(json.dumps(panel.widget.properties, indent=1))
+    label = escape(panel.widget.title)
+    return (
+        f'<details><summary aria-label="Source of {label}">Source{" and runbooks" if links else ""}</summary>'
+        f'{watched}<pre tabindex="0" aria-label="Definition of {label}">{text}</pre></details>'
+    )
+
+
+def _runbook_link(name: str) -> str:
+    return f'<a href="#runbook-{escape(name)}">{escape(name)}</a>'
+
+
+def _runbooks(view: View, runbooks: Mapping[str, str]) -> str:
+    known = [name for name in view.alarms if name in runbooks]
+    plain = [name for name in view.alarms if name not in runbooks]
+    articles = [
+        f'<article id="runbook-{escape(name)}" tabindex="-1">{to_html(runbooks[name], 2)}</article>' for name in known
+    ]
+    articles += [
+        f'<article id="runbook-{escape(name)}" tabindex="-1"><h2>{escape(name)}</h2><p>No runbook was given.</p></article>'
+        for name in plain
+    ]
+    return f'<section id="runbooks" aria-label="Runbooks">{"".join(articles)}</section>' if articles else ""

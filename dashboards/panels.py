@@ -1,0 +1,241 @@
+"""What each widget of a dashboard shows over a recording: series, states, rows or text, or why it cannot be shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from dashboards import insights
+from dashboards.body import Json, Line, Widget, lines, widgets
+from dashboards.errors import DashboardError, UnsupportedError
+from dashboards.metric_functions import Scope, Series
+from dashboards.metric_math import resolve
+from dashboards.model import Alarm, Metric, MetricAlarm, State
+from dashboards.rules import alarm_name
+from dashboards.series import Grid, Store
+from dashboards.timeline import Timeline, run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dashboards.recording import Recording
+
+MAX_POINTS = 360  # per line: more than a widget has pixels for; the period grows as it does in CloudWatch
+_PERIODS = (1, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+_SHORT = 12  # points below which a recording is too short for the period of a panel
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One series as drawn: a label of its own, the line it comes from, the unit when the recording knows it."""
+
+    label: str
+    line: Line
+    values: tuple[float | None, ...]
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A widget with what it shows. Of `plots`, `rows`, `states` and `unsupported` those that apply are filled.
+
+    `alarms` names the alarms whose metrics the widget draws; their runbooks belong to it.
+    """
+
+    widget: Widget
+    grid: Grid
+    plots: tuple[Plot, ...] = ()
+    rows: tuple[Json, ...] = ()
+    states: tuple[tuple[str, State], ...] = ()
+    unsupported: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    thresholds: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass
+class View:
+    """A dashboard over a recording between two moments (epoch seconds)."""
+
+    recording: Recording
+    alarms: Mapping[str, Alarm]
+    start_s: int
+    end_s: int
+    timelines: Mapping[str, Timeline] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.timelines = run(self.alarms, self.recording.store, self.start_s, self.end_s)
+
+    def panels(self, body: Json) -> list[Panel]:
+        """Return every widget of a body with what it shows; what cannot be shown says why."""
+        return [self.panel(widget) for widget in widgets(with_defaults(body))]
+
+    def panel(self, widget: Widget) -> Panel:
+        grid = Grid(self.start_s, max(1, self.end_s - self.start_s), 1)
+        try:
+            match widget.type:
+                case "text":
+                    return Panel(widget, grid)
+                case "metric":
+                    return self._metric(widget)
+                case "alarm":
+                    return Panel(widget, grid, states=self._states(widget.properties.get("alarms", ())))
+                case "log":
+                    return Panel(widget, grid, rows=self._rows(widget))
+            raise UnsupportedError(f"widgets of type {widget.type!r} cannot be drawn offline")
+        except DashboardError as error:
+            return Panel(widget, grid, unsupported=(str(error),))
+
+    def _rows(self, widget: Widget) -> tuple[Json, ...]:
+        found = insights.query(str(widget.properties.get("query", "")), self.recording.lines)
+        return tuple(found)
+
+    def _states(self, references: list[str]) -> tuple[tuple[str, State], ...]:
+        names = [alarm_name(str(reference)) for reference in references]
+        unknown = [name for name in names if name not in self.timelines]
+        if unknown:
+            raise UnsupportedError(f"no alarm {', '.join(unknown)} among those given; name their file with --alarms")
+        return tuple((name, self.timelines[name].at(self.end_s)) for name in names)
+
+    def _metric(self, widget: Widget) -> Panel:
+        named = (widget.properties.get("annotations") or {}).get("alarms") or ()
+        if named and not widget.properties.get("metrics"):
+            return self._of_alarm(widget, alarm_name(str(named[0])))
+        written = lines(widget.properties)
+        whole = bool(widget.properties.get("setPeriodToTimeRange"))
+        grid = self._grid(max((line.period_s for line in written), default=300), whole=whole)
+        plots, unsupported = self._plots(written, grid)
+        metrics = {line.metric for line in written if line.metric}
+        watching = (
+            name for name, alarm in self.alarms.items() if isinstance(alarm, MetricAlarm) and _watches(alarm, metrics)
+        )
+        return Panel(widget, grid, tuple(plots), unsupported=tuple(unsupported), alarms=tuple(watching))
+
+    def _of_alarm(self, widget: Widget, name: str) -> Panel:
+        states = self._states([name])
+        alarm = self.alarms[name]
+        if not isinstance(alarm, MetricAlarm):
+            return Panel(widget, self._grid(60), states=states, alarms=(name,))
+        queries = [(q, _line(q.id, q.metric, q.expression, q.statistic, alarm.period_s)) for q in alarm.queries]
+        grid = self._grid(alarm.period_s)
+        plots, unsupported = self._plots([line for _, line in queries], grid)
+        watched = tuple(plot for plot in plots if plot.line.id == alarm.result)
+        threshold = ((f"{alarm.comparison.sign} {alarm.threshold:g}", alarm.threshold),)
+        return Panel(widget, grid, watched, (), states, tuple(unsupported), (name,), threshold)
+
+    def _grid(self, period_s: int, *, whole: bool = False) -> Grid:
+        length_s = max(1, self.end_s - self.start_s)
+        if whole:
+            return Grid(self.start_s, length_s, 1)
+        if length_s < _SHORT * period_s:
+            period_s = next((p for p in reversed(_PERIODS) if p <= period_s and length_s >= _SHORT * p), 1)
+        while length_s / period_s > MAX_POINTS:
+            period_s = next((p for p in _PERIODS if p > period_s and p % period_s == 0), 2 * period_s)
+        start_s = self.start_s // period_s * period_s
+        return Grid(start_s, period_s, -(-(self.end_s - start_s) // period_s))
+
+    def _plots(self, written: list[Line], grid: Grid) -> tuple[list[Plot], list[str]]:
+        store = self.recording.store
+        metrics = {
+            line.id: Series(store.statistic(line.metric, line.statistic, grid), line.label)
+            for line in written
+            if line.metric
+        }
+        scope = Scope(grid, grid.step_s, 1, metrics, dict(metrics), lambda *asked: search(store, grid, *asked))
+        plots: list[Plot] = []
+        unsupported: list[str] = []
+        for line in written:
+            if line.metric and line.visible:
+                unit = store.units.get(line.metric, "")
+                plots.append(Plot(line.label, line, tuple(metrics[line.id].values), "" if unit == "None" else unit))
+            elif line.expression:
+                try:
+                    found = resolve({other.id: other.expression for other in _needed(line, written)}, scope)[line.id]
+                except DashboardError as error:
+                    unsupported.append(f"{line.label}: {error}")
+                    continue
+                if line.visible:
+                    plots += [Plot(_label(line, series, len(found)), line, tuple(series.values)) for series in found]
+        return _distinct(plots), unsupported
+
+
+def search(store: Store, grid: Grid, text: str, statistic: str, _: int) -> list[Series]:
+    """Return the series of SEARCH: `{namespace,dimension,...} Name="value" word`, all of which must fit."""
+    match = re.fullmatch(r"\s*\{(?P<schema>[^}]*)\}\s*(?P<terms>.*?)\s*", text)
+    if not match or re.search(r"[()]|\b(?:OR|NOT)\b", match["terms"]):
+        raise UnsupportedError(f"search {text!r}: only a schema with terms that must all fit is evaluated offline")
+    namespace, *dimensions = (part.strip().strip('"') for part in match["schema"].split(","))
+    terms = re.findall(r'(?:([\w:.]+)\s*=\s*)?"?([^\s"]+)"?', re.sub(r"\bAND\b", "", match["terms"]))
+    found = [
+        metric
+        for metric in sorted(store.samples)
+        if metric.namespace == namespace
+        and sorted(name for name, _ in metric.dimensions) == sorted(dimensions)
+        and all(_fits(metric, name, wanted) for name, wanted in terms)
+    ]
+    labels = (" ".join([metric.name, *(value for _, value in metric.dimensions)]) for metric in found)
+    return [Series(store.statistic(m, statistic, grid), label) for m, label in zip(found, labels, strict=True)]
+
+
+def _fits(metric: Metric, name: str, wanted: str) -> bool:
+    known = {"MetricName": metric.name, "Namespace": metric.namespace, **dict(metric.dimensions)}
+    if name:
+        return known.get(name.removeprefix(":aws.").removeprefix("Dimension."), "") == wanted
+    return any(wanted.lower() in value.lower() for value in known.values())
+
+
+def with_defaults(body: Json) -> Json:
+    """Return a body with the default value of every variable put in, as CloudWatch shows it first."""
+    copy: dict[str, Any] = json.loads(json.dumps(body))
+    for variable in body.get("variables") or ():
+        value = variable.get("defaultValue")
+        if value is None or value == "__FIRST":
+            continue
+        if variable.get("type") == "pattern":
+            copy["widgets"] = json.loads(json.dumps(copy["widgets"]).replace(variable["pattern"], str(value)))
+        else:
+            copy["widgets"] = _with_property(copy["widgets"], variable["property"], value)
+    return copy
+
+
+def _with_property(value: Any, name: str, given: object) -> Any:
+    if isinstance(value, dict):
+        return {key: given if key == name else _with_property(item, name, given) for key, item in value.items()}
+    if isinstance(value, list):
+        replaced = [_with_property(item, name, given) for item in value]
+        pairs = range(2, len(replaced) - 1, 2) if replaced and isinstance(replaced[0], str) else ()
+        for index in pairs:
+            if replaced[index] == name:
+                replaced[index + 1] = given
+        return replaced
+    return value
+
+
+def _watches(alarm: MetricAlarm, metrics: set[Metric]) -> bool:
+    return any(query.metric in metrics for query in alarm.queries if query.metric)
+
+
+def _needed(line: Line, written: list[Line]) -> list[Line]:
+    return [
+        other
+        for other in written
+        if other.expression and (other is line or re.search(rf"\b{other.id}\b", line.expression))
+    ]
+
+
+def _line(name: str, metric: Metric | None, expression: str, statistic: str, period_s: int) -> Line:
+    label = f"{metric.name} {statistic}" if metric else expression
+    return Line(name, label, metric, expression, statistic, period_s, "left", None, visible=True)
+
+
+def _label(line: Line, series: Series, count: int) -> str:
+    return f"{line.label} {series.label}".strip() if count > 1 else line.label
+
+
+def _distinct(plots: list[Plot]) -> list[Plot]:
+    labels = [plot.label for plot in plots]
+    return [
+        replace(plot, label=f"{plot.label} ({number})") if labels.count(plot.label) > 1 else plot
+        for number, plot in enumerate(plots, 1)
+    ]

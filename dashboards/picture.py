@@ -1,0 +1,69 @@
+"""A dashboard as one PNG picture: each chart drawn by Vega, laid out on the grid of 24 columns."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import vl_convert
+
+from dashboards.body import COLUMNS, Json
+from dashboards.charts import chart, latest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dashboards.panels import Panel, View
+
+_COLUMN, _ROW, _GAP, _HEAD, _LINE = 60, 48, 8, 24, 18  # pixels
+_CONFIG = {"background": "#ffffff", "font": "sans-serif", "autosize": {"type": "fit", "contains": "padding"}}
+
+
+def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]]:
+    """Return the PNG and what could not be drawn, by widget."""
+    panels = view.panels(body)
+    missing = [f"{panel.widget.title}: {reason}" for panel in panels for reason in panel.unsupported]
+    width = COLUMNS * _COLUMN + _GAP
+    height = 40 + max((panel.widget.y + panel.widget.height for panel in panels), default=1) * _ROW + _GAP
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="#f4f5f7"/>',
+        f'<text x="{_GAP}" y="26" font-size="18">{escape(title)}</text>',
+        *(_tile(panel) for panel in panels),
+        "</svg>",
+    ]
+    return bytes(vl_convert.svg_to_png("\n".join(parts))), missing
+
+
+def _tile(panel: Panel) -> str:
+    widget = panel.widget
+    width, height = widget.width * _COLUMN - _GAP, widget.height * _ROW - _GAP
+    spec = chart(panel)
+    inside = _drawn(spec, width - 16, height - _HEAD - 8) if spec else "".join(_lines(panel, width, height))
+    heading = "" if widget.type == "text" else f'<text x="8" y="17" font-weight="bold">{escape(widget.title)}</text>'
+    return (
+        f'<g transform="translate({widget.x * _COLUMN + _GAP},{widget.y * _ROW + 40})">'
+        f'<rect width="{width}" height="{height}" fill="#ffffff" stroke="#c9ced4" rx="5"/>{heading}'
+        f'<g transform="translate(8,{_HEAD})">{inside}</g></g>'
+    )
+
+
+def _drawn(spec: dict[str, Any], width: int, height: int) -> str:
+    sized = {**spec, "width": width, "height": max(60, height), "config": _CONFIG}
+    # Charts share one document here, so what one of them names (clip paths) must not be taken for another's.
+    svg = str(vl_convert.vegalite_to_svg(sized))
+    return re.sub(r'(id="|url\(#)', rf"\g<1>v{abs(hash(svg))}", svg)
+
+
+def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
+    texts = [f"Not drawn offline: {reason}" for reason in panel.unsupported]
+    if panel.widget.type == "text":
+        texts += re.sub(r"[*`#]", "", str(panel.widget.properties.get("markdown", ""))).splitlines()
+    texts += [f"{state}  {name}" for name, state in panel.states]
+    texts += [f"{plot.label}: {'–' if (v := latest(plot)) is None else f'{v:.6g}'} {plot.unit}" for plot in panel.plots]
+    texts += [", ".join(str(row.get(name)) for name in row.get("@shown", [])) or str(row) for row in panel.rows]
+    wrapped = [line for text in texts for line in textwrap.wrap(text, max(10, width // 7))]
+    for number, line in enumerate(wrapped[: max(1, (height - _HEAD) // _LINE)], 1):
+        yield f'<text x="0" y="{number * _LINE - 4}">{escape(line)}</text>'
