@@ -37,9 +37,9 @@ def open_source(uri: str, *, client: S3Client | None = None, endpoint_url: str |
     bucket, key = _bucket_and_rest(uri, ACCEPTED)
     if not key or key.endswith("/"):
         raise _refused(uri, "it names no object", ACCEPTED)
-    from packager.stores import s3  # noqa: PLC0415  boto3 only where S3 is spoken
+    from packager.stores.s3 import source  # noqa: PLC0415  boto3 only where S3 is spoken
 
-    return s3.source(bucket, key, client=client, endpoint_url=endpoint_url)
+    return source(bucket, key, client=client, endpoint_url=endpoint_url)
 
 
 def open_sink(uri: str, *, client: S3Client | None = None, endpoint_url: str | None = None) -> Sink:
@@ -48,9 +48,9 @@ def open_sink(uri: str, *, client: S3Client | None = None, endpoint_url: str | N
     if path is not None:
         return FolderSink(path)
     bucket, prefix = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
-    from packager.stores import s3  # noqa: PLC0415  boto3 only where S3 is spoken
+    from packager.stores.s3 import sink  # noqa: PLC0415  boto3 only where S3 is spoken
 
-    return s3.sink(bucket, prefix.strip("/"), client=client, endpoint_url=endpoint_url)
+    return sink(bucket, prefix.strip("/"), client=client, endpoint_url=endpoint_url)
 
 
 def _local_path(uri: str, accepted: str) -> Path | None:

@@ -1,0 +1,61 @@
+"""S3 for whatever client there is: the process's own, a caller's, or a caller's that can do little."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from packager.errors import RequestError
+from packager.stores.s3_client import client_for
+from packager.stores.s3_sink import S3Sink
+from packager.stores.s3_source import S3Source
+from packager.stores.small_client import SmallSink, SmallSource
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+    from packager.stores.protocol import Sink, Source
+
+_READING = ("head_object", "get_object")
+_WRITING = (
+    "put_object",
+    "create_multipart_upload",
+    "upload_part",
+    "complete_multipart_upload",
+    "abort_multipart_upload",
+    "list_parts",
+    "head_object",
+    "get_object_tagging",
+    "put_object_tagging",
+)
+
+
+def source(bucket: str, key: str, *, client: S3Client | None, endpoint_url: str | None) -> Source:
+    """The object as a source. RequestError when the client can neither read ranges nor download a file."""
+    client = client or client_for(endpoint_url)
+    if not _missing(client, _READING):
+        return S3Source(bucket, key, client)
+    if hasattr(client, "download_file"):
+        return SmallSource(bucket, key, client)
+    raise _too_little(_missing(client, _READING), "download_file")
+
+
+def sink(bucket: str, prefix: str, *, client: S3Client | None, endpoint_url: str | None) -> Sink:
+    """The bucket as a sink. RequestError when the client can neither upload parts nor a file."""
+    client = client or client_for(endpoint_url)
+    if not _missing(client, _WRITING):
+        return S3Sink(bucket, prefix, client)
+    if hasattr(client, "upload_file"):
+        return SmallSink(bucket, prefix, client)
+    raise _too_little(_missing(client, _WRITING), "upload_file")
+
+
+def _missing(client: object, methods: tuple[str, ...]) -> list[str]:
+    return [method for method in methods if not hasattr(client, method)]
+
+
+def _too_little(missing: list[str], instead: str) -> RequestError:
+    return RequestError(
+        f"This S3 client has no {', '.join(missing)}.",
+        next_step=f"Pass a client of boto3, or one that has {instead} for small objects.",
+        missing=missing,
+    )

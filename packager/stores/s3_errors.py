@@ -1,0 +1,166 @@
+"""Errors of botocore and of the connection below it, made the packager's own: mapped once, where S3 is spoken."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from packager.errors import (
+    AccessDeniedError,
+    ArtifactChangedError,
+    ArtifactNotFoundError,
+    PackagerError,
+    StoreError,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ABSENT = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
+DENIED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "Forbidden"})
+_CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "CredentialRetrievalError",
+        "TokenRetrievalError",
+        "SSOTokenLoadError",
+        "UnauthorizedSSOTokenError",
+    }
+)
+_CHANGED = frozenset({"412", "PreconditionFailed"})
+_ELSEWHERE = frozenset({"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"})
+_THROTTLED = frozenset({"503", "SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "429"})
+_RECOVERABLE_CODES = frozenset({"InternalError", "RequestTimeout", "RequestTimeoutException", *_THROTTLED})
+_RECOVERABLE_STATUS = frozenset({429, 500, 502, 503, 504})
+
+_QUERY = re.compile(r"(https?://[^\s\"'?]*)\?[^\s\"']*")
+
+
+class BrokenTransferError(ConnectionError):
+    """Fewer bytes came than were promised."""
+
+
+@contextmanager
+def mapped(operation: str, uri: str) -> Iterator[None]:
+    """Turn what botocore and the connection raise in the block into the fitting error; others pass unchanged."""
+    try:
+        yield
+    except PackagerError:
+        raise
+    except _foreign() as error:
+        raise translated(error, operation, uri) from error
+
+
+def translated(error: BaseException, operation: str, uri: str) -> StoreError:
+    """The packager's error for `error`, with `operation`, `uri`, `code` and S3's own request id as figures."""
+    code = code_of(error)
+    # A query can hold a signature, a message of botocore can hold a query.
+    cause = printable(_QUERY.sub(r"\1", str(error)), 500)
+    where = printable(uri, 1100)
+    kind, next_step = _kind(code)
+    return kind(
+        f"S3 {operation} of {where} failed with {code}: {cause}.".replace("..", "."),
+        next_step=next_step,
+        operation=operation,
+        uri=where,
+        code=code,
+        request_id=_answer(error).get("ResponseMetadata", {}).get("RequestId", ""),
+    )
+
+
+def code_of(error: BaseException) -> str:
+    """S3's error code, or the type of an error that S3 had no part in."""
+    code = _answer(error).get("Error", {}).get("Code")
+    return str(code) if code else type(error).__name__
+
+
+def is_recoverable(error: BaseException) -> bool:
+    """Whether the same request can succeed a moment later: a closed set of broken connections and busy answers."""
+    status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if status is not None:
+        return status in _RECOVERABLE_STATUS or code_of(error) in _RECOVERABLE_CODES
+    return isinstance(error, _broken_connection())
+
+
+def is_throttled(error_code: str) -> bool:
+    return error_code in _THROTTLED
+
+
+_KINDS: tuple[tuple[frozenset[str], type[StoreError], str], ...] = (
+    (ABSENT, ArtifactNotFoundError, "Check bucket and key; nothing lies there."),
+    (
+        _CHANGED,
+        ArtifactChangedError,
+        "The object was replaced meanwhile; package again when whoever writes it is done.",
+    ),
+    (
+        DENIED,
+        AccessDeniedError,
+        "Allow this role to read (s3:GetObject, s3:ListBucket) or write (s3:PutObject, s3:AbortMultipartUpload).",
+    ),
+    (_CREDENTIALS, AccessDeniedError, "Renew the credentials, or name others (AWS_PROFILE, a role)."),
+    (_ELSEWHERE, StoreError, "The bucket is in another region; set AWS_REGION to it."),
+    (_RECOVERABLE_CODES, StoreError, "S3 is busy; try again in a minute, with fewer targets at once."),
+    (
+        frozenset({"NoSuchUpload"}),
+        StoreError,
+        "Somebody, or a rule of the bucket, removed the unfinished upload; package again.",
+    ),
+    (frozenset({"InvalidObjectState"}), StoreError, "Restore the object from its archive storage class first."),
+    (frozenset({"EntityTooSmall"}), StoreError, "The store wants larger parts than 8 MiB; use another one."),
+    (
+        frozenset({"BadDigest", "XAmzContentChecksumMismatch"}),
+        StoreError,
+        "The bytes changed on their way; package again, and look at the network when it happens twice.",
+    ),
+)
+
+
+def _kind(code: str) -> tuple[type[StoreError], str]:
+    for codes, kind, next_step in _KINDS:
+        if code in codes:
+            return kind, next_step
+    return StoreError, "Check the endpoint, the network and the figures of this error."
+
+
+def _answer(error: BaseException) -> dict[str, dict[str, Any]]:
+    answer = getattr(error, "response", None)
+    return answer if isinstance(answer, dict) else {}
+
+
+@cache
+def _foreign() -> tuple[type[BaseException], ...]:
+    from boto3.exceptions import Boto3Error  # noqa: PLC0415  boto3 only where S3 is spoken
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  same
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415  same
+
+    return (ClientError, BotoCoreError, Boto3Error, HTTPError, OSError)
+
+
+@cache
+def _broken_connection() -> tuple[type[BaseException], ...]:
+    from botocore import exceptions as b  # noqa: PLC0415  boto3 only where S3 is spoken
+    from urllib3 import exceptions as u  # noqa: PLC0415  same
+
+    return (
+        b.ConnectionClosedError,
+        b.ConnectTimeoutError,
+        b.EndpointConnectionError,
+        b.IncompleteReadError,
+        b.ReadTimeoutError,
+        b.ResponseStreamingError,
+        u.ProtocolError,
+        u.SSLError,  # a connection cut in the middle of a TLS record; a bad certificate is botocore's own SSLError
+        u.TimeoutError,
+        ConnectionError,
+        TimeoutError,
+    )

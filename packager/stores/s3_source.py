@@ -1,0 +1,231 @@
+"""Artifacts read from S3: ordered ranges, two on their way while a third is taken."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packager.errors import StoreError
+from packager.stores.protocol import Identity
+from packager.stores.s3_client import patiently
+from packager.stores.s3_errors import BrokenTransferError, mapped
+from telemetry import carrying, catalog, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _typeshed import WriteableBuffer
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+    from packager.stores.protocol import Reader
+
+RANGE_BYTES = 4 << 20
+"""Large enough that requests cost nothing beside their bytes, small enough that three fit in little memory."""
+
+_AT_ONCE = 2
+_PIECE_BYTES = 1 << 18
+_CHECKSUMS = ("CRC64NVME", "SHA256", "SHA1", "CRC32C", "CRC32")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Object:
+    """Where an object is, and as which version of itself it was first seen."""
+
+    client: S3Client
+    bucket: str
+    key: str
+    etag: str
+    size_bytes: int
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+class S3Source:
+    """One artifact in a bucket. Memory while it is read: three ranges."""
+
+    def __init__(self, bucket: str, key: str, client: S3Client, *, range_bytes: int = RANGE_BYTES) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._client = client
+        self._range_bytes = range_bytes
+        self._looking = threading.Lock()
+        self._seen: tuple[S3Object, Identity] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self._bucket}/{self._key}"
+
+    def size_bytes(self) -> int:
+        return self._look()[0].size_bytes
+
+    def identity(self) -> Identity:
+        return self._look()[1]
+
+    @contextmanager
+    def open(self) -> Iterator[Reader]:
+        seen, _ = self._look()
+        with observe(
+            catalog.READ_ARTIFACT,
+            store="s3",
+            source=self.uri,
+            bucket=self._bucket,
+            key=self._key,
+            resumed=0,
+            retries=0,
+            throttles=0,
+        ) as step:
+            reader = RangeReader(seen, self._range_bytes)
+            try:
+                yield reader
+            finally:
+                reader.close()
+                step.add(bytes_read=reader.bytes_read, requests=reader.requests)
+
+    def _look(self) -> tuple[S3Object, Identity]:
+        with self._looking:
+            if self._seen is None:
+                with (
+                    observe(catalog.IDENTIFY_ARTIFACT, source=self.uri, bytes_hashed=0),
+                    mapped("HeadObject", self.uri),
+                ):
+                    head = self._client.head_object(Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED")
+                    seen = S3Object(self._client, self._bucket, self._key, head["ETag"], head["ContentLength"])
+                    self._seen = seen, _identity(head)
+            return self._seen
+
+
+def _identity(head: HeadObjectOutputTypeDef) -> Identity:
+    marks = {"etag": head["ETag"].strip('"'), "size": str(head["ContentLength"])}
+    for name in _CHECKSUMS:
+        if value := head.get(f"Checksum{name}"):
+            marks["checksum"] = f"{name}:{value}"
+            break
+    return Identity(head["ContentLength"], tuple(sorted(marks.items())))
+
+
+class RangeReader(io.RawIOBase):
+    """The bytes of an object in order; `close` stops and joins the threads that fetch them, wherever they are."""
+
+    def __init__(self, seen: S3Object, range_bytes: int) -> None:
+        self.bytes_read = 0
+        self.requests = 0
+        self._seen = seen
+        self._range_bytes = min(range_bytes, seen.size_bytes)
+        self._starts = iter(range(0, seen.size_bytes, range_bytes))
+        self._coming: deque[Future[memoryview]] = deque()
+        self._at_hand = memoryview(b"")
+        self._in_use = memoryview(b"")
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._bodies: set[io.IOBase] = set()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="range-read")
+        for _ in range(_AT_ONCE + 1):
+            self._request(None)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        wanted = memoryview(buffer).cast("B")
+        given = self._next(len(wanted))
+        wanted[: len(given)] = given
+        return len(given)
+
+    def read(self, size: int = -1, /) -> bytes:
+        # RawIOBase would copy twice.
+        return bytes(self._next(size)) if size >= 0 else self.readall()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self._stop.set()
+        with self._lock:
+            for body in self._bodies:
+                # Wakes a thread that waits for bytes. Closing alone would leave it waiting until its time-out.
+                with suppress(AttributeError, ValueError, RuntimeError, OSError):
+                    body.shutdown()  # type: ignore[attr-defined]  # urllib3's response, behind botocore's
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        super().close()
+
+    def _next(self, most_bytes: int) -> memoryview:
+        """The next bytes, `most_bytes` of them or fewer; valid until the next call, empty at the end."""
+        if not self._at_hand and most_bytes:
+            self._turn()
+        given, self._at_hand = self._at_hand[:most_bytes], self._at_hand[most_bytes:]
+        self.bytes_read += len(given)
+        return given
+
+    def _turn(self) -> None:
+        """Give the range that was read back to be filled again; take the one that comes next."""
+        if self._in_use:
+            self._request(self._in_use)
+            self._in_use = memoryview(b"")
+        if self._coming:
+            # A range that failed stays first, so that no later call can go on behind it.
+            self._in_use = self._at_hand = self._coming[0].result()
+            self._coming.popleft()
+
+    def _request(self, buffer: memoryview | None) -> None:
+        first = next(self._starts, None)
+        if first is None:
+            return
+        buffer = memoryview(bytearray(self._range_bytes)) if buffer is None else buffer
+        wanted = buffer[: self._seen.size_bytes - first]
+        self._coming.append(self._pool.submit(carrying(self._fetch), first, wanted))
+
+    def _fetch(self, first: int, wanted: memoryview) -> memoryview:
+        filled = 0
+
+        def fill() -> None:
+            nonlocal filled
+            with self._body(first + filled, first + len(wanted) - 1) as body:
+                while filled < len(wanted) and not self._stop.is_set():
+                    data = body.read(min(_PIECE_BYTES, len(wanted) - filled))
+                    if not data:
+                        raise BrokenTransferError(f"{len(wanted) - filled} bytes of a range did not come")
+                    wanted[filled : filled + len(data)] = data
+                    filled += len(data)
+
+        with mapped("GetObject", self._seen.uri):
+            patiently(fill, self._stop, counted_as="resumed")
+        return wanted
+
+    @contextmanager
+    def _body(self, first: int, last: int) -> Iterator[io.IOBase]:
+        """The open body of one range of the object as it was first seen, known to `close` while it is open."""
+        seen = self._seen
+        with self._lock:
+            self.requests += 1
+        answer = seen.client.get_object(
+            Bucket=seen.bucket, Key=seen.key, Range=f"bytes={first}-{last}", IfMatch=seen.etag
+        )
+        body = answer["Body"]
+        with body as raw:
+            _check_range(seen, first, last, answer.get("ContentRange", ""))
+            with self._lock:
+                self._bodies.add(raw)
+            try:
+                yield body
+            finally:
+                with self._lock:
+                    self._bodies.discard(raw)
+
+
+def _check_range(seen: S3Object, first: int, last: int, given: str) -> None:
+    wanted = f"bytes {first}-{last}/{seen.size_bytes}"
+    if given != wanted:
+        raise StoreError(
+            f"Asked for {wanted} of {seen.uri}, the store answered {given or 'without a range'!r}.",
+            next_step="Read from a store that honours ranges, or copy the artifact to a file first.",
+            operation="GetObject",
+            uri=seen.uri,
+            code="InvalidRange",
+        )
