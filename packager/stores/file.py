@@ -43,6 +43,10 @@ class FileSource:
     def uri(self) -> str:
         return str(self._path)
 
+    @property
+    def identity_is_at_hand(self) -> bool:
+        return self._identity is not None
+
     def size_bytes(self) -> int:
         with mapped("read", self._path):
             return self._unchanged(self._path.stat())

@@ -56,6 +56,10 @@ class Source(Protocol):
     @property
     def uri(self) -> str: ...
 
+    @property
+    def identity_is_at_hand(self) -> bool:
+        """Whether `identity` answers without reading the artifact."""
+
     def size_bytes(self) -> int:
         """Packed size, without reading the artifact (S3: one HEAD, remembered)."""
 

@@ -1,0 +1,160 @@
+"""Every public failure of the packager: few types, figures as fields, and the next thing to try."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Figure = str | int | float | bool | None | Sequence[Any] | Mapping[str, Any]
+
+
+def printable(text: object, limit: int = 200) -> str:
+    """Untrusted text made safe for a log or a terminal: control characters escaped, length capped (characters)."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def in_units(size_bytes: float) -> str:
+    """A size for people: bytes below 1 KiB, else KiB, MiB, GiB or TiB with one decimal."""
+    size = float(size_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:  # noqa: PLR2004  binary units
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+class PackagerError(Exception):
+    """Base of all failures.
+
+    Attributes:
+        message: what happened, with its numbers.
+        next_step: what the reader can do about it; empty when there is nothing.
+        figures: the numbers and names of the message, by field; each is also an attribute of the error.
+    """
+
+    def __init__(self, message: str, *, next_step: str = "", **figures: Figure) -> None:
+        self.message = message
+        self.next_step = next_step
+        self.figures = figures
+        super().__init__(f"{message} {next_step}".strip())
+
+    def __getattr__(self, name: str) -> Figure:
+        figures = self.__dict__.get("figures", {})
+        if name in figures:
+            figure: Figure = figures[name]
+            return figure
+        raise AttributeError(f"{type(self).__name__} has no figure {name!r}; it has {', '.join(figures) or 'none'}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as a JSON object: `type`, `message`, `next_step` and every figure."""
+        return {"type": type(self).__name__, "message": self.message, "next_step": self.next_step, **self.figures}
+
+
+class SettingsError(PackagerError, ValueError):
+    """A setting has a value that cannot be used; figures name it."""
+
+
+class RequestError(PackagerError, ValueError):
+    """The caller asked for something that cannot be: a bad URI, an unknown target, a missing field."""
+
+
+class StoreError(PackagerError, OSError):
+    """A file system or S3 refused or failed; `operation`, `uri` and `code` say which and how."""
+
+
+class ArtifactNotFoundError(StoreError, FileNotFoundError):
+    """There is no such file, bucket or object."""
+
+
+class ArtifactChangedError(StoreError):
+    """The artifact was replaced while it was being read; nothing of the mixture is published."""
+
+
+class AccessDeniedError(StoreError, PermissionError):
+    """The credentials or file modes in use do not allow the operation."""
+
+
+class ManifestError(PackagerError, ValueError):
+    """The trained artifact lacks, or garbles, something the manifest is made of."""
+
+
+class ExtractionError(PackagerError, ValueError):
+    """The archive is damaged, cut short, or not an archive at all."""
+
+
+class UnsafeArchiveError(ExtractionError):
+    """A member that must never reach a device: outside the root, a link, a device, a duplicate."""
+
+
+class LimitExceededError(ExtractionError):
+    """The archive exceeds a limit of the settings; `setting`, `limit` and `found` say which."""
+
+
+class StagingNeededError(ExtractionError):
+    """The archive can only be read with its members on disk: a hard link refers to bytes that have gone by."""
+
+
+class CompressionError(PackagerError, ValueError):
+    """The component cannot be written as a ZIP that every reader takes."""
+
+
+class ComponentRefusedError(PackagerError, ValueError):
+    """Strict mode: the component breaks a rule of the device; `findings` lists them."""
+
+
+class OperationAbortedError(PackagerError, RuntimeError):
+    """The work was told to stop (time nearly up, a signal, another target) and left nothing behind."""
+
+
+class InsufficientStorageError(PackagerError, OSError):
+    """What has to be stored does not fit.
+
+    Attributes:
+        required_bytes, available_bytes, missing_bytes: the shortage.
+        path: the file system that is short.
+        suggestions: what to try, best first.
+    """
+
+    required_bytes: int
+    available_bytes: int
+    missing_bytes: int
+    path: str
+    suggestions: list[str]
+
+    def __init__(
+        self, what: str, *, required_bytes: int, available_bytes: int, path: str | Path, suggestions: Sequence[str] = ()
+    ) -> None:
+        self.errno = errno.ENOSPC
+        super().__init__(
+            f"{what} needs {in_units(required_bytes)} ({required_bytes} bytes) in {path}, where "
+            f"{in_units(available_bytes)} ({available_bytes} bytes) can be had.",
+            next_step="Try: " + "; or ".join(suggestions) + "." if suggestions else "",
+            required_bytes=required_bytes,
+            available_bytes=available_bytes,
+            missing_bytes=max(0, required_bytes - available_bytes),
+            path=str(path),
+            suggestions=list(suggestions),
+        )
+
+
+class CleanupFailedError(PackagerError, OSError):
+    """The work succeeded, but something of it could not be removed.
+
+    Attributes:
+        failures: one `{"path", "cause"}` for each thing that is left.
+    """
+
+    failures: list[dict[str, str]]
+
+    def __init__(self, failures: Sequence[Mapping[str, str]]) -> None:
+        listed = "; ".join(f"{printable(f['path'])}: {printable(f['cause'])}" for f in failures)
+        super().__init__(
+            f"{len(failures)} paths could not be removed: {listed}.",
+            next_step="Remove them by hand, or make their folders writable; they take up scratch space.",
+            failures=[dict(f) for f in failures],
+        )

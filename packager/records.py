@@ -1,0 +1,98 @@
+"""What callers get back: frozen records, each with its JSON form."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from packager.errors import PackagerError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One broken rule: which, what is wrong (with its numbers), what to do."""
+
+    rule: str
+    message: str
+    next_step: str
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentResult:
+    """What became of one target. `status` is packaged, already_there or failed; sizes are bytes."""
+
+    target: str
+    status: str
+    strategy: str
+    duration_s: float
+    uri: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+    files: int | None = None
+    warnings: Sequence[Finding] = ()
+    error: PackagerError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "target": self.target,
+            "status": self.status,
+            "uri": self.uri,
+            "sha256": self.sha256,
+            "size_bytes": self.size_bytes,
+            "files": self.files,
+            "strategy": self.strategy,
+            "duration_s": round(self.duration_s, 3),
+            "warnings": [asdict(w) for w in self.warnings],
+            "error": self.error.as_dict() if self.error else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PackageResult:
+    """What became of one call. `error` is set when nothing could begin."""
+
+    components: Sequence[ComponentResult] = ()
+    manifest: dict[str, Any] | None = None
+    peak_scratch_bytes: int = 0
+    error: PackagerError | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.error is None and all(c.error is None for c in self.components)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "components": [c.as_dict() for c in self.components],
+            "manifest": self.manifest,
+            "peak_scratch_bytes": self.peak_scratch_bytes,
+            "error": self.error.as_dict() if self.error else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingState:
+    """How far the work is, for progress bars and callbacks.
+
+    Attributes:
+        phase: identifying, reading_manifest, packaging, publishing or done.
+        target: the target it is about; empty while the work is shared.
+        bytes_done, bytes_total: packed bytes read so far and in all.
+        files_done, files_total: members written so far, and in all when that is known.
+        scratch_bytes: scratch in use.
+        cleaned_up: whether the cleanup of this target has run.
+        remaining_s: estimated seconds left; None before the first bytes.
+    """
+
+    phase: str
+    target: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    files_done: int = 0
+    files_total: int | None = None
+    scratch_bytes: int = 0
+    cleaned_up: bool = False
+    remaining_s: float | None = field(default=None)

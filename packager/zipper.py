@@ -1,0 +1,141 @@
+"""Writing ZIPs from files on disk, piece by piece, with the very bytes that streaming gives."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from packager.archive.names import safe_path
+from packager.errors import CompressionError, printable
+from packager.pipeline import File, in_batches, zip_bytes
+from packager.stores import open_sink
+from packager.stores.os_errors import mapped
+from packager.zipformat import ZipEncoder
+from telemetry import catalog, observe
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from packager.stores import Upload
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with files done and bytes in."""
+
+
+class IncrementalZipper:
+    """Writes one ZIP file, never holding it, or any file, whole in memory; it appears when it is complete.
+
+    Either `create_zip_streaming` for a folder, or a `with` block: `add_file_streaming` for each file, then
+    `finalize`. Without it, or after an error, nothing is left. Memory: about 8 MiB. The same files in the same order
+    give the same bytes. Errors: CompressionError for what cannot stand in a ZIP, StoreError and its kinds.
+    """
+
+    def __init__(self, zip_path: str | Path | None = None) -> None:
+        self._zip_path = Path(zip_path) if zip_path is not None else None
+        self._encoder = ZipEncoder()
+        self._stack = ExitStack()
+        self._upload: Upload | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def create_zip_streaming(
+        self, source_dir: str | Path, zip_path: str | Path, progress_callback: ProgressCallback | None = None
+    ) -> Path:
+        """Zip every file below `source_dir`, in the order of their paths, into `zip_path`, and return it.
+
+        CompressionError for links and devices, which would carry something else than they show.
+        """
+        found = _files_below(Path(source_dir))
+        encoder = ZipEncoder()
+        with (
+            observe(catalog.ZIP_COMPONENT) as step,
+            _zip_file(Path(zip_path)) as upload,
+            closing(zip_bytes(_opened(found), encoder)) as chunks,
+        ):
+            for chunk in chunks:
+                upload.write(chunk)
+                if progress_callback:
+                    progress_callback(len(encoder.entries), encoder.bytes_in)
+            upload.commit()
+            step.add(files=len(encoder.entries), bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
+        return Path(zip_path)
+
+    def add_file_streaming(self, file_path: str | Path, archive_name: str) -> None:
+        """Add one file under a relative path, which passes the same rule as an archive's members."""
+        path = Path(file_path)
+        name = safe_path(archive_name)
+        if not name:
+            raise CompressionError("A file in a ZIP needs a name.", next_step="Give a relative path.")
+        upload = self._begun()
+        for batch in in_batches(_opened([(name, path, _size_of_plain_file(path))])):
+            for piece in batch:
+                for chunk in self._encoder.add(piece):
+                    upload.write(chunk)
+
+    def finalize(self) -> Path:
+        """Write the directory, make the ZIP visible, and return its path."""
+        upload = self._begun()
+        for chunk in self._encoder.finish():
+            upload.write(chunk)
+        stored = upload.commit()
+        self._step.add(
+            files=len(self._encoder.entries), bytes_in=self._encoder.bytes_in, bytes_out=self._encoder.bytes_out
+        )
+        self._stack.close()
+        return Path(stored.uri)
+
+    def _begun(self) -> Upload:
+        if self._zip_path is None:
+            raise CompressionError("There is no ZIP to write to.", next_step="Give IncrementalZipper a path.")
+        if self._upload is None:
+            self._step = self._stack.enter_context(observe(catalog.ZIP_COMPONENT))
+            self._upload = self._stack.enter_context(_zip_file(self._zip_path))
+        return self._upload
+
+
+@contextmanager
+def _zip_file(path: Path) -> Iterator[Upload]:
+    with open_sink(str(path.absolute().parent)).open(lambda: (path.name, "")) as upload:
+        yield upload
+
+
+def _files_below(folder: Path) -> list[tuple[str, Path, int]]:
+    found = []
+    with mapped("list", folder):
+        for parent, folders, names in os.walk(folder, onerror=_raise):
+            for name in (*names, *(each for each in folders if (Path(parent) / each).is_symlink())):
+                path = Path(parent, name)
+                found.append((safe_path(path.relative_to(folder).as_posix()), path, _size_of_plain_file(path)))
+    return sorted(found)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _size_of_plain_file(path: Path) -> int:
+    with mapped("look at", path):
+        status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise CompressionError(
+            f"{printable(path)} is no plain file; a component holds nothing else.",
+            next_step="Copy what it points to in its place, or leave it out.",
+            path=printable(path),
+        )
+    return status.st_size
+
+
+def _opened(found: list[tuple[str, Path, int]]) -> Iterator[File]:
+    for name, path, size in found:
+        with mapped("read", path), path.open("rb", buffering=0) as file:
+            yield name, size, file.readinto
