@@ -25,6 +25,7 @@ MAX_MANIFEST_BYTES = LIMITS_BYTES[TRAINED_MANIFEST]
 CHUNK_BYTES = MIB
 
 _DIRECTORY_ENTRY = b"PK\x01\x02"
+_LOCAL_HEADER_BYTES = 30
 _UNIX = 3
 
 # What the standard library lets through on damaged or hostile archives.
@@ -62,6 +63,7 @@ def read_listing(
         size_bytes = file.seek(0, io.SEEK_END)
         with zipfile.ZipFile(cast("BinaryIO", source)) as archive:
             infos = archive.infolist()
+            _check_overlap(archive, infos)
             if verify:
                 _verify(archive, infos, settings.max_unpacked_bytes)
             entries = tuple(_entry(info) for info in infos)
@@ -192,6 +194,15 @@ def _manifest(archive: zipfile.ZipFile) -> bytes | None:
     if info.file_size > MAX_MANIFEST_BYTES:
         raise _exceeded(MANIFEST, "bytes", MAX_MANIFEST_BYTES, info.file_size)
     return b"".join(_chunks(archive, info))
+
+
+def _check_overlap(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> None:
+    # A directory can name the same bytes again and again: the way a few MB unpack to a petabyte.
+    end = archive.start_dir
+    for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
+        if info.header_offset + _LOCAL_HEADER_BYTES + len(info.orig_filename) + info.compress_size > end:
+            raise _damaged(info.filename, f"its {info.compress_size} packed bytes run into what follows it")
+        end = info.header_offset
 
 
 def _verify(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], max_unpacked_bytes: int) -> None:

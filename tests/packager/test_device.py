@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -293,3 +295,9 @@ def test_a_component_of_a_hundred_thousand_files_is_checked():
     paths = [f"mochi/{number // 100}/{number}.bin" for number in range(100_000)]
     component = listing(manifest_of(["mochi"]), [*paths, *(f"mochi/{file}" for file in NEO)])
     assert check(component) == []
+
+
+def test_the_documentation_has_every_rule_in_order():
+    text = (Path(__file__).parents[2] / "docs" / "components.md").read_text(encoding="utf-8")
+    table = text.split("| rule | what holds |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [rule.id for rule in (*RULES, ONNX_TARGET)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -73,3 +74,11 @@ def test_one_onnx_export_serves_three_targets(compile_target, export_format):
 def test_an_imported_onnx_model_serves_four_targets():
     names = [each.name for each in SERVED_BY_IMPORTED_ONNX]
     assert names == ["jetson-xavier-jp5", "jetson-xavier-jp6", "jetson-xavier-jp7", "x86_64-cpu"]
+
+
+def test_the_documentation_has_every_target_with_its_architecture_and_server():
+    text = (Path(__file__).parents[2] / "docs" / "components.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|") and SERVER in line]
+    for each in TARGETS.values():
+        [row] = [row for row in rows if f"`{each.name}`" in row]
+        assert f"| {each.architecture} | `{each.dependency}` |" in row
