@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from telemetry.catalog.function import TELEMETRY_HEALTH
 from telemetry.health import HEALTH
-from telemetry.observing import Recorder, attached, observe
+from telemetry.lines import Lines
+from telemetry.observing import Recorder, attached, observe, tell
 from telemetry.settings import Settings
 from telemetry.writer import LineWriter
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+    from telemetry.embedded import EmbeddedMetrics
+    from telemetry.logs import Logs
     from telemetry.otlp import Export
 
+T = TypeVar("T")
 STDOUT = 1
 
 
 class Pipeline:
     """What is recorded to, as long as it lasts; what `to_directory` and `to_stdout` give."""
 
-    def __init__(self, settings: Settings, export: Export | None, library_logs: logging.Handler | None) -> None:
+    def __init__(self, settings: Settings, export: Export | None) -> None:
         self.settings = settings
-        self.library_logs = library_logs
         self._export = export
 
     def flush(self, timeout_s: float | None = None) -> int:
@@ -89,50 +92,52 @@ def _recording(settings: Settings, lines: LineWriter, spans: LineWriter | None) 
     processors: list[SpanProcessor] = [export] if export is not None else []
     if spans is not None:
         processors.append(_span_lines(spans))
-    recorders = _recorders(settings, lines, processors)
-    pipeline = Pipeline(settings, export, _library_logs(settings, recorders))
-    with attached(*recorders):
+    pipeline = Pipeline(settings, export)
+    with attached(*_recorders(settings, lines, processors)):
         try:
             yield pipeline
         finally:
             pipeline.close()
 
 
-def _recorders(settings: Settings, lines: LineWriter, processors: list[SpanProcessor]) -> list[Recorder]:
-    """Return the recorders, ids first; one that cannot be made is counted and left out."""
+def _recorders(settings: Settings, writer: LineWriter, processors: list[SpanProcessor]) -> list[Recorder]:
+    """Return the recorders, ids first; what cannot be made is counted and left out."""
 
     def spans() -> Recorder:
         from telemetry.spans import Spans  # noqa: PLC0415  imports OpenTelemetry
 
         return Spans(settings, *processors)
 
-    def metrics() -> Recorder:
+    def metrics() -> EmbeddedMetrics:
         from telemetry.embedded import EmbeddedMetrics  # noqa: PLC0415  imports aws-embedded-metrics
 
-        return EmbeddedMetrics(lines)
+        return EmbeddedMetrics()
 
-    def logs() -> Recorder:
+    def logs() -> Logs:
         from telemetry.logs import Logs  # noqa: PLC0415  imports structlog
 
         if settings.console:
             return Logs.for_people(settings.log_level, colors=sys.stderr.isatty())
-        return Logs.as_json(lines, settings.log_level)
+        return Logs.as_json(settings.log_level)
 
-    made = list[Recorder]()
-    for make in (spans, metrics, logs):
-        try:
-            made.append(make())
-        except Exception as error:  # noqa: BLE001  the work goes on with what can be recorded
-            HEALTH.fault(f"no {make.__name__} are recorded: {type(error).__name__}: {error}")
-    return made
+    lines = Lines(writer, _made(logs), _made(metrics), console=settings.console)
+    ids = _made(spans)
+    return [lines] if ids is None else [ids, lines]
 
 
-def _library_logs(settings: Settings, recorders: list[Recorder]) -> logging.Handler | None:
-    """Return the handler by which the standard module's log records become lines of ours, when logs are recorded."""
-    from telemetry.logs import LibraryLogs, Logs  # noqa: PLC0415  imports structlog
+def _made(make: Callable[[], T]) -> T | None:
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  the work goes on with what can be recorded
+        HEALTH.fault(f"no {make.__name__} are recorded: {type(error).__name__}: {error}")
+        return None
 
-    logs = next((recorder for recorder in recorders if isinstance(recorder, Logs)), None)
-    return LibraryLogs(logs, settings.log_level) if logs is not None else None
+
+def library_logs(settings: Settings) -> logging.Handler:
+    """Return a handler by which the standard module's log records become lines beside ours."""
+    from telemetry.logs import LibraryLogs  # noqa: PLC0415  imports structlog
+
+    return LibraryLogs(tell, settings.log_level)
 
 
 def _export(settings: Settings) -> Export | None:

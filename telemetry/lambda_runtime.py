@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from telemetry.catalog.function import INVOKE_FUNCTION
-from telemetry.configure import to_stdout
+from telemetry.configure import library_logs, to_stdout
 from telemetry.health import HEALTH
 from telemetry.memory import forget_peak, peak_memory_bytes
 from telemetry.observing import Step, close_open_spans, context, observe
@@ -54,9 +54,9 @@ class _Environment:
             if self._pipeline is None:
                 settings = settings or Settings.from_environ()
                 self._pipeline = self._stack.enter_context(to_stdout(settings))
-                if settings.in_lambda and self._pipeline.library_logs is not None:
+                if settings.in_lambda:
                     # The runtime's own handler writes to standard output through another buffer, without our lock.
-                    logging.getLogger().handlers[:] = [self._pipeline.library_logs]
+                    logging.getLogger().handlers[:] = [library_logs(settings)]
             return self._pipeline
 
     def close(self) -> None:

@@ -69,7 +69,7 @@ class Step:
         "trace_id",
     )
 
-    def __init__(self, row: Operation, recorders: tuple[Guarded, ...], fields: dict[str, Any]) -> None:
+    def __init__(self, row: Operation, recorders: _Told, fields: dict[str, Any]) -> None:
         self.row = row
         self.recorders = recorders
         self.fields: dict[str, Any] = {}
@@ -93,10 +93,11 @@ class Step:
         An undeclared field is counted as a fault and dropped. Safe to call from several threads.
         """
         row = self.row
-        for field in fields.keys() - row.fields:
-            HEALTH.fault(f"{row.name} declares no field {field!r}; declare it in the catalog or spell it as there")
-            del fields[field]
-        if row.sums.isdisjoint(fields) and row.maxima.isdisjoint(fields):
+        if not fields.keys() <= row.fields:
+            for field in fields.keys() - row.fields:
+                HEALTH.fault(f"{row.name} declares no field {field!r}; declare it in the catalog or spell it as there")
+                del fields[field]
+        if row.folding.isdisjoint(fields):
             self.fields.update(fields)
         else:
             with _FOLDING:
@@ -112,16 +113,16 @@ class Step:
             self.start_ns = clock_ns()
         except Exception as error:  # noqa: BLE001  a broken clock must not stop the work
             HEALTH.fault(f"the clock failed: {error!r}")
-        for recorder in self.recorders:
-            recorder.begin(self)
+        for begin in self.recorders.begins:
+            begin(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _current.reset(self._token)
-        for recorder in reversed(self.recorders):
-            recorder.leave(self)
+        for leave in self.recorders.leaves:
+            leave(self)
         self.finish("success" if error is None else "failure", error)
 
     def finish(self, outcome: str, error: BaseException | None = None) -> None:
@@ -141,8 +142,8 @@ class Step:
         if error is not None and self.parent is not None:
             self.parent.inner_error = error
         self._hand_up()
-        for recorder in reversed(self.recorders):
-            recorder.end(self)
+        for end in self.recorders.ends:
+            end(self)
 
     def _hand_up(self) -> None:
         """Give what this step itself measured to the enclosing steps that gather it; fold in what was gathered."""
@@ -182,43 +183,50 @@ class _Idle(Step):
         pass
 
 
-class Guarded:
-    """A recorder that cannot harm: what it raises is counted; after `PATIENCE` failures in a row it is switched off."""
+class Guard:
+    """A call that cannot harm: what it raises is counted; after `PATIENCE` failures in a row it is switched off."""
 
     PATIENCE = 3
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
         self._failures = 0
 
-    def begin(self, step: Step) -> None:
-        self._guard(self.recorder.begin, step)
-
-    def leave(self, step: Step) -> None:
-        self._guard(self.recorder.leave, step)
-
-    def end(self, step: Step) -> None:
-        self._guard(self.recorder.end, step)
-
-    def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
-        self._guard(self.recorder.event, level, name, keys)
-
-    def _guard(self, call: Callable[..., None], *args: object) -> None:
+    def __call__(self, *args: object) -> Any:  # noqa: ANN401  whatever the call returns
+        """Return what the call returns, or None when it raised or is switched off."""
         if self._failures >= self.PATIENCE:
-            return
+            return None
         try:
-            call(*args)
+            result = self._call(*args)
         except Exception as error:  # noqa: BLE001  the promise of this class
             self._failures += 1
             off = "; it is switched off" if self._failures == self.PATIENCE else ""
-            HEALTH.fault(f"{type(self.recorder).__name__}.{call.__name__} raised {type(error).__name__}: {error}{off}")
-        else:
-            self._failures = 0
+            name = getattr(self._call, "__qualname__", repr(self._call))
+            HEALTH.fault(f"{name} raised {type(error).__name__}: {error}{off}")
+            return None
+        self._failures = 0
+        return result
+
+
+class _Told:
+    """All recorders there are, sorted once by what they want to be told: most steps pass by most hooks."""
+
+    def __init__(self, recorders: tuple[Recorder, ...]) -> None:
+        self.recorders = recorders
+        self.begins = _hooks(recorders, "begin")
+        self.leaves = _hooks(recorders[::-1], "leave")
+        self.ends = _hooks(recorders[::-1], "end")
+        self.events = _hooks(recorders, "event")
+
+
+def _hooks(recorders: tuple[Recorder, ...], name: str) -> list[Guard]:
+    nothing = getattr(Recorder, name)
+    return [Guard(getattr(one, name)) for one in recorders if getattr(type(one), name) is not nothing]
 
 
 _current: ContextVar[Step | None] = ContextVar("telemetry_step", default=None)
 _bound: ContextVar[Mapping[str, object]] = ContextVar("telemetry_context", default={})  # noqa: B039  never changed, only replaced
-_recorders: tuple[Guarded, ...] = ()
+_told = _Told(())
 _OPEN: dict[int, Step] = {}
 
 
@@ -234,7 +242,7 @@ def _fold(row: Operation, into: dict[str, Any], fields: Mapping[str, Any]) -> No
             HEALTH.fault(f"{row.name}.{field}: {type(error).__name__}: {error}")
 
 
-_IDLE = _Idle(Operation("Idle", "idle", "Nothing is recorded"), (), {})
+_IDLE = _Idle(Operation("Idle", "idle", "Nothing is recorded"), _told, {})
 
 
 def observe(row: Operation, **fields: Any) -> Step:  # noqa: ANN401  same as Step.add
@@ -244,7 +252,7 @@ def observe(row: Operation, **fields: Any) -> Step:  # noqa: ANN401  same as Ste
     `next_step` (a text) of an exception go to the log line and the span. Costs well under a microsecond when nothing
     records.
     """
-    return Step(row, _recorders, fields) if _recorders else _IDLE
+    return Step(row, _told, fields) if _told.recorders else _IDLE
 
 
 def traced(row: Operation) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -311,8 +319,13 @@ def log(level: str, event: str, **keys: object) -> None:
 
     Identifiers of the context and of the innermost step come by themselves. An error should say `next_step`.
     """
-    for recorder in _recorders:
-        recorder.event(level, event, keys)
+    tell(level, event, keys)
+
+
+def tell(level: str, event: str, keys: Mapping[str, object]) -> None:
+    """Do what `log` does, with keys of any name."""
+    for hook in _told.events:
+        hook(level, event, keys)
 
 
 def carrying(function: Callable[P, R]) -> Callable[P, R]:
@@ -330,13 +343,12 @@ def carrying(function: Callable[P, R]) -> Callable[P, R]:
 @contextmanager
 def attached(*recorders: Recorder) -> Iterator[None]:
     """Tell `recorders` of every step that begins in this process while the context lasts."""
-    global _recorders  # noqa: PLW0603  threads of the work must see it, whichever context they were started in
-    before, added = _recorders, tuple(Guarded(recorder) for recorder in recorders)
-    _recorders = (*before, *added)
+    global _told  # noqa: PLW0603  threads of the work must see it, whichever context they were started in
+    _told = _Told((*_told.recorders, *recorders))
     try:
         yield
     finally:
-        _recorders = tuple(recorder for recorder in _recorders if recorder not in added)
+        _told = _Told(tuple(recorder for recorder in _told.recorders if recorder not in recorders))
 
 
 def close_open_spans() -> int:

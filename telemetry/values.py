@@ -34,6 +34,8 @@ class Rendered:
 
     metrics: dict[str, float] = field(default_factory=dict)
     """By field, without duration, success and failure."""
+    named_metrics: dict[str, float] = field(default_factory=dict)
+    """The same by CloudWatch name."""
     dimensions: dict[str, str] = field(default_factory=dict)
     """By CloudWatch name, the operation first."""
     dimension_fields: dict[str, str] = field(default_factory=dict)
@@ -60,13 +62,15 @@ def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, obj
             if number is None:
                 HEALTH.fault(f"{row.name}.{metric.field} is {_named(fields[metric.field])}, no finite number; dropped")
             else:
-                out.metrics[metric.field] = number
+                out.metrics[metric.field] = out.named_metrics[metric.name] = number
     for dimension in row.dimensions:
         given = fields.get(dimension.field, context.get(dimension.field))
         value = dimension.value(given)
         out.dimensions[dimension.name] = out.dimension_fields[dimension.key] = value
         if value == OTHER and given is not None:
             out.properties[dimension.key] = plain(given)
+        elif dimension.field not in row.kept_dimensions:
+            out.properties[dimension.key] = value
     for prop in row.properties:
         if prop.field in fields:
             out.properties[prop.field] = plain(fields[prop.field])

@@ -33,20 +33,22 @@ class LineWriter:
         """Return a writer that appends to a file; `close` it."""
         return cls(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
 
-    def write(self, line: str) -> None:
-        """Write one line, which holds no newline of its own. A failure is counted, never raised."""
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+    def write(self, *lines: str) -> None:
+        """Write lines, which hold no newline of their own, together. A failure is counted, never raised."""
+        if not lines:
+            return
+        data = ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
         with self._lock:
             if self._torn:
                 data = b"\n" + data  # what is left of a broken line must not swallow this one
             try:
                 self._write(data)
             except OSError as error:
-                HEALTH.count("lines_lost")
+                HEALTH.count("lines_lost", len(lines))
                 HEALTH.fault(f"a line could not be written: {error}")
             else:
                 self._torn = False
-                HEALTH.count("lines_written")
+                HEALTH.count("lines_written", len(lines))
 
     def _write(self, data: bytes) -> None:
         # Most lines go in one call; the rest copes with a full pipe, which takes a part or nothing.

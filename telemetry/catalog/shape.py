@@ -326,6 +326,11 @@ class Operation:
         )
 
     @cached_property
+    def kept_dimensions(self) -> frozenset[str]:
+        """Return the fields of the dimensions that CloudWatch keeps metrics for."""
+        return frozenset(field for fields in self.dimension_sets for field in fields)
+
+    @cached_property
     def sums(self) -> frozenset[str]:
         """Return the fields whose adds are summed."""
         return frozenset(metric.field for metric in self.metrics if metric.fold in {Fold.SUM, Fold.TOTAL})
@@ -334,6 +339,11 @@ class Operation:
     def maxima(self) -> frozenset[str]:
         """Return the fields of whose adds the largest stays."""
         return frozenset(metric.field for metric in self.metrics if metric.fold in {Fold.MAX, Fold.PEAK})
+
+    @cached_property
+    def folding(self) -> frozenset[str]:
+        """Return the fields whose adds accumulate in either way."""
+        return self.sums | self.maxima
 
     @cached_property
     def gathers(self) -> dict[str, str]:

@@ -1,0 +1,48 @@
+"""The lines of a step: its log line and its EMF line, written together."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from telemetry.observing import Guard, Recorder, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from telemetry.embedded import EmbeddedMetrics
+    from telemetry.logs import Logs
+    from telemetry.writer import LineWriter
+
+
+class Lines(Recorder):
+    """Writes both lines of every step in one go, which costs half of two; each is guarded alone.
+
+    With `console`, logs go to standard error for people, and only metrics are written.
+    """
+
+    def __init__(
+        self, writer: LineWriter, logs: Logs | None, metrics: EmbeddedMetrics | None, *, console: bool
+    ) -> None:
+        self._writer = writer
+        self._console = console
+        self._log = Guard(logs.render) if logs is not None else None
+        self._metric = Guard(metrics.render) if metrics is not None else None
+        self._event = Guard(logs.render_event) if logs is not None else None
+
+    def end(self, step: Step) -> None:
+        log = self._log(step) if self._log is not None else None
+        metric = self._metric(step) if self._metric is not None else None
+        if log is not None and self._console:
+            print(log, file=sys.stderr)  # noqa: T201  for people
+            log = None
+        self._writer.write(*[line for line in (log, metric) if line is not None])
+
+    def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
+        line = self._event(level, name, keys) if self._event is not None else None
+        if line is None:
+            return
+        if self._console:
+            print(line, file=sys.stderr)  # noqa: T201  for people
+        else:
+            self._writer.write(line)
