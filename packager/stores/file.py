@@ -59,6 +59,10 @@ class FileSource:
                     step.add(bytes_hashed=self._identity.size_bytes, sha256=dict(self._identity.marks)["sha256"])
             return self._identity
 
+    def read_range(self, first: int, length: int) -> bytes:
+        with self._opened() as file, mapped("read", self._path):
+            return os.pread(file.fileno(), length, first)
+
     @contextmanager
     def open(self) -> Iterator[Reader]:
         with (

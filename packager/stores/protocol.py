@@ -66,6 +66,9 @@ class Source(Protocol):
     def identity(self) -> Identity:
         """The identity; S3 answers from the remembered HEAD, a file is read once and hashed."""
 
+    def read_range(self, first: int, length: int) -> bytes:
+        """`length` bytes from `first`, for those who look into a file here and there; shorter at its end only."""
+
     def open(self) -> AbstractContextManager[Reader]:
         """Read the artifact; leaving the block frees every buffer and connection, also half-way."""
 

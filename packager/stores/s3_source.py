@@ -63,11 +63,31 @@ class S3Source:
     def uri(self) -> str:
         return f"s3://{self._bucket}/{self._key}"
 
+    @property
+    def identity_is_at_hand(self) -> bool:
+        return True
+
     def size_bytes(self) -> int:
         return self._look()[0].size_bytes
 
     def identity(self) -> Identity:
         return self._look()[1]
+
+    def read_range(self, first: int, length: int) -> bytes:
+        seen, _ = self._look()
+        last = min(first + length, seen.size_bytes) - 1
+        if last < first:
+            return b""
+
+        def read() -> bytes:
+            answer = seen.client.get_object(
+                Bucket=seen.bucket, Key=seen.key, Range=f"bytes={first}-{last}", IfMatch=seen.etag
+            )
+            _check_range(seen, first, last, answer.get("ContentRange", ""))
+            return answer["Body"].read()
+
+        with mapped("GetObject", self.uri):
+            return patiently(read, threading.Event())
 
     @contextmanager
     def open(self) -> Iterator[Reader]:
