@@ -19,7 +19,7 @@ TRAINED_MANIFEST = f"{EXPORTS}manifest.json"
 ONNX = "onnx"
 
 MIB = 1 << 20
-LIMITS_BYTES: Mapping[str, int] = {CONFIG: MIB, TRAINED_MANIFEST: 64 * MIB}
+LIMITS_BYTES: Mapping[str, int] = {CONFIG: MIB, TRAINED_MANIFEST: 8 * MIB}
 """What is read into memory: two files of a few KiB. The limits only keep a hostile archive from filling it."""
 
 LARGEST_SIDE = 2**31 - 1
