@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Json = Mapping[str, Any]
+_INTEGER = "tag:yaml.org,2002:int"
 _ELSEWHERE = ("ThresholdMetricId", "EvaluationCriteria", "EvaluationInterval")
 
 
@@ -40,10 +42,16 @@ def parse_alarms(data: object, where: str) -> dict[str, Alarm]:
 
 def load(path: Path) -> object:
     """Return the JSON or YAML of a file; CloudFormation's short forms (`!Ref`) read as their long ones."""
-    import yaml
+    import yaml  # noqa: PLC0415  an extra of the package
 
     class Loader(yaml.SafeLoader):
-        pass
+        """Reads `0x60` as the text it is: a series of zeros, not the number 96."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [pair for pair in pairs if pair[0] != _INTEGER]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(_INTEGER, re.compile(r"[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789"))
 
     def intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, object]:
         name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
@@ -59,7 +67,7 @@ def load(path: Path) -> object:
     Loader.add_multi_constructor("!", intrinsic)
     try:
         text = path.read_text("utf-8")
-        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, Loader)
+        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, Loader)  # noqa: S506  a SafeLoader
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DefinitionError(f"{path} cannot be read: {error}") from error
 
@@ -87,7 +95,7 @@ def _from_template(template: Json) -> Iterator[Alarm]:
         yield make({**_resolve(resources[logical]["Properties"], template, named), "AlarmName": name})
 
 
-def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:
+def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:  # noqa: ANN401  JSON of any shape
     """Replace references by names and defaults; what only a deployment knows stays legible as `${...}`."""
     match value:
         case {"Ref": str(name)}:

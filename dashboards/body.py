@@ -96,7 +96,7 @@ def _written_out(names: list[str], before: list[str]) -> list[str]:
 def _line(number: int, names: list[str], rendering: Json, properties: Json) -> Line:
     metric = None
     if "expression" not in rendering:
-        if len(names) < 2 or len(names) % 2:
+        if len(names) < 2 or len(names) % 2:  # noqa: PLR2004  a namespace and a name, then pairs
             raise DefinitionError(f"metric {names} is not [namespace, name, dimension, value, ...]")
         metric = Metric(names[0], names[1], tuple(sorted(zip(names[2::2], names[3::2], strict=True))))
     statistic = str(rendering.get("stat", properties.get("stat", "Average")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 
@@ -37,7 +37,7 @@ def chart(panel: Panel) -> dict[str, Any] | None:
     return spec
 
 
-def _over_time(panel: Panel) -> Any:
+def _over_time(panel: Panel) -> Any:  # noqa: ANN401  altair's operators return unions of charts
     right = [plot for plot in panel.plots if plot.line.axis == "right"]
     left = [plot for plot in panel.plots if plot not in right]
     layers = [_side(panel, left, "left")] if left else []
@@ -48,7 +48,7 @@ def _over_time(panel: Panel) -> Any:
     return alt.layer(layers[0], *marks)
 
 
-def _side(panel: Panel, plots: list[Plot], side: Literal["left", "right"]) -> Any:
+def _side(panel: Panel, plots: list[Plot], side: Literal["left", "right"]) -> Any:  # noqa: ANN401  see above
     stacked = bool(panel.widget.properties.get("stacked"))
     axis = (panel.widget.properties.get("yAxis") or {}).get(side) or {}
     units = {plot.unit for plot in plots if plot.unit}
@@ -123,7 +123,7 @@ def _latest(panel: Panel) -> alt.Chart:
     return alt.Chart(_rows(list(rows))).encode(tooltip=["s:N", alt.Tooltip("v:Q", format=",.6~g")])
 
 
-def _bars(panel: Panel) -> Any:
+def _bars(panel: Panel) -> Any:  # noqa: ANN401  altair's operators return unions of charts
     axis = (panel.widget.properties.get("yAxis") or {}).get("left") or {}
     scale = alt.Scale(domain=[axis["min"], axis["max"]]) if {"min", "max"} <= axis.keys() else alt.Scale(zero=True)
     bars = (
@@ -151,7 +151,7 @@ def _annotations(panel: Panel) -> Iterator[Any]:
         yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
 
 
-def _rule(axis: str, value: float, label: str, color: str) -> Any:
+def _rule(axis: str, value: float, label: str, color: str) -> Any:  # noqa: ANN401  altair's operators return unions of charts
     field = alt.Y("v:Q") if axis == "y" else alt.X("v:T" if value > 10**11 else "v:Q")  # above: epoch milliseconds
     marks = alt.Chart(_rows([{"v": value, "label": f"{label} ({value:g})" if axis == "y" else label}]))
     return marks.mark_rule(strokeDash=[5, 3], strokeWidth=2, color=color).encode(**{axis: field, "tooltip": "label:N"})
@@ -164,7 +164,7 @@ def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str]]:
         yield value, label, RED
 
 
-def _flat(entries: Any) -> Iterator[Json]:
+def _flat(entries: Any) -> Iterator[Json]:  # noqa: ANN401  somebody's JSON
     for entry in entries or ():
         for part in entry if isinstance(entry, list) else [entry]:
             if part.get("visible", True):

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, TextIO
 from dashboards import alarm_tests, backtest
 from dashboards.alarm_files import read_alarms
 from dashboards.errors import DashboardError, DefinitionError
+from dashboards.places import CASES, GENERATED
 from dashboards.recording import read_recording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dashboards.model import Alarm
-
-GENERATED = Path(__file__).parent / "generated"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,14 +44,25 @@ def _say(text: str, stream: TextIO | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dashboards", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_test, _add_simulate):
+    for add in (_add_build, _add_test, _add_simulate, _add_preview):
         add(commands)
     return parser
 
 
+def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "build",
+        help="write dashboards, alarms, SLOs and runbooks",
+        description="Write dashboard bodies, alarms, SLOs, runbooks and automation documents from the catalog.",
+    )
+    command.add_argument("--out", type=Path, default=GENERATED, metavar="DIR", help="default: %(default)s")
+    command.add_argument("--check", action="store_true", help="write nothing; fail when the files have drifted")
+    command.set_defaults(run=_build)
+
+
 def _add_test(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = commands.add_parser("test", help="run alarm tests", description="Run alarm tests written in YAML.")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    command.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: the tests of our own alarms")
     command.add_argument("--junit", type=Path, metavar="FILE", help="also write the outcome as JUnit XML")
     _add_alarms(command)
     command.set_defaults(run=_test)
@@ -70,6 +80,23 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command.set_defaults(run=_simulate)
 
 
+def _add_preview(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "preview",
+        help="draw a dashboard offline",
+        description="Draw a dashboard over recorded telemetry as one HTML page or PNG. Any CloudWatch body works.",
+    )
+    command.add_argument(
+        "--telemetry", action="append", type=Path, default=[], metavar="FILE", help="what was recorded"
+    )
+    command.add_argument("--body", type=Path, metavar="FILE", help="a dashboard body, or the JSON of get-dashboard")
+    command.add_argument("--dashboard", default="overview", metavar="NAME", help="one of our own (default: overview)")
+    command.add_argument("--format", choices=("html", "png"), default="html")
+    command.add_argument("--out", type=Path, metavar="FILE", help="where the page goes (default: NAME.html)")
+    _add_alarms(command)
+    command.set_defaults(run=_preview)
+
+
 def _add_alarms(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--alarms", action="append", type=Path, default=[], metavar="FILE", help="alarms: a describe-alarms dump"
@@ -85,9 +112,28 @@ def _alarms(options: argparse.Namespace) -> dict[str, Alarm]:
     return {name: alarm for file in files for name, alarm in read_alarms(file).items()}
 
 
+def _build(options: argparse.Namespace) -> int:
+    from dashboards import build  # noqa: PLC0415  the other commands need no catalog
+    from dashboards.specs import Catalog  # noqa: PLC0415  see above
+
+    built = build.files(Catalog())
+    if options.check:
+        drifted = build.drift(built, options.out)
+        for name in drifted:
+            _say(f"drifted: {options.out / name}; run dashboards build")
+        return int(bool(drifted))
+    build.write(built, options.out)
+    _say(f"{len(built)} files in {options.out}")
+    return 0
+
+
 def _test(options: argparse.Namespace) -> int:
     alarms = _alarms(options)
-    outcomes = [outcome for file in options.files for outcome in alarm_tests.run_file(file, alarms)]
+    outcomes = [
+        outcome
+        for file in options.files or sorted(CASES.glob("*.yaml"))
+        for outcome in alarm_tests.run_file(file, alarms)
+    ]
     for outcome in outcomes:
         for failure in outcome.failures:
             _say(f"FAILED {outcome.file}: {outcome.name}\n  {failure}")
@@ -111,4 +157,16 @@ def _simulate(options: argparse.Namespace) -> int:
         notes += [f"{delay:g} s after the first bad point" for delay in verdict.delays_s]
         notes += ["flapping"] if verdict.flapping else []
         _say(f"{verdict.last:17} {verdict.name}: {verdict.states}" + f" ({'; '.join(notes)})" * bool(notes))
+    return 0
+
+
+def _preview(options: argparse.Namespace) -> int:
+    from dashboards.preview import preview  # noqa: PLC0415  an extra of the package, and heavy
+
+    body = options.body or GENERATED / "dashboards" / f"{options.dashboard}.json"
+    out = options.out or Path(f"{body.stem}.{options.format}")
+    missing = preview(body, options.telemetry, _alarms(options), out, options.format)
+    for reason in missing:
+        _say(f"not drawn: {reason}", sys.stderr)
+    _say(f"{out.resolve()} ({out.stat().st_size / 1e6:.1f} MB)")
     return 0

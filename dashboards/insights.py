@@ -42,7 +42,7 @@ def _commands(text: str) -> list[str]:
     return [command for part in parts if (command := " ".join(part.split())) and not command.startswith("#")]
 
 
-def value_of(row: Mapping[str, Any], path: str) -> Any:
+def value_of(row: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401  a member of somebody's JSON
     """Return a member by its path (`detail.0.name`), None when it is not there."""
     if path in row:
         return row[path]
@@ -114,7 +114,7 @@ def _stats(text: str, rows: list[Row]) -> list[Row]:
     ]
 
 
-def _key(row: Row, source: str) -> Any:
+def _key(row: Row, source: str) -> Any:  # noqa: ANN401  a member of somebody's JSON
     match = re.fullmatch(r"bin\((\w+)\)", source)
     if not match:
         return value_of(row, source)

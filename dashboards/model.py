@@ -156,11 +156,11 @@ Alarm = MetricAlarm | CompositeAlarm
 
 def _check_window(alarm: MetricAlarm) -> None:
     period_s, periods = alarm.period_s, alarm.periods
-    if period_s not in HIGH_RESOLUTION_S and (period_s < 60 or period_s % 60):
+    if period_s not in HIGH_RESOLUTION_S and (period_s < 60 or period_s % 60):  # noqa: PLR2004  seconds of a minute
         raise DefinitionError(f"{alarm.name}: period {period_s} s; CloudWatch takes 10, 20, 30 or a multiple of 60")
     if not 1 <= alarm.datapoints <= periods:
         raise DefinitionError(f"{alarm.name}: {alarm.datapoints} out of {periods} datapoints cannot be reached")
-    limit_s = DAY_S if period_s < 3600 else 7 * DAY_S
+    limit_s = DAY_S if period_s < 3600 else 7 * DAY_S  # noqa: PLR2004  seconds of an hour
     if period_s * periods > limit_s:
         raise DefinitionError(
             f"{alarm.name}: {periods} periods of {period_s} s are {period_s * periods} s; the limit is {limit_s} s"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _ASSETS = Path(__file__).parent / "assets"
 _ROWS_SHOWN = 50
+_NOTHING = "\N{EN DASH}"
 
 
 def render_page(title: str, body: Json, view: View, runbooks: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -64,9 +65,9 @@ def render_page(title: str, body: Json, view: View, runbooks: Mapping[str, str])
 
 
 def _vega() -> str:
-    import vl_convert
+    import vl_convert  # noqa: PLC0415  40 MB: only when a page is really made
 
-    return str(vl_convert.javascript_bundle()).replace("</script", "<\\/script")
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("</script", "<\\/script")
 
 
 def _moment(time_s: float) -> str:
@@ -148,7 +149,7 @@ def _plots(panel: Panel) -> str:
 def _row(label: str, values: Iterable[float | None]) -> tuple[str, ...]:
     known = [value for value in values if value is not None]
     if not known:
-        return (label, "–", "–", "–", "–")
+        return (label, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
     return (label, *(_number(v) for v in (min(known), max(known), sum(known), sum(known) / len(known))))
 
 
@@ -158,7 +159,7 @@ def _unit(unit: str) -> str:
 
 def _number(value: float | None) -> str:
     if value is None:
-        return "–"
+        return _NOTHING
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.4g} {letter}"
@@ -202,13 +203,9 @@ def _runbook_link(name: str) -> str:
 
 
 def _runbooks(view: View, runbooks: Mapping[str, str]) -> str:
-    known = [name for name in view.alarms if name in runbooks]
-    plain = [name for name in view.alarms if name not in runbooks]
-    articles = [
-        f'<article id="runbook-{escape(name)}" tabindex="-1">{to_html(runbooks[name], 2)}</article>' for name in known
-    ]
-    articles += [
-        f'<article id="runbook-{escape(name)}" tabindex="-1"><h2>{escape(name)}</h2><p>No runbook was given.</p></article>'
-        for name in plain
-    ]
-    return f'<section id="runbooks" aria-label="Runbooks">{"".join(articles)}</section>' if articles else ""
+    texts = {name: runbooks.get(name, f"# {name}\n\nNo runbook was given.") for name in view.alarms}
+    articles = (
+        f'<article id="runbook-{escape(name)}" tabindex="-1">{to_html(text, 2)}</article>'
+        for name, text in texts.items()
+    )
+    return f'<section id="runbooks" aria-label="Runbooks">{"".join(articles)}</section>' if texts else ""

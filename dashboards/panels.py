@@ -199,7 +199,7 @@ def with_defaults(body: Json) -> Json:
     return copy
 
 
-def _with_property(value: Any, name: str, given: object) -> Any:
+def _with_property(value: Any, name: str, given: object) -> Any:  # noqa: ANN401  JSON of any shape
     if isinstance(value, dict):
         return {key: given if key == name else _with_property(item, name, given) for key, item in value.items()}
     if isinstance(value, list):

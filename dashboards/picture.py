@@ -28,7 +28,8 @@ def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]
     width = COLUMNS * _COLUMN + _GAP
     height = 40 + max((panel.widget.y + panel.widget.height for panel in panels), default=1) * _ROW + _GAP
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
+        "<style>text { font-size: 13px }</style>",
         f'<rect width="{width}" height="{height}" fill="#f4f5f7"/>',
         f'<text x="{_GAP}" y="26" font-size="18">{escape(title)}</text>',
         *(_tile(panel) for panel in panels),
@@ -57,12 +58,16 @@ def _drawn(spec: dict[str, Any], width: int, height: int) -> str:
     return re.sub(r'(id="|url\(#)', rf"\g<1>v{abs(hash(svg))}", svg)
 
 
+def _value(value: float | None) -> str:
+    return "no data" if value is None else f"{value:.6g}"
+
+
 def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
     texts = [f"Not drawn offline: {reason}" for reason in panel.unsupported]
     if panel.widget.type == "text":
         texts += re.sub(r"[*`#]", "", str(panel.widget.properties.get("markdown", ""))).splitlines()
     texts += [f"{state}  {name}" for name, state in panel.states]
-    texts += [f"{plot.label}: {'–' if (v := latest(plot)) is None else f'{v:.6g}'} {plot.unit}" for plot in panel.plots]
+    texts += [f"{plot.label}: {_value(latest(plot))} {plot.unit}" for plot in panel.plots]
     texts += [", ".join(str(row.get(name)) for name in row.get("@shown", [])) or str(row) for row in panel.rows]
     wrapped = [line for text in texts for line in textwrap.wrap(text, max(10, width // 7))]
     for number, line in enumerate(wrapped[: max(1, (height - _HEAD) // _LINE)], 1):

@@ -143,7 +143,7 @@ def _enough_samples(alarm: MetricAlarm, store: Store, grid: Grid) -> list[bool]:
         return [True] * grid.length
     metric = next(query.metric for query in alarm.queries if query.id == alarm.result)
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/percentiles-with-low-samples.html
-    needed = 10 / (1 - fraction) if fraction >= 0.5 else 10 / fraction
+    needed = 10 / (1 - fraction) if fraction >= 0.5 else 10 / fraction  # noqa: PLR2004  the median
     width = alarm.periods * alarm.period_s // grid.step_s
     counts = store.statistic(metric, "SampleCount", grid, width) if metric else []
     return [count is not None and (count >= needed or isclose(count, needed)) for count in counts]

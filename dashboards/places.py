@@ -1,0 +1,7 @@
+from pathlib import Path
+
+GENERATED = Path(__file__).parent / "generated"
+"""What `dashboards build` writes; committed, so that a change of the catalog shows as a change of what is deployed."""
+
+CASES = Path(__file__).parent / "cases"
+"""The alarm tests: every alarm firing, staying silent, and without data."""

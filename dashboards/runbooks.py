@@ -1,0 +1,195 @@
+"""Runbooks for people (Markdown) and their safe steps for machines (SSM Automation documents)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+from dashboards.layout import dashboard_bodies
+from dashboards.specs import Catalog, alarm_parameters
+from telemetry.catalog import Action, Alarm, Composite, Runbook
+
+_SETTINGS = "the settings of the infrastructure (`infra/`)"
+
+
+def runbook_texts(source: Catalog) -> dict[str, str]:
+    """Return the Markdown of every alarm's runbook by the alarm's full name."""
+    parameters = alarm_parameters(source)
+    known = {p["AlarmName"]: p for kind in parameters.values() for p in kind}
+    boards = _boards(source)
+    return {
+        source.prefix + alarm.name: _text(alarm, source, known[source.prefix + alarm.name], boards)
+        for alarm in source.everything
+    }
+
+
+def _boards(source: Catalog) -> dict[tuple[str, str], str]:
+    """Return where a metric is drawn: dashboard and panel by namespace and name."""
+    found: dict[tuple[str, str], str] = {}
+    for name, body in dashboard_bodies(source).items():
+        for widget in body["widgets"]:
+            for metric in widget["properties"].get("metrics", ()):
+                if isinstance(metric[0], str):
+                    found.setdefault(
+                        (metric[0], metric[1]), f"dashboard `{name}`, panel *{widget['properties']['title']}*"
+                    )
+    return found
+
+
+def _text(
+    alarm: Alarm | Composite, source: Catalog, parameters: dict[str, Any], boards: dict[tuple[str, str], str]
+) -> str:
+    runbook = alarm.runbook
+    function = source.limits.function_name
+    speaks = "Calls somebody itself." if alarm.notifies else "Calls nobody itself: a composite speaks for it."
+    sections = [
+        f"# {parameters['AlarmName']}",
+        f"**{alarm.severity.capitalize()}.** {alarm.meaning}. {speaks}",
+        f"## What it means\n\n{runbook.meaning}",
+        f"## Who is hurt\n\n{runbook.hurt}",
+        f"## Look here first\n\n{runbook.look_first}\n\n{_drawn(alarm, boards)}{_logs(runbook, function)}",
+        f"## Likely causes, in order\n\n{_numbered(runbook.causes)}",
+        f"## What to do\n\n{_numbered(tuple(_command(step, function) for step in runbook.actions))}",
+        f"## When to escalate\n\n{runbook.escalate}",
+        f"## How to know that it is over\n\n{runbook.over}",
+        f"## When it fires\n\n{_condition(alarm, parameters)}",
+    ]
+    if runbook.automation:
+        steps = "\n".join(f"- {action.name}" for action in runbook.automation)
+        document = f"As an SSM Automation document: `automation/{parameters['AlarmName']}.json`."
+        sections.append(f"## Steps a machine can run\n\n{steps}\n\n{document}")
+    return "\n\n".join(sections) + "\n"
+
+
+def _logs(runbook: Runbook, function: str) -> str:
+    query = f"Logs Insights on `/aws/lambda/{function}`:\n\n```\n{_lines(runbook.query)}\n```"
+    trace = "A row's `trace_id` opens in the X-Ray console (Traces, search by id): it shows where the time went."
+    return f"{query}\n\n{trace}" if "trace_id" in runbook.query else query
+
+
+def _drawn(alarm: Alarm | Composite, boards: dict[tuple[str, str], str]) -> str:
+    if isinstance(alarm, Composite):
+        return ""
+    places = dict.fromkeys(boards[key] for s in alarm.signals if (key := (s.namespace, s.metric)) in boards)
+    return "".join(f"- {place}\n" for place in places) + "\n" if places else ""
+
+
+def _condition(alarm: Alarm | Composite, parameters: dict[str, Any]) -> str:
+    if isinstance(alarm, Composite):
+        held = f"\n\nHeld back while `{parameters['ActionsSuppressor']}` is in alarm." if alarm.suppressor else ""
+        return f"```\n{parameters['AlarmRule']}\n```{held}"
+    watched = (
+        f"`{alarm.expression}`"
+        if alarm.expression
+        else f"`{alarm.signals[0].statistic}` of `{alarm.signals[0].metric}`"
+    )
+    return (
+        f"{watched} {alarm.comparison} {parameters['Threshold']:,g} ({alarm.threshold}) in {alarm.datapoints} of "
+        f"{alarm.periods} periods of {alarm.period_s:,} s. Missing data is {alarm.missing}: {alarm.missing_why}."
+    )
+
+
+def _filled(text: str, function: str) -> str:
+    return text.replace("{function_name}", function)
+
+
+def _command(step: str, function: str) -> str:
+    """Return a step with the command in it set as code; a step that is a command stands alone."""
+    filled = _filled(step, function)
+    return f"`{filled}`" if re.fullmatch(r"(aws|packager|python|curl) \S.*[^.]", filled) else filled
+
+
+def _lines(query: str) -> str:
+    return re.sub(r" \| (?=(?:filter|sort|stats|limit|display|fields) )", "\n| ", query)
+
+
+def _numbered(items: tuple[str, ...]) -> str:
+    return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
+
+
+def automation_documents(source: Catalog) -> dict[str, dict[str, Any]]:
+    """Return the SSM Automation document of every runbook that has steps for a machine, by the alarm's full name."""
+    return {
+        source.prefix + alarm.name: _document(alarm, alarm.runbook, source.limits.function_name)
+        for alarm in source.everything
+        if alarm.runbook.automation
+    }
+
+
+def _document(alarm: Alarm | Composite, runbook: Runbook, function: str) -> dict[str, Any]:
+    steps = [step for number, action in enumerate(runbook.automation, 1) for step in _steps(number, action, function)]
+    wanted = sorted({name for action in runbook.automation for name in _inputs(action)})
+    return {
+        "schemaVersion": "0.3",
+        "description": f"Safe first steps for the alarm {alarm.name}: {runbook.meaning}",
+        "assumeRole": "{{ AutomationAssumeRole }}",
+        "parameters": {
+            "AutomationAssumeRole": {"type": "AWS::IAM::Role::Arn", "description": "Role the steps run with"},
+            **{name: {"type": "String", "description": _INPUTS[name]} for name in wanted},
+        },
+        "mainSteps": steps,
+    }
+
+
+_INPUTS = {
+    "StartTime": "Beginning of the query, epoch seconds",
+    "EndTime": "End of the query, epoch seconds",
+    "Bucket": "Bucket of the use case",
+    "Key": "Key of the unfinished upload",
+    "UploadId": "Id of the unfinished upload",
+}
+_APIS = {
+    ("s3api", "list-multipart-uploads"): ("s3", "ListMultipartUploads"),
+    ("s3api", "abort-multipart-upload"): ("s3", "AbortMultipartUpload"),
+    ("lambda", "get-function-configuration"): ("lambda", "GetFunctionConfiguration"),
+}
+_OPTIONS = {
+    "bucket": "Bucket",
+    "prefix": "Prefix",
+    "key": "Key",
+    "upload-id": "UploadId",
+    "function-name": "FunctionName",
+}
+_PLACES = {"BUCKET": "{{ Bucket }}", "KEY": "{{ Key }}", "UPLOAD_ID": "{{ UploadId }}"}
+
+
+def _inputs(action: Action) -> set[str]:
+    if action.kind == "query":
+        return {"StartTime", "EndTime"}
+    words = shlex.split(action.text) if action.kind == "command" else []
+    return {place.strip("{} ") for word, place in _PLACES.items() if word in words}
+
+
+def _steps(number: int, action: Action, function: str) -> list[dict[str, Any]]:
+    """Return the steps of an action: an API call for a query or a command, a pause for what a person has to decide."""
+    name = f"Step{number}{''.join(word.capitalize() for word in re.findall(r'[A-Za-z]+', action.name))}"
+    if action.kind == "setting":
+        say = f"{action.name}: change {action.text} in {_SETTINGS} and deploy; then approve to go on."
+        return [{"name": name, "action": "aws:pause", "inputs": {}, "description": say}]
+    if action.kind == "query":
+        call = {
+            "Service": "logs",
+            "Api": "StartQuery",
+            "logGroupNames": [f"/aws/lambda/{function}"],
+            "startTime": "{{ StartTime }}",
+            "endTime": "{{ EndTime }}",
+            "queryString": action.text,
+        }
+        output = {"Name": "QueryId", "Selector": "$.queryId", "Type": "String"}
+        results = {"Service": "logs", "Api": "GetQueryResults", "queryId": f"{{{{ {name}.QueryId }}}}"}
+        return [
+            {"name": name, "action": "aws:executeAwsApi", "inputs": call, "outputs": [output]},
+            {
+                "name": f"{name}Wait",
+                "action": "aws:waitForAwsResourceProperty",
+                "timeoutSeconds": 120,
+                "inputs": {**results, "PropertySelector": "$.status", "DesiredValues": ["Complete"]},
+            },
+            {"name": f"{name}Results", "action": "aws:executeAwsApi", "inputs": results},
+        ]
+    words = shlex.split(_filled(action.text, function))
+    service, api = _APIS[words[1], words[2]]
+    pairs = zip(words[3::2], words[4::2], strict=True)
+    given = {_OPTIONS[key[2:]]: _PLACES.get(value, value) for key, value in pairs if key != "--query"}
+    return [{"name": name, "action": "aws:executeAwsApi", "inputs": {"Service": service, "Api": api, **given}}]
