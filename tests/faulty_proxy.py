@@ -35,6 +35,11 @@ class Request:
     body: bytes = field(repr=False)
 
     @property
+    def first_byte(self) -> int:
+        """Where the range begins that was asked for; 0 without one."""
+        return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+
+    @property
     def query(self) -> dict[str, list[str]]:
         return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
 
@@ -119,7 +124,7 @@ class _Rule:
     operation: str
     fault: Fault
     times: int
-    after: int
+    where: Callable[[Request], bool]
 
 
 class FaultyProxy:
@@ -134,27 +139,36 @@ class FaultyProxy:
         self.released = threading.Event()
         self._rules: list[_Rule] = []
 
-    def break_next(self, operation: str, fault: Fault, *, times: int = 1, after: int = 0) -> None:
-        """Break the next `times` requests of `operation`, once `after` of them have been let through."""
+    def break_next(
+        self,
+        operation: str,
+        fault: Fault,
+        *,
+        times: int = 1,
+        where: Callable[[Request], bool] = lambda _: True,
+    ) -> None:
+        """Break the next `times` requests of `operation` that `where` holds for."""
         with self.lock:
-            self._rules.append(_Rule(operation, fault, times, after))
+            self._rules.append(_Rule(operation, fault, times, where))
 
     def asked(self, operation: str) -> list[Request]:
         """The requests of that operation, in the order they came; their bodies are not kept."""
         with self.lock:
             return [request for request in self.requests if request.operation == operation]
 
+    def forget(self) -> None:
+        """Break nothing from here on, and keep nothing of what was asked."""
+        with self.lock:
+            self._rules.clear()
+            self.requests.clear()
+
     def fault_for(self, request: Request) -> Fault:
         with self.lock:
             self.requests.append(replace(request, body=b""))
             for rule in self._rules:
-                if rule.operation != request.operation or not rule.times:
-                    continue
-                if rule.after:
-                    rule.after -= 1
-                    continue
-                rule.times -= 1
-                return rule.fault
+                if rule.times and rule.operation == request.operation and rule.where(request):
+                    rule.times -= 1
+                    return rule.fault
         return unbroken
 
 

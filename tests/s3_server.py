@@ -12,6 +12,7 @@ import sys
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -59,12 +60,17 @@ def client(endpoint_url: str, **config: Any) -> S3Client:
         "s3": {"addressing_style": "path"},
         **config,
     }
-    session = boto3.session.Session(
+    return _session().client("s3", endpoint_url=endpoint_url, config=Config(**given))
+
+
+@cache
+def _session() -> boto3.session.Session:
+    """One for all clients: it keeps the description of S3, which takes longer to load than most tests to run."""
+    return boto3.session.Session(
         CREDENTIALS["AWS_ACCESS_KEY_ID"],
         CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
     )
-    return session.client("s3", endpoint_url=endpoint_url, config=Config(**given))
 
 
 @contextmanager

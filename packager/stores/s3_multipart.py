@@ -42,22 +42,31 @@ class _Named(TypedDict):
 
 
 class Multipart:
-    """An upload that S3 has begun. Parts may be sent from several threads."""
+    """An upload that S3 has begun. Parts may be sent from several threads.
 
-    def __init__(self, client: S3Client, bucket: str, key: str, metadata: dict[str, str]) -> None:
+    When only S3's answer to the beginning is lost, a second upload is begun, and the first stays: without a part, so
+    without a cost, and without an id that it could be told apart by from another packager's of the same component.
+    """
+
+    def __init__(
+        self, client: S3Client, bucket: str, key: str, metadata: dict[str, str], stop: threading.Event
+    ) -> None:
         self._client = client
         self._uri = f"s3://{bucket}/{key}"
         self._parts: dict[int, CompletedPartTypeDef] = {}
         with mapped("CreateMultipartUpload", self._uri):
-            upload_id = client.create_multipart_upload(
-                Bucket=bucket,
-                Key=key,
-                Metadata=metadata,
-                ContentType="application/zip",
-                ChecksumAlgorithm="CRC32",
-                ChecksumType="FULL_OBJECT",
-            )["UploadId"]
-        self._named: _Named = {"Bucket": bucket, "Key": key, "UploadId": upload_id}
+            answer = patiently(
+                lambda: client.create_multipart_upload(
+                    Bucket=bucket,
+                    Key=key,
+                    Metadata=metadata,
+                    ContentType="application/zip",
+                    ChecksumAlgorithm="CRC32",
+                    ChecksumType="FULL_OBJECT",
+                ),
+                stop,
+            )
+        self._named: _Named = {"Bucket": bucket, "Key": key, "UploadId": answer["UploadId"]}
 
     @property
     def parts(self) -> int:

@@ -180,7 +180,7 @@ class _S3Upload:
             future.result()
 
     def _begin_multipart(self, place: Place) -> Multipart:
-        return Multipart(place.client, place.bucket, place.key, {KEPT_IDENTITY: self._identity})
+        return Multipart(place.client, place.bucket, place.key, {KEPT_IDENTITY: self._identity}, self._stop)
 
     def _send_part(self, multipart: Multipart, number: int, body: bytearray, crc32: int) -> None:
         multipart.send(number, body, crc32, self._stop)
