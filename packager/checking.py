@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from packager import device, targets
-from packager.componentzip import RangedFile, read_listing
 from packager.recipe import Artifact
 from packager.stores import open_source
 from telemetry import catalog, observe
@@ -42,6 +41,8 @@ def check_component(  # noqa: PLR0913  every choice of a call, by name
     known = targets.target(target) if target else None
     source = open_source(str(uri), client=client, endpoint_url=endpoint_url)
     with observe(catalog.CHECK_COMPONENT, strict=strict, source=source.uri) as step:
+        from packager.componentzip import read_listing  # noqa: PLC0415  zipfile is kept off the path of packaging
+
         with _seekable(source) as file:
             findings = device.check(read_listing(file, source.uri, verify=True, settings=settings), known)
         step.add(findings=len(findings))
@@ -64,5 +65,7 @@ def published_artifact(
 
 @contextmanager
 def _seekable(source: Source) -> Iterator[BinaryIO]:
+    from packager.componentzip import RangedFile  # noqa: PLC0415  same
+
     with RangedFile(source.read_range, source.size_bytes()) as file:
         yield cast("BinaryIO", file)

@@ -18,6 +18,7 @@ from packager.errors import PackagerError, RequestError, SettingsError, in_units
 if TYPE_CHECKING:
     from types import FrameType
 
+    from packager.packaging import OnProgress
     from packager.records import ComponentResult, Finding, PackageResult
 
 FAILED = 1
@@ -94,14 +95,13 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON docume
 def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
     """Package a model for one or more targets."""
     from packager.packaging import package as package_model  # noqa: PLC0415  kept off the path of --help
-    from packager.progress import ProgressBars  # noqa: PLC0415  same
     from packager.records import PackageResult  # noqa: PLC0415  same
 
     with (
         _faults_of_use(PackageResult().as_dict() if as_json else None),
         _observed(telemetry, trace=trace),
         _terminated_cleanly(),
-        ProgressBars() as bars,
+        _progress() as bars,
     ):
         result = package_model(**wanted, on_progress=bars)
     _say(result.as_dict() if as_json else "\n".join(_package_lines(result)))
@@ -115,9 +115,8 @@ def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -
 def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
     """Say what packaging would need and take, and write nothing."""
     from packager.planning import plan as plan_package  # noqa: PLC0415  kept off the path of --help
-    from packager.progress import ProgressBars  # noqa: PLC0415  same
 
-    with _failures(as_json=as_json), ProgressBars() as bars:
+    with _failures(as_json=as_json), _progress() as bars:
         planned = plan_package(**wanted, on_progress=bars)
     _say(planned.as_dict() if as_json else "\n".join(planned.lines()))
     sys.exit(0 if planned.fits else FAILED)
@@ -130,14 +129,14 @@ def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
 def inspect(uri: str, endpoint_url: str | None, as_json: bool) -> None:  # noqa: FBT001  click's
     """List an archive's members and what is wrong with it, in one pass, extracting nothing."""
     from packager.extractor import StreamingExtractor  # noqa: PLC0415  kept off the path of --help
-    from packager.progress import ProgressBars  # noqa: PLC0415  same
     from packager.records import ProcessingState  # noqa: PLC0415  same
     from packager.stores import open_source  # noqa: PLC0415  same
 
-    with _failures(as_json=as_json), ProgressBars() as bars:
+    with _failures(as_json=as_json), _progress() as bars:
         total = open_source(uri, endpoint_url=endpoint_url).size_bytes()
         info = StreamingExtractor(endpoint_url=endpoint_url).get_archive_info(
-            uri, lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))
+            uri,
+            bars and (lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))),
         )
     if as_json:
         _say(info.as_dict())
@@ -218,6 +217,18 @@ def _component_line(component: ComponentResult) -> str:
 
 def _finding_line(finding: Finding) -> str:
     return f"{finding.rule}: {finding.message} {finding.next_step}"
+
+
+@contextmanager
+def _progress() -> Iterator[OnProgress | None]:
+    """Progress bars on standard error, for people at a terminal only."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from packager.progress import ProgressBars  # noqa: PLC0415  rich takes a third of the start-up time
+
+    with ProgressBars() as bars:
+        yield bars
 
 
 @contextmanager

@@ -111,6 +111,10 @@ class OperationAbortedError(PackagerError, RuntimeError):
     """The work was told to stop (time nearly up, a signal, another target) and left nothing behind."""
 
 
+class OutOfTimeError(OperationAbortedError, TimeoutError):
+    """The time the caller gave is nearly up; what is not done is left for the next call."""
+
+
 class InsufficientStorageError(PackagerError, OSError):
     """What has to be stored does not fit.
 

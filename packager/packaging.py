@@ -16,6 +16,7 @@ from packager.archive.reading import ArchiveReader, Member
 from packager.errors import (
     ExtractionError,
     OperationAbortedError,
+    OutOfTimeError,
     PackagerError,
     RequestError,
     printable,
@@ -33,7 +34,17 @@ from packager.manifest import (
     stage_types,
 )
 from packager.pipeline import File, zip_bytes
-from packager.records import ComponentResult, Finding, PackageResult, ProcessingState
+from packager.records import (
+    ALREADY_THERE,
+    FAILED,
+    LEFT,
+    PACKAGED,
+    ComponentResult,
+    Finding,
+    PackageResult,
+    ProcessingState,
+    done_before,
+)
 from packager.settings import Settings, from_process_environment
 from packager.stores import open_sink, open_source
 from packager.zipformat import Piece, ZipEncoder
@@ -48,7 +59,8 @@ OnProgress = Callable[[ProcessingState], None]
 """Told how far the work is, from the threads that do it, one call at a time. What it raises stops the work cleanly."""
 
 STREAMING = "streaming"
-PACKAGED, ALREADY_THERE = "packaged", "already_there"
+ABORT_RESERVE_S = 2.0
+"""Work stops when no more than this is left of the caller's time: enough to abort an upload and to clean up."""
 
 COMPILED, COMPILED_ONNX, IMPORTED_ONNX = "compiled", "compiled onnx", "imported onnx"
 """How the entries of a component are arranged; part of its identity."""
@@ -77,6 +89,8 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     client: S3Client | None = None,
     endpoint_url: str | None = None,
     on_progress: OnProgress | None = None,
+    time_left_s: Callable[[], float] | None = None,
+    previous: Mapping[str, Any] | None = None,
 ) -> PackageResult:
     """Package a model for several targets; each succeeds or fails on its own. Never raises a failure of the work.
 
@@ -93,6 +107,8 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         client: an S3 client to use in place of our own.
         endpoint_url: where S3 is spoken, when that is not AWS.
         on_progress: see OnProgress.
+        time_left_s: gives the seconds until everything must have ended; targets that do not make it are left.
+        previous: the document of an earlier result to go on from; what it has done is not done again.
 
     Memory: about 30 MiB a target besides the interpreter, whatever the size of the artifacts. Raises RequestError for
     wrong arguments only.
@@ -107,6 +123,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         force=force,
         strict=settings.strict_device_rules if strict is None else strict,
         on_progress=on_progress,
+        time_left_s=time_left_s,
     )
     jobs = [
         _Job(
@@ -126,7 +143,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
             "Targets of an imported model were named together with compiled artifacts.",
             next_step="Name either the compiled artifact of each target, or the targets of an imported ONNX model.",
         )
-    return _all(run, jobs)
+    return _all(run, jobs, done_before(previous))
 
 
 def create_dda_manifest(
@@ -267,6 +284,7 @@ class _Run:
     force: bool
     strict: bool
     on_progress: OnProgress | None
+    time_left_s: Callable[[], float] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -275,6 +293,12 @@ class _Run:
         if self.stop.is_set():
             raise OperationAbortedError(
                 "The work was stopped; nothing of this target was published.", next_step="Package it again."
+            )
+        if self.time_left_s and self.time_left_s() <= ABORT_RESERVE_S:
+            raise OutOfTimeError(
+                f"No more than {ABORT_RESERVE_S:.0f} s are left; nothing of this target was published.",
+                next_step="Call again with this result as `previous`, or give one call more time.",
+                time_left_s=round(self.time_left_s(), 3),
             )
         if self.on_progress:
             with self._lock:
@@ -317,27 +341,28 @@ def _identity(run: _Run, job: _Job) -> str:
     return component_identity([job.source.identity().marks], run.trained.manifest_source, job.layout)
 
 
-def _all(run: _Run, jobs: Sequence[_Job]) -> PackageResult:
+def _all(run: _Run, jobs: Sequence[_Job], done: Mapping[str, ComponentResult]) -> PackageResult:
     started = time.monotonic()
+    wanted = [target for job in jobs for target in job.targets]
     with (
-        observe(catalog.PACKAGE_REQUEST, targets=sum(len(job.targets) for job in jobs)) as step,
+        observe(catalog.PACKAGE_REQUEST, targets=len(wanted)) as step,
         ThreadPoolExecutor(run.settings.max_concurrent_operations, thread_name_prefix="target") as pool,
     ):
         work = carrying(lambda job: _results(run, job))
-        waiting = [pool.submit(work, job) for job in jobs]
+        waiting = [pool.submit(work, job) for job in jobs if not done.keys() >= {*job.targets}]
         try:
-            components = [component for results in waiting for component in results.result()]
+            now = {component.target: component for results in waiting for component in results.result()}
         except BaseException:  # a signal in this thread: tell the others, and wait until they have cleaned up
             run.stop.set()
             raise
-        bytes_out = sum(each.size_bytes or 0 for each in {c.uri: c for c in components}.values())
+        bytes_out = sum({each.uri: each.size_bytes or 0 for each in now.values()}.values())
         step.add(
-            targets_failed=sum(each.error is not None for each in components),
+            targets_failed=sum(each.status == FAILED for each in now.values()),
             bytes_out=bytes_out,
             throughput=bytes_out / max(time.monotonic() - started, 1e-6),
         )
-    manifest = run.trained.manifest if any(each.status == PACKAGED for each in components) else None
-    return PackageResult(components, manifest, error=run.trained.failure)
+    manifest = run.trained.manifest if any(each.status == PACKAGED for each in now.values()) else None
+    return PackageResult([now.get(target) or done[target] for target in wanted], manifest, error=run.trained.failure)
 
 
 def _results(run: _Run, job: _Job) -> list[ComponentResult]:
@@ -346,7 +371,8 @@ def _results(run: _Run, job: _Job) -> list[ComponentResult]:
     try:
         made = _one(run, job)
     except Exception as error:  # noqa: BLE001  one target's failure, of any kind, must leave the others whole
-        made = ComponentResult(job.label, "failed", STREAMING, 0, error=_as_packager_error(error))
+        status = LEFT if isinstance(error, OutOfTimeError) else FAILED
+        made = ComponentResult(job.label, status, STREAMING, 0, error=_as_packager_error(error))
     duration_s = time.monotonic() - started
     return [replace(made, target=target, duration_s=duration_s) for target in job.targets]
 
@@ -365,6 +391,7 @@ def _as_packager_error(error: Exception) -> PackagerError:
 
 def _one(run: _Run, job: _Job) -> ComponentResult:
     with observe(catalog.PACKAGE_TARGET, target=job.label, strategy=STREAMING) as step, _Name(run, job) as name:
+        run.report(ProcessingState("identifying", job.label, bytes_total=job.source.size_bytes()))
         there = name.found()
         result = _already_there(job, there) if there else _packaged(run, job, name)
         step.add(bytes_out=result.size_bytes, sha256=result.sha256, warnings=len(result.warnings))

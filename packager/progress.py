@@ -22,21 +22,19 @@ if TYPE_CHECKING:
 
 
 class ProgressBars:
-    """One bar a target on standard error, with bytes, speed and time left; nothing when that is no terminal.
+    """One bar a target on standard error, with bytes, speed and time left.
 
     Pass it as `on_progress`.
     """
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
+            console=Console(stderr=True),
         )
         self._tasks: dict[str, TaskID] = {}
 

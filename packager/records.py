@@ -23,7 +23,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ComponentResult:
-    """What became of one target. `status` is packaged, already_there or failed; sizes are bytes."""
+    """What became of one target; sizes are bytes.
+
+    `status` is packaged, already_there, failed, or left: not done for want of time or space, for the next call.
+    """
 
     target: str
     status: str
@@ -53,12 +56,20 @@ class ComponentResult:
 
 @dataclass(frozen=True, slots=True)
 class PackageResult:
-    """What became of one call. `error` is set when nothing could begin."""
+    """What became of one call. `error` is set when nothing could begin.
+
+    Its document can be handed to the next call, which goes on with what is not done.
+    """
 
     components: Sequence[ComponentResult] = ()
     manifest: dict[str, Any] | None = None
     peak_scratch_bytes: int = 0
     error: PackagerError | None = None
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Targets that the next call would go on with."""
+        return tuple(each.target for each in self.components if each.status == LEFT)
 
     @property
     def succeeded(self) -> bool:
@@ -69,6 +80,7 @@ class PackageResult:
             "components": [c.as_dict() for c in self.components],
             "manifest": self.manifest,
             "peak_scratch_bytes": self.peak_scratch_bytes,
+            "left": list(self.left),
             "error": self.error.as_dict() if self.error else None,
         }
 
@@ -96,3 +108,40 @@ class ProcessingState:
     scratch_bytes: int = 0
     cleaned_up: bool = False
     remaining_s: float | None = field(default=None)
+
+
+def done_before(document: Mapping[str, Any] | None) -> dict[str, ComponentResult]:
+    """The components that an earlier result's document says are done, by target; RequestError names a wrong field."""
+    components = _field(document or {"components": []}, "components", list, "previous")
+    done = (_component(each, f"previous.components[{number}]") for number, each in enumerate(components))
+    return {component.target: component for component in done if component.status in DONE}
+
+
+def _component(document: object, where: str) -> ComponentResult:
+    status = _field(document, "status", str, where)
+    target = _field(document, "target", str, where)
+    strategy = _field(document, "strategy", str, where)
+    if status not in DONE:
+        return ComponentResult(target, status, strategy, 0)
+    return ComponentResult(
+        target,
+        status,
+        strategy,
+        float(_field(document, "duration_s", (int, float), where)),
+        _field(document, "uri", str, where),
+        _field(document, "sha256", str, where),
+        _field(document, "size_bytes", int, where),
+        _field(document, "files", (int, type(None)), where),
+    )
+
+
+def _field(document: object, name: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401  of that kind
+    value = document.get(name, ...) if isinstance(document, Mapping) else ...
+    if isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    found = "missing" if value is ... else f"{type(value).__name__} {printable(value, 40)}"
+    raise RequestError(
+        f"{where}.{name} is {found}.",
+        next_step="Pass the document of an earlier result, unchanged.",
+        field=f"{where}.{name}",
+    )
