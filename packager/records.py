@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from packager.errors import PackagerError, RequestError, printable
 
-    from packager.errors import PackagerError
+PACKAGED, ALREADY_THERE, FAILED, LEFT = "packaged", "already_there", "failed", "left"
+DONE = (PACKAGED, ALREADY_THERE)
 
 
 @dataclass(frozen=True, slots=True)
