@@ -91,7 +91,8 @@ def _recording(settings: Settings, lines: LineWriter, spans: LineWriter | None) 
     export = _export(settings)
     processors: list[SpanProcessor] = [export] if export is not None else []
     if spans is not None:
-        processors.append(_span_lines(spans))
+        written = _made(lambda: _span_lines(spans))
+        processors += [written] if written is not None else []
     pipeline = Pipeline(settings, export)
     with attached(*_recorders(settings, lines, processors)):
         try:
@@ -129,7 +130,7 @@ def _made(make: Callable[[], T]) -> T | None:
     try:
         return make()
     except Exception as error:  # noqa: BLE001  the work goes on with what can be recorded
-        HEALTH.fault(f"no {make.__name__} are recorded: {type(error).__name__}: {error}")
+        HEALTH.fault(f"a part of telemetry is missing: {type(error).__name__}: {error}")
         return None
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from telemetry import emf
 from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, ROWS, Operation
-from telemetry.values import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +24,6 @@ UNITS = frozenset(
 )
 _NAMES = {row.name: row for row in ROWS}
 _OLDEST_MS, _NEWEST_MS = 946_684_800_000, 253_402_300_800_000  # years 2000 to 9999: seconds and microseconds stand out
-_SMALLEST = 8.515920e-109  # the smallest magnitude that CloudWatch keeps apart from zero
 
 
 def check_lines(lines: Iterable[str]) -> list[str]:
@@ -143,7 +141,7 @@ def _check_metric(metric: dict[str, Any], document: dict[str, Any]) -> Iterator[
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
             yield f"metric {name} has the value {str(value)[:40]!r}, which is no number"
-        elif value and not _SMALLEST <= abs(value) <= LARGEST:
+        elif value and not emf.SMALLEST <= abs(value) <= emf.LARGEST:
             yield f"metric {name} has the value {value!r}, beyond what CloudWatch keeps"
 
 

@@ -20,6 +20,8 @@ MAX_DIMENSION_NAME = 250
 MAX_DIMENSION_VALUE = 1024
 MAX_NAMESPACE = 256
 MAX_EVENT_BYTES = 1024**2
+LARGEST, SMALLEST = 2.0**360, 8.515920e-109
+"""Magnitudes that CloudWatch keeps; what is smaller is zero to it."""
 MAX_LINE_BYTES = 60_000
 """Ours: Lambda is reported to split lines at 64 KiB, and half a line is no metric."""
 

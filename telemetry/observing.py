@@ -136,7 +136,7 @@ class Step:
         self.error = error
         try:
             self.duration_ns = max(0, clock_ns() - self.start_ns)
-            self.end_wall_ns = self.start_wall_ns + self.duration_ns
+            self.end_wall_ns = self.start_wall_ns + self.duration_ns if self.start_wall_ns else 0
         except Exception as fault:  # noqa: BLE001  same as at the start
             HEALTH.fault(f"the clock failed: {fault!r}")
         if error is not None and self.parent is not None:

@@ -20,7 +20,7 @@ from opentelemetry.trace import Link, Status, StatusCode
 from telemetry import attributes
 from telemetry.errors import error_details, error_type
 from telemetry.observing import Recorder, Step
-from telemetry.values import plain, rendered
+from telemetry.values import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,11 +74,13 @@ class Spans(Recorder):
         if state is None:
             return
         span: Span = state[0]
-        if span.is_recording():
-            span.set_attributes(_attributes(step))
-            if step.outcome != "success":
-                _record_failure(span, step)
-        span.end(step.end_wall_ns or None)
+        try:
+            if span.is_recording():
+                span.set_attributes(_attributes(step))
+                if step.outcome != "success":
+                    _record_failure(span, step)
+        finally:
+            span.end(step.end_wall_ns or None)
 
     def _links(self, step: Step) -> list[Link]:
         """Return the link from a target to its request: the enclosing step, or the one another invocation is in."""
@@ -116,9 +118,17 @@ def _record_failure(span: Span, step: Step) -> None:
         span.set_attribute(attributes.FIGURES + name, value if isinstance(value, int | float) else str(value))
     if step.outcome == "incomplete":
         span.set_attribute(attributes.INCOMPLETE, True)
-    if isinstance(step.error, Exception) and step.inner_error is not step.error:
-        span.record_exception(step.error)
-    span.set_status(Status(StatusCode.ERROR, str(plain(details["error"]))))
+    if "stack" in details:
+        # Not record_exception: it fails with an exception whose text fails, and knows no bound for the stack.
+        span.add_event(
+            "exception",
+            {
+                "exception.type": type(step.error).__qualname__,
+                "exception.message": str(details["error"]),
+                "exception.stacktrace": details["stack"],
+            },
+        )
+    span.set_status(Status(StatusCode.ERROR, str(details["error"])))
 
 
 @contextmanager

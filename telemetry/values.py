@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from telemetry.catalog.parts import OPERATION_DIMENSION
 from telemetry.catalog.shape import OTHER
-from telemetry.emf import MAX_LINE_BYTES
+from telemetry.emf import LARGEST, MAX_LINE_BYTES, SMALLEST
 from telemetry.health import HEALTH
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MAX_TEXT = 1024
 """Characters of a property; the worst case can still be found by the beginning of its key."""
 MAX_ITEMS = 50
-LARGEST = 2.0**360
-"""CloudWatch takes metric values from -2**360 to 2**360."""
 
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 
@@ -60,7 +58,8 @@ def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, obj
         if metric.field in fields:
             number = metric_value(fields[metric.field])
             if number is None:
-                HEALTH.fault(f"{row.name}.{metric.field} is {_named(fields[metric.field])}, no finite number; dropped")
+                bad = _named(fields[metric.field])
+                HEALTH.fault(f"{row.name}.{metric.field} is {bad}, not a number that CloudWatch takes; dropped")
             else:
                 out.metrics[metric.field] = out.named_metrics[metric.name] = number
     for dimension in row.dimensions:
@@ -88,7 +87,9 @@ def metric_value(value: object) -> float | None:
             return None
     else:
         return None
-    return number if -LARGEST <= number <= LARGEST else None  # NaN compares false
+    if not -LARGEST <= number <= LARGEST:  # NaN compares false
+        return None
+    return 0 if -SMALLEST < number < SMALLEST else number
 
 
 def plain(value: object, depth: int = 3) -> Plain:

@@ -75,8 +75,8 @@ class Dimension:
 
     def value(self, given: object) -> str:
         """Return `given` when it is in the set, else `OTHER`. Booleans read as true and false."""
-        text = str(given).lower() if isinstance(given, bool) else str(given)
-        return text if text in self._members else OTHER
+        text = str(given).lower() if isinstance(given, bool) else given
+        return str(text) if isinstance(text, str) and text in self._members else OTHER
 
     @cached_property
     def _members(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What telemetry costs: `run()` measures in processes of its own and returns the figures; run it as a module to see them."""
+"""What telemetry costs: `run()` measures in processes of its own; run this as a module to see the figures."""
 
 from __future__ import annotations
 
@@ -64,8 +64,11 @@ print(json.dumps({"ms": (time.perf_counter() - began) * 1e3, "aiohttp": "aiohttp
 
 
 def _child(code: str, *arguments: str, **environ: str) -> dict[str, float]:
-    """Run code with standard output in a real pipe to a real reader, as in Lambda; the figures come on standard error."""
-    with tempfile.TemporaryFile("w+") as figures, subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as reader:  # fmt: skip
+    """Run code with standard output in a real pipe to a real reader, as in Lambda; figures come on standard error."""
+    with (
+        tempfile.TemporaryFile("w+") as figures,
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as reader,
+    ):
         subprocess.run(
             [sys.executable, "-c", code, *arguments],
             stdout=reader.stdin,

@@ -1,0 +1,72 @@
+"""Fixtures of the telemetry tests. Whatever any test records is held against the conformance checker."""
+
+import json
+
+import pytest
+
+import telemetry
+from telemetry.conformance import check_lines
+from telemetry.health import HEALTH
+from telemetry.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _fresh_health(capsys):
+    """Give every test counters at zero, and keep what it says of faults off the terminal."""
+    HEALTH.take()
+    HEALTH.endpoint_dead = 0
+    yield
+    HEALTH.take()
+    capsys.readouterr()
+
+
+class Recorded:
+    """What one `to_directory` wrote."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    @property
+    def text_lines(self):
+        return (self.folder / "telemetry.jsonl").read_text().splitlines()
+
+    @property
+    def documents(self):
+        return [json.loads(line) for line in self.text_lines]
+
+    @property
+    def emf(self):
+        return [found for found in self.documents if "_aws" in found and found["Operation"] != "TelemetryHealth"]
+
+    @property
+    def logs(self):
+        return [found for found in self.documents if "_aws" not in found and found["event"] != "TelemetryHealth"]
+
+    @property
+    def health(self):
+        return [found for found in self.documents if found.get("Operation") == "TelemetryHealth"]
+
+    @property
+    def spans(self):
+        found = []
+        for line in (self.folder / "spans.jsonl").read_text().splitlines():
+            (resource,) = json.loads(line)["resourceSpans"]
+            (scope,) = resource["scopeSpans"]
+            found += scope["spans"]
+        return [span for span in found if span["name"] != "telemetry health"]
+
+
+@pytest.fixture
+def recorded_in(tmp_path):
+    """Return a function that opens a recording in a folder; at the end every recorded line must conform."""
+    opened = []
+
+    def recording(settings=None):
+        folder = tmp_path / f"recording-{len(opened)}"
+        opened.append(Recorded(folder))
+        return telemetry.to_directory(folder, settings or Settings()), opened[-1]
+
+    yield recording
+    for recorded in opened:
+        if (recorded.folder / "telemetry.jsonl").exists():
+            assert check_lines(recorded.text_lines) == []
