@@ -22,12 +22,12 @@ _REMOVALS = 5
 
 
 def part_size_bytes(number: int) -> int:
-    """Size of part `number`, counted from 1: 8 MiB for the first thousand, twice that for each thousand that follows.
+    """Size of part `number`, counted from 1: 8 MiB for the first 1,024, and twice that for each 1,024 that follow.
 
-    All `MOST_PARTS` together hold 7.8 TiB, more than S3's 5 TiB, and none is above its 5 GiB.
+    So up to 8 GiB memory does not grow; all `MOST_PARTS` hold 7 TiB, more than S3's 5 TiB; none is above its 5 GiB.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
     """
-    return PART_BYTES << ((number - 1) // 1000)
+    return PART_BYTES << ((number - 1) // 1024)
 
 
 def as_checksum(crc32: int) -> str:

@@ -337,11 +337,15 @@ def test_an_artifact_replaced_after_it_was_identified_is_an_error(place, size):
 
 def test_an_artifact_replaced_while_it_is_read_is_an_error(place):
     source = place.put("model.tar.gz", b"a" * 10 * RANGE_BYTES)
-    with source.open() as reader:
-        reader.read(10)
-        place.put("model.tar.gz", b"b" * 11 * RANGE_BYTES)
-        with pytest.raises(ArtifactChangedError):
+
+    def read():
+        with source.open() as reader:
+            reader.read(10)
+            place.put("model.tar.gz", b"b" * 11 * RANGE_BYTES)
             reader.read()
+
+    with pytest.raises(ArtifactChangedError):
+        read()
 
 
 def test_every_step_is_observed_once(place):
