@@ -11,11 +11,12 @@ import altair as alt
 from dashboards.recording import moment_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dashboards.body import Json
     from dashboards.panels import Panel, Plot
 
+_MINUTES_S, _HOURS_S = 600, 129_600  # below: labels with seconds; up to: labels with hours
 FEW = 60  # points per line that are still drawn one by one
 RED, GREY = "#d13212", "#687078"
 
@@ -31,66 +32,70 @@ def chart(panel: Panel) -> dict[str, Any] | None:
         drawn = _bars(panel)
     else:
         drawn = _over_time(panel)
-    with alt.data_transformers.enable(consolidate_datasets=False):
-        spec: dict[str, Any] = drawn.properties(width="container", height="container").to_dict()
+    # Validating each specification costs more than making it; the tests draw every kind of widget instead.
+    spec: dict[str, Any] = drawn.properties(width="container", height="container").to_dict(validate=False)
     spec.pop("config", None)  # the page sets colours for light and dark
     return spec
 
 
 def _over_time(panel: Panel) -> Any:  # noqa: ANN401  altair's operators return unions of charts
-    right = [plot for plot in panel.plots if plot.line.axis == "right"]
-    left = [plot for plot in panel.plots if plot not in right]
-    layers = [_side(panel, left, "left")] if left else []
-    layers += [_side(panel, right, "right")] if right else []
-    marks = list(_annotations(panel))
-    if len(layers) > 1:
-        return alt.layer(alt.layer(layers[0], *marks), layers[1]).resolve_scale(y="independent")
-    return alt.layer(layers[0], *marks)
+    sides: list[Literal["left", "right"]] = [
+        side for side in ("left", "right") if any(plot.line.axis == side for plot in panel.plots)
+    ]
+    layers = [_side(panel, side) for side in sides]
+    return layers[0] if len(layers) == 1 else alt.layer(*layers).resolve_scale(y="independent")
 
 
-def _side(panel: Panel, plots: list[Plot], side: Literal["left", "right"]) -> Any:  # noqa: ANN401  see above
+def _side(panel: Panel, side: Literal["left", "right"]) -> Any:  # noqa: ANN401  see above
+    plots = [plot for plot in panel.plots if plot.line.axis == side]
     stacked = bool(panel.widget.properties.get("stacked"))
-    axis = (panel.widget.properties.get("yAxis") or {}).get(side) or {}
-    units = {plot.unit for plot in plots if plot.unit}
-    title = axis.get("label") or (", ".join(sorted(units)) if axis.get("showUnits", True) else "") or None
-    domain = {"domainMin": axis["min"]} if "min" in axis else {}
-    domain |= {"domainMax": axis["max"]} if "max" in axis else {}
-    base = alt.Chart(_data(panel, plots)).encode(
+    base = alt.Chart().encode(
         x=_time(panel),
-        y=alt.Y(
-            "v:Q",
-            title=title,
-            stack="zero" if stacked else None,
-            scale=alt.Scale(zero=True, nice=True, **domain),
-            axis=alt.Axis(format="~s", orient=side),
-        ),
-        color=_color(list(panel.plots)),
+        y=_values(panel, plots, side, stacked=stacked),
+        color=_color(panel.plots),
         tooltip=[
             alt.Tooltip("s:N", title="Metric"),
             alt.Tooltip("t:T", title="Time (UTC)", format="%Y-%m-%d %H:%M:%S", formatType="utc"),
             alt.Tooltip("v:Q", title="Value", format=",.6~g"),
         ],
     )
-    shown = sum(value is not None for plot in plots for value in plot.values) <= FEW * len(plots)
+    few = sum(value is not None for plot in plots for value in plot.values) <= FEW * len(plots)
     # Points carry the hover; where they would crowd they stay invisible and still answer.
-    points = base.mark_point(size=40, filled=True, opacity=1 if shown else 0)
-    return alt.layer(base.mark_area(opacity=0.6) if stacked else base.mark_line(), points)
+    points = base.mark_point(size=40, filled=True, opacity=1 if few else 0)
+    lines = base.mark_area(opacity=0.6) if stacked else base.mark_line()
+    return alt.layer(lines, points, *_annotations(panel, side), data=_data(panel, plots))
 
 
-def _time(panel: Panel) -> alt.X:
-    domain = [panel.grid.start_s * 1000, panel.grid.end_s * 1000]
-    return alt.X(
-        "t:T", title=None, scale=alt.Scale(type="utc", domain=domain), axis=alt.Axis(labelOverlap=True, tickCount=5)
+def _values(panel: Panel, plots: list[Plot], side: Literal["left", "right"], *, stacked: bool) -> alt.Y:
+    axis = (panel.widget.properties.get("yAxis") or {}).get(side) or {}
+    units = {plot.unit for plot in plots if plot.unit}
+    title = axis.get("label") or (", ".join(sorted(units)) if axis.get("showUnits", True) else "") or None
+    domain = {"domainMin": axis["min"]} if "min" in axis else {}
+    domain |= {"domainMax": axis["max"]} if "max" in axis else {}
+    return alt.Y(
+        "v:Q",
+        title=title,
+        stack="zero" if stacked else None,
+        scale=alt.Scale(zero=True, nice=True, **domain),
+        axis=alt.Axis(format="~s", orient=side),
     )
 
 
-def _color(plots: list[Plot] | tuple[Plot, ...]) -> alt.Color:
+def _time(panel: Panel) -> alt.X:
+    grid = panel.grid
+    scale = alt.Scale(type="utc", domain=[grid.start_s * 1000, grid.end_s * 1000])
+    length_s = grid.end_s - grid.start_s
+    form = "%H:%M:%S" if length_s < _MINUTES_S else "%H:%M" if length_s <= _HOURS_S else "%d %b"
+    return alt.X("t:T", title=None, scale=scale, axis=alt.Axis(format=form, labelOverlap=True, tickCount=5))
+
+
+def _color(plots: Sequence[Plot]) -> alt.Color:
     labels = [plot.label for plot in plots]
     scale = alt.Scale(domain=labels)
     if any(plot.line.color for plot in plots):
         spare = iter(_PALETTE * len(plots))
         scale = alt.Scale(domain=labels, range=[plot.line.color or next(spare) for plot in plots])
-    return alt.Color("s:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", columns=2, labelLimit=260))
+    return alt.Color("s:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", columns=2, labelLimit=220))
 
 
 _PALETTE = ["#2f6fde", "#d1690e", "#2c8a3c", "#c0392b", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
@@ -135,20 +140,19 @@ def _bars(panel: Panel) -> Any:  # noqa: ANN401  altair's operators return union
             color=_color(panel.plots),
         )
     )
-    return alt.layer(bars, *(_rule("x", value, label, color) for value, label, color in _horizontal(panel)))
+    return alt.layer(bars, *(_rule("x", value, label, color) for value, label, color, _ in _horizontal(panel)))
 
 
-def _annotations(panel: Panel) -> Iterator[Any]:
-    for value, label, color in _horizontal(panel):
-        yield _rule("y", value, label, color)
-    for low, high, axis in _bands(panel):
-        yield (
-            alt.Chart(_rows([{"low": low, "high": high}]))
-            .mark_rect(opacity=0.12, color=RED)
-            .encode(**({"y": "low:Q", "y2": "high:Q"} if axis == "y" else {"x": "low:T", "x2": "high:T"}))
-        )
-    for entry in _flat((panel.widget.properties.get("annotations") or {}).get("vertical")):
-        yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
+def _annotations(panel: Panel, side: str) -> Iterator[Any]:
+    for value, label, color, axis in _horizontal(panel):
+        if axis == side:
+            yield _rule("y", value, label, color)
+    if side == panel.plots[0].line.axis:
+        for entry in _flat((panel.widget.properties.get("annotations") or {}).get("vertical")):
+            yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
+        for low, high, axis in _bands(panel):
+            ends = {"y": "low:Q", "y2": "high:Q"} if axis == "y" else {"x": "low:T", "x2": "high:T"}
+            yield alt.Chart(_rows([{"low": low, "high": high}])).mark_rect(opacity=0.12, color=RED).encode(**ends)
 
 
 def _rule(axis: str, value: float, label: str, color: str) -> Any:  # noqa: ANN401  altair's operators return unions of charts
@@ -157,11 +161,11 @@ def _rule(axis: str, value: float, label: str, color: str) -> Any:  # noqa: ANN4
     return marks.mark_rule(strokeDash=[5, 3], strokeWidth=2, color=color).encode(**{axis: field, "tooltip": "label:N"})
 
 
-def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str]]:
+def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str, str]]:
     for entry in _flat((panel.widget.properties.get("annotations") or {}).get("horizontal")):
-        yield float(entry["value"]), str(entry.get("label", "")), entry.get("color") or RED
+        yield float(entry["value"]), str(entry.get("label", "")), entry.get("color") or RED, entry.get("yAxis", "left")
     for label, value in panel.thresholds:
-        yield value, label, RED
+        yield value, label, RED, "left"
 
 
 def _flat(entries: Any) -> Iterator[Json]:  # noqa: ANN401  somebody's JSON

@@ -7,15 +7,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dashboards.alarm_files import load, parse_alarms
-from dashboards.body import problems
+from dashboards.body import lines, problems
 from dashboards.errors import DashboardError
 from dashboards.rules import in_order, parse_rule
-from dashboards.specs import Catalog, alarm_parameters
+from dashboards.specs import Catalog, alarm_parameters, metric_of
 from telemetry.catalog import BURN_RATES, NAMESPACE, OPERATION_DIMENSION, OTHER, Alarm, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from dashboards.model import Metric
 
 CASES = ("fires", "silent", "missing")
 _UNBOUNDED = re.compile(r"(?:^|_)(?:bucket|key|id|uri|path|name|sha256|hash)$")
@@ -70,18 +72,13 @@ def _row(row: Operation, source: Catalog) -> Iterator[str]:
             yield f"dimension {dimension.name} of {row.name}: is not a small closed set with {OTHER!r} in it"
 
 
-def _drawn(bodies: Mapping[str, Any]) -> set[tuple[str, str, str]]:
-    """Return what the dashboards draw: namespace, metric, first dimension's value."""
-    return {
-        (metric[0], metric[1], str(metric[3]) if len(metric) > 3 else "")  # noqa: PLR2004  the value of the first pair
-        for body in bodies.values()
-        for widget in body["widgets"]
-        for metric in widget["properties"].get("metrics", ())
-        if isinstance(metric[0], str)
-    }
+def _drawn(bodies: Mapping[str, Any]) -> set[Metric]:
+    """Return the metrics that the dashboards draw."""
+    widgets = (widget for body in bodies.values() for widget in body["widgets"])
+    return {line.metric for widget in widgets for line in lines(widget["properties"]) if line.metric}
 
 
-def _alarm(alarm: Alarm, source: Catalog, drawn: set[tuple[str, str, str]]) -> Iterator[str]:
+def _alarm(alarm: Alarm, source: Catalog, drawn: set[Metric]) -> Iterator[str]:
     where = f"alarm {alarm.name}"
     yield from (f"{where}: {problem}" for problem in _words(alarm))
     rows = {row.name: row for row in source.rows}
@@ -91,7 +88,7 @@ def _alarm(alarm: Alarm, source: Catalog, drawn: set[tuple[str, str, str]]) -> I
         emitted = {metric.name for metric in row.all_metrics} if row else set()
         if signal.namespace == NAMESPACE and signal.metric not in emitted:
             yield f"{where}: watches {signal.metric} {values}, which nothing emits"
-        if (signal.namespace, signal.metric, next(iter(values.values()), "")) not in drawn:
+        if metric_of(signal, source.limits) not in drawn:
             yield f"{where}: no panel draws {signal.metric} {values}"
 
 

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from dashboards.charts import chart, latest
@@ -13,7 +14,7 @@ from dashboards.markdown import to_html
 from dashboards.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dashboards.body import Json
     from dashboards.panels import Panel, View
@@ -23,51 +24,31 @@ _ROWS_SHOWN = 50
 _NOTHING = "\N{EN DASH}"
 
 
-def render_page(title: str, body: Json, view: View, runbooks: Mapping[str, str]) -> tuple[str, list[str]]:
+def render_page(
+    title: str, body: Json, view: View, runbooks: Mapping[str, str], vega: Callable[[], str]
+) -> tuple[str, list[str]]:
     """Return the page and what could not be drawn, by widget.
 
-    `runbooks` holds Markdown by alarm name; the page carries those of the alarms it knows.
+    `runbooks` holds Markdown by alarm name; the page carries those of the alarms it knows. `vega` gives the script that
+    defines `vegaEmbed`, asked for last because making it takes as long as everything else.
     """
     panels = view.panels(body)
     missing = [f"{panel.widget.title}: {reason}" for panel in panels for reason in panel.unsupported]
     specs = {str(panel.widget.number): spec for panel in panels if (spec := chart(panel))}
-    # In a script element only `</` and `<!--` can end or change what the browser reads.
-    data = json.dumps(specs, separators=(",", ":")).replace("<", "\\u003c")
-    html = f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<link rel="icon" href="data:,">
-<style>{(_ASSETS / "page.css").read_text("utf-8")}</style>
-</head>
-<body>
-<a class="skip" href="#dashboard">Skip to the panels</a>
-<header>
-<h1>{escape(title)}</h1>
-<p>{_moment(view.start_s)} to {_moment(view.end_s)} UTC{_variables(body)}</p>
-{_alarm_summary(view)}
-<button type="button" id="theme" aria-pressed="false">Dark</button>
-</header>
-{_unsupported_summary(missing)}
-<main id="dashboard">
-{"".join(_section(panel, view, runbooks) for panel in panels)}
-</main>
-{_runbooks(view, runbooks)}
-<script type="application/json" id="specs">{data}</script>
-<script>{_vega()}</script>
-<script>{(_ASSETS / "page.js").read_text("utf-8")}</script>
-</body>
-</html>
-"""
-    return html, missing
-
-
-def _vega() -> str:
-    import vl_convert  # noqa: PLC0415  40 MB: only when a page is really made
-
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("</script", "<\\/script")
+    page = Template((_ASSETS / "page.html").read_text("utf-8")).substitute(
+        title=escape(title),
+        style=(_ASSETS / "page.css").read_text("utf-8"),
+        range=f"{_moment(view.start_s)} to {_moment(view.end_s)} UTC{_variables(body)}",
+        alarms=_alarm_summary(view),
+        unsupported=_unsupported_summary(missing),
+        panels="\n".join(_section(panel, view, runbooks) for panel in panels),
+        runbooks=_runbooks(view, runbooks),
+        # In a script element only `</` and `<!--` can end or change what the browser reads.
+        specs=json.dumps(specs, separators=(",", ":")).replace("<", "\\u003c"),
+        vega=vega(),
+        script=(_ASSETS / "page.js").read_text("utf-8"),
+    )
+    return page, missing
 
 
 def _moment(time_s: float) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dashboards.body import lines
 from dashboards.layout import dashboard_bodies
-from dashboards.specs import Catalog, alarm_parameters
-from telemetry.catalog import Action, Alarm, Composite, Runbook
+from dashboards.specs import Catalog, alarm_parameters, metric_of
+from telemetry.catalog import Action, Alarm, Composite, Limits, Runbook
+
+if TYPE_CHECKING:
+    from dashboards.model import Metric
 
 _SETTINGS = "the settings of the infrastructure (`infra/`)"
 
@@ -24,22 +28,18 @@ def runbook_texts(source: Catalog) -> dict[str, str]:
     }
 
 
-def _boards(source: Catalog) -> dict[tuple[str, str], str]:
-    """Return where a metric is drawn: dashboard and panel by namespace and name."""
-    found: dict[tuple[str, str], str] = {}
+def _boards(source: Catalog) -> dict[Metric, str]:
+    """Return where a metric is drawn first: dashboard and panel."""
+    found: dict[Metric, str] = {}
     for name, body in dashboard_bodies(source).items():
         for widget in body["widgets"]:
-            for metric in widget["properties"].get("metrics", ()):
-                if isinstance(metric[0], str):
-                    found.setdefault(
-                        (metric[0], metric[1]), f"dashboard `{name}`, panel *{widget['properties']['title']}*"
-                    )
+            for line in lines(widget["properties"]):
+                if line.metric:
+                    found.setdefault(line.metric, f"dashboard `{name}`, panel *{widget['properties']['title']}*")
     return found
 
 
-def _text(
-    alarm: Alarm | Composite, source: Catalog, parameters: dict[str, Any], boards: dict[tuple[str, str], str]
-) -> str:
+def _text(alarm: Alarm | Composite, source: Catalog, parameters: dict[str, Any], boards: dict[Metric, str]) -> str:
     runbook = alarm.runbook
     function = source.limits.function_name
     speaks = "Calls somebody itself." if alarm.notifies else "Calls nobody itself: a composite speaks for it."
@@ -48,7 +48,9 @@ def _text(
         f"**{alarm.severity.capitalize()}.** {alarm.meaning}. {speaks}",
         f"## What it means\n\n{runbook.meaning}",
         f"## Who is hurt\n\n{runbook.hurt}",
-        f"## Look here first\n\n{runbook.look_first}\n\n{_drawn(alarm, boards)}{_logs(runbook, function)}",
+        f"## Look here first\n\n{runbook.look_first}\n\n"
+        + _drawn(alarm, source.limits, boards)
+        + _logs(runbook, function),
         f"## Likely causes, in order\n\n{_numbered(runbook.causes)}",
         f"## What to do\n\n{_numbered(tuple(_command(step, function) for step in runbook.actions))}",
         f"## When to escalate\n\n{runbook.escalate}",
@@ -68,10 +70,11 @@ def _logs(runbook: Runbook, function: str) -> str:
     return f"{query}\n\n{trace}" if "trace_id" in runbook.query else query
 
 
-def _drawn(alarm: Alarm | Composite, boards: dict[tuple[str, str], str]) -> str:
+def _drawn(alarm: Alarm | Composite, limits: Limits, boards: dict[Metric, str]) -> str:
     if isinstance(alarm, Composite):
         return ""
-    places = dict.fromkeys(boards[key] for s in alarm.signals if (key := (s.namespace, s.metric)) in boards)
+    watched = [metric_of(signal, limits) for signal in alarm.signals]
+    places = dict.fromkeys(boards[metric] for metric in watched if metric in boards)
     return "".join(f"- {place}\n" for place in places) + "\n" if places else ""
 
 
@@ -85,7 +88,7 @@ def _condition(alarm: Alarm | Composite, parameters: dict[str, Any]) -> str:
         else f"`{alarm.signals[0].statistic}` of `{alarm.signals[0].metric}`"
     )
     return (
-        f"{watched} {alarm.comparison} {parameters['Threshold']:,g} ({alarm.threshold}) in {alarm.datapoints} of "
+        f"{watched} {alarm.comparison} {parameters['Threshold']:,.12g} ({alarm.threshold}) in {alarm.datapoints} of "
         f"{alarm.periods} periods of {alarm.period_s:,} s. Missing data is {alarm.missing}: {alarm.missing_why}."
     )
 

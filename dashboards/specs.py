@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dashboards.model import Metric
 from telemetry import catalog
 from telemetry.catalog import Alarm, Composite, Limits, Operation, Signal, Slo
 
@@ -58,7 +59,7 @@ def metric_parameters(alarm: Alarm, source: Catalog, topics: Mapping[str, str]) 
     """Return the parameters of PutMetricAlarm, without Unit: with it, data of another unit would be missing data."""
     threshold = alarm.threshold.value(source.limits)
     gaps = f"Missing data is {alarm.missing}: {alarm.missing_why}."
-    why = f"{alarm.meaning}. Threshold {threshold:g} ({alarm.threshold}). {gaps}"
+    why = f"{alarm.meaning}. Threshold {threshold:,.12g} ({alarm.threshold}). {gaps}"
     return {
         **_common(alarm, source, topics, why),
         **_watched(alarm, source.limits),
@@ -111,6 +112,11 @@ def _watched(alarm: Alarm, limits: Limits) -> Parameters:
     ]
     result = {"Id": "watched", "Expression": alarm.expression, "Label": alarm.name, "ReturnData": True}
     return {"Metrics": [*stats, result]}
+
+
+def metric_of(signal: Signal, limits: Limits) -> Metric:
+    """Return the metric that a signal asks for."""
+    return Metric(signal.namespace, signal.metric, tuple(sorted(signal.dimension_values(limits).items())))
 
 
 def _metric(signal: Signal, limits: Limits) -> Parameters:
