@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packager.archive.reading import ArchiveReader
-from packager.errors import ExtractionError, LimitExceededError, in_units, printable
+from packager.errors import ExtractionError, LimitExceededError, StagingNeededError, in_units, printable
 from packager.records import Finding
 from packager.settings import Settings, from_process_environment
 from packager.stores import open_source
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from packager.archive.reading import Member
     from packager.stores import Source
 
 SELECTED_LIMIT_BYTES = 64 << 20
@@ -146,7 +147,7 @@ class StreamingExtractor:
                     )
                 content = bytearray(member.size_bytes)
                 member.readinto(memoryview(content))
-                found[member.path] = found.get(member.same_as, b"") if member.same_as else bytes(content)
+                found[member.path] = _shared(found, member) if member.same_as else bytes(content)
             step.add(members=len(found), bytes_out=SELECTED_LIMIT_BYTES - left)
         return found
 
@@ -201,16 +202,29 @@ def _extracted(archive: ArchiveReader, folder: Path) -> Iterator[ExtractedFile]:
         yield extracted
 
 
+def _shared(found: dict[str, bytes], link: Member) -> bytes:
+    if link.same_as in found:
+        return found[link.same_as]
+    raise StagingNeededError(
+        f"{printable(link.path)!r} is a hard link to {printable(link.same_as)!r}, which no pattern selects.",
+        next_step="Select that file too, or extract to disk.",
+        member=printable(link.path),
+        link_target=printable(link.same_as),
+    )
+
+
 def _written(path: Path, name: str, readinto: Callable[[memoryview], int], buffer: memoryview) -> ExtractedFile:
     size = 0
-    try:
-        with mapped("write", path), path.open("xb") as file:
-            while count := readinto(buffer):
-                file.write(buffer[:count])
-                size += count
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with mapped("write", path):
+        file = path.open("xb")  # what lies there already is not ours, and is not removed below
+        try:
+            with file:
+                while count := readinto(buffer):
+                    file.write(buffer[:count])
+                    size += count
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     return ExtractedFile(name, path, size)
 
 

@@ -62,10 +62,12 @@ def in_batches(files: Iterable[File]) -> Generator[list[Piece], None, None]:
             small.append(Piece(name, size, data, last=True))
             used += size
         else:
-            done = 0
-            while data := _filled(readinto, buffer):
+            done, data = 0, buffer
+            while data and done < size:
+                data = _filled(readinto, buffer)
                 done += len(data)
-                yield [Piece(name, size, data, last=done >= size)]
+                # A file that has become shorter ends here too, for the encoder to refuse.
+                yield [Piece(name, size, data, last=not data or done >= size)]
                 buffer = next(buffers)
     if small:
         yield small

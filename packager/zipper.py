@@ -6,18 +6,20 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from packager.archive.names import safe_path
 from packager.errors import CompressionError, printable
-from packager.pipeline import File, in_batches, zip_bytes
+from packager.pipeline import File, ReadInto, in_batches, zip_bytes
 from packager.stores import open_sink
 from packager.stores.os_errors import mapped
 from packager.zipformat import ZipEncoder
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
+    from io import FileIO
     from types import TracebackType
 
     from packager.stores import Upload
@@ -39,6 +41,7 @@ class IncrementalZipper:
         self._encoder = ZipEncoder()
         self._stack = ExitStack()
         self._upload: Upload | None = None
+        self._ended = False
 
     def __enter__(self) -> Self:
         return self
@@ -46,6 +49,7 @@ class IncrementalZipper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended = True
         self._stack.__exit__(kind, error, trace)
 
     def create_zip_streaming(
@@ -76,27 +80,39 @@ class IncrementalZipper:
         name = safe_path(archive_name)
         if not name:
             raise CompressionError("A file in a ZIP needs a name.", next_step="Give a relative path.")
-        upload = self._begun()
-        for batch in in_batches(_opened([(name, path, _size_of_plain_file(path))])):
-            for piece in batch:
+        found = [(name, path, _size_of_plain_file(path))]
+        with self._writing() as upload, closing(in_batches(_opened(found))) as batches:
+            for piece in chain.from_iterable(batches):
                 for chunk in self._encoder.add(piece):
                     upload.write(chunk)
 
     def finalize(self) -> Path:
         """Write the directory, make the ZIP visible, and return its path."""
-        upload = self._begun()
-        for chunk in self._encoder.finish():
-            upload.write(chunk)
-        stored = upload.commit()
-        self._step.add(
-            files=len(self._encoder.entries), bytes_in=self._encoder.bytes_in, bytes_out=self._encoder.bytes_out
-        )
-        self._stack.close()
+        with self._writing() as upload:
+            for chunk in self._encoder.finish():
+                upload.write(chunk)
+            stored = upload.commit()
+            self._step.add(
+                files=len(self._encoder.entries), bytes_in=self._encoder.bytes_in, bytes_out=self._encoder.bytes_out
+            )
+        self.__exit__(None, None, None)
         return Path(stored.uri)
 
+    @contextmanager
+    def _writing(self) -> Iterator[Upload]:
+        """The ZIP to write to. An error leaves half a file in it, so that it is given up at once."""
+        try:
+            yield self._begun()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+
     def _begun(self) -> Upload:
-        if self._zip_path is None:
-            raise CompressionError("There is no ZIP to write to.", next_step="Give IncrementalZipper a path.")
+        if self._ended or self._zip_path is None:
+            raise CompressionError(
+                "There is no ZIP to write to: none was named, or it is complete, or was given up after an error.",
+                next_step="Make an IncrementalZipper with a path for each ZIP.",
+            )
         if self._upload is None:
             self._step = self._stack.enter_context(observe(catalog.ZIP_COMPONENT))
             self._upload = self._stack.enter_context(_zip_file(self._zip_path))
@@ -138,4 +154,21 @@ def _size_of_plain_file(path: Path) -> int:
 def _opened(found: list[tuple[str, Path, int]]) -> Iterator[File]:
     for name, path, size in found:
         with mapped("read", path), path.open("rb", buffering=0) as file:
-            yield name, size, file.readinto
+            yield name, size, _reading(path, file)
+            now = os.fstat(file.fileno()).st_size
+        if now != size:
+            raise CompressionError(
+                f"{printable(path)} had {size} bytes and has {now}: it was changed while it was being packed.",
+                next_step="Package again once the file no longer changes.",
+                path=printable(path),
+                announced_bytes=size,
+                found_bytes=now,
+            )
+
+
+def _reading(path: Path, file: FileIO) -> ReadInto:
+    def readinto(buffer: memoryview) -> int:
+        with mapped("read", path):
+            return file.readinto(buffer)
+
+    return readinto

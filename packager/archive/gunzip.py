@@ -19,8 +19,8 @@ RATIO_GRACE_BYTES = 64 << 20  # a small archive may be all zeros; beyond this th
 
 _SHORT_READS_BYTES = 1 << 17
 
-
-_DAMAGE = (EOFError, gzip.BadGzipFile, cast("type[Exception]", igzip_lib.error))
+# OverflowError: a header without an end, larger than the buffer of packed bytes.
+_DAMAGE = (EOFError, OverflowError, gzip.BadGzipFile, cast("type[Exception]", igzip_lib.error))
 
 
 class PackedCount:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import TYPE_CHECKING
 
 from packager.archive.names import safe_path
-from packager.errors import LimitExceededError, UnsafeArchiveError, printable
+from packager.errors import LimitExceededError, UnsafeArchiveError, in_units, printable
 
 if TYPE_CHECKING:
     from packager.archive.tar import Entry
     from packager.settings import Settings
 
 
+MAX_NAMES_BYTES = 64 << 20
+"""Memory that the names of one archive may take: 100,000 files of usual depth need a fourth of it. A short archive of
+deep paths would otherwise need many gigabytes, since each folder above a file is a name of its own."""
+
+
 class Admission:
     """The rules every member passes before its bytes are used: safe path, plain kind, unique name, within limits.
 
-    Keeps the names seen: memory grows with the number of members, which is limited, never with their size.
+    Keeps the names seen: memory grows with the number of members, up to MAX_NAMES_BYTES, never with their size.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._files: set[str] = set()
         self._folders: set[str] = {""}
+        self._names_bytes = 0
         self.members = 0
         self.unpacked_bytes = 0
 
@@ -49,6 +56,7 @@ class Admission:
             raise _unsafe(entry, f"links to {printable(entry.link_target)!r}, which does not stand before it")
         self._take_folder(entry, path.rpartition("/")[0])
         self._files.add(path)
+        self._keep(path)
         return path
 
     def _take_folder(self, entry: Entry, folder: str) -> None:
@@ -56,7 +64,19 @@ class Admission:
             if folder in self._files:
                 raise _unsafe(entry, f"lies below {printable(folder)!r}, which is a file")
             self._folders.add(folder)
+            self._keep(folder)
             folder = folder.rpartition("/")[0]
+
+    def _keep(self, name: str) -> None:
+        self._names_bytes += getsizeof(name)
+        if self._names_bytes > MAX_NAMES_BYTES:
+            raise LimitExceededError(
+                f"The names of the archive's files and folders take more than {in_units(MAX_NAMES_BYTES)} of memory.",
+                next_step="Make the archive again with shorter paths or fewer folders.",
+                setting="MAX_NAMES_BYTES",
+                limit=MAX_NAMES_BYTES,
+                found=self._names_bytes,
+            )
 
     def _within(self, setting: str, limit: int, found: int) -> None:
         if found > limit:

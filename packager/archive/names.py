@@ -14,11 +14,14 @@ def safe_path(name: str) -> str:
     """`name` as a relative path of plain segments joined by `/`; leading `./` and doubled slashes are dropped.
 
     Raises UnsafeArchiveError for a name that is absolute, climbs, hides a separator or a climb behind another
-    spelling (backslash, drive letter, Unicode compatibility form), holds a control character, or is too long
-    for a device's file system. An empty result means the root itself.
+    spelling (backslash, drive letter, Unicode compatibility form), holds a control character or what is not UTF-8
+    (surrogates stand for it), or is too long for a device's file system. An empty result means the root itself.
     """
+    if len(name) > MAX_PATH_BYTES:  # first of all: normalizing takes time with the square of the length
+        raise _unsafe(name, f"has a name of {len(name)} characters (at most {MAX_PATH_BYTES})")
     if not name.isprintable():
-        raise _unsafe(name, "holds control or unprintable characters")
+        why = "has a name that is not UTF-8" if _holds_surrogates(name) else "holds control or unprintable characters"
+        raise _unsafe(name, why)
     folded = name if name.isascii() else unicodedata.normalize("NFKC", name)
     if "\\" in folded:
         raise _unsafe(name, "holds a backslash, which some readers take for a folder separator")
@@ -43,6 +46,10 @@ def _refuse_too_long(name: str, path: str, segments: list[str]) -> None:
     longest = max(len(segment.encode()) for segment in segments)
     if longest > MAX_SEGMENT_BYTES:
         raise _unsafe(name, f"has a segment of {longest} bytes (at most {MAX_SEGMENT_BYTES})")
+
+
+def _holds_surrogates(name: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _unsafe(name: str, why: str) -> UnsafeArchiveError:

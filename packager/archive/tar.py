@@ -20,7 +20,7 @@ BLOCK_BYTES = 512
 _END = bytes(BLOCK_BYTES)
 _EIGHT_SPACES = 8 * 0x20
 _LARGEST_OCTAL = 0o77777777777
-_MAX_EXTENSIONS_IN_A_ROW = 8
+_EXTENSIONS = {b"L": "L", b"K": "K", b"x": "x", b"X": "x", b"g": "g"}  # X is what Solaris called x before POSIX
 
 Kind = Literal["file", "directory", "hard link", "symbolic link", "device"]
 _KINDS: dict[bytes, Kind] = {
@@ -79,29 +79,21 @@ class TarReader:
         return wanted
 
     def _next_entry(self) -> Entry | None:
-        long_name = long_link = None
-        pax: dict[str, str] = {}
-        for _ in range(_MAX_EXTENSIONS_IN_A_ROW + 1):
-            header = self._next_header()
-            if header is None:
-                if long_name or long_link or pax:
-                    raise self._cut("after an extension header")
-                return None
-            kind = header[156:157]
-            if kind == b"L":
-                long_name = self._text(self._extension(header))
-            elif kind == b"K":
-                long_link = self._text(self._extension(header))
-            elif kind in b"xX":
-                pax = self._pax_records(self._extension(header))
-            elif kind == b"g":
-                self._refuse_global_meaning(self._pax_records(self._extension(header)))
-            else:
-                return self._entry(header, long_name, long_link, pax)
-        raise UnsafeArchiveError(
-            f"More than {_MAX_EXTENSIONS_IN_A_ROW} extension headers stand before one member.",
-            next_step="Make the archive again with a usual tar program.",
-        )
+        extensions: dict[str, bytes] = {}
+        while header := self._next_header():
+            extension = _EXTENSIONS.get(header[156:157])
+            if extension is None:
+                return self._entry(header, extensions)
+            if extension in extensions:
+                raise UnsafeArchiveError(
+                    f"Two extension headers of type {extension} stand before one member; readers disagree on the one "
+                    "that holds.",
+                    next_step="Make the archive again with a usual tar program.",
+                )
+            extensions[extension] = self._extension(header)
+        if extensions.keys() - {"g"}:
+            raise self._cut("after an extension header")
+        return None
 
     def _next_header(self) -> bytes | None:
         while self._left:
@@ -121,8 +113,10 @@ class TarReader:
             )
         return header
 
-    def _entry(self, header: bytes, long_name: str | None, long_link: str | None, pax: dict[str, str]) -> Entry:
-        name = pax.get("path") or long_name or self._ustar_name(header)
+    def _entry(self, header: bytes, extensions: dict[str, bytes]) -> Entry:
+        pax = self._pax_records(extensions.get("x", b""))
+        self._refuse_global_meaning(self._pax_records(extensions.get("g", b"")))
+        name = self._long("name", pax.get("path"), extensions.get("L")) or self._ustar_name(header)
         kind = _KINDS.get(header[156:157])
         if kind == "file" and name.endswith("/"):
             kind = "directory"  # V7 had no other way to write one
@@ -142,14 +136,23 @@ class TarReader:
             )
         self._left = size
         self._padding = -size % BLOCK_BYTES
-        link = pax.get("linkpath") or long_link or self._text(header[157:257])
+        link = self._long("link target", pax.get("linkpath"), extensions.get("K")) or _text(header[157:257])
         return Entry(name, size, kind, link if kind.endswith("link") else "")
 
+    def _long(self, what: str, pax: str | None, gnu: bytes | None) -> str:
+        if pax is not None and gnu is not None and pax != _text(gnu):
+            raise UnsafeArchiveError(
+                f"A member has two {what}s: {printable(pax)!r}, and {printable(_text(gnu))!r} in a GNU extension.",
+                next_step="Make the archive again with a usual tar program.",
+                member=printable(pax),
+            )
+        return pax or _text(gnu or b"")
+
     def _ustar_name(self, header: bytes) -> str:
-        name = self._text(header[:100])
+        name = _text(header[:100])
         # GNU's magic is "ustar  \0", and it keeps dates where POSIX keeps the prefix.
         if header[257:263] == b"ustar\0" and header[345] != 0:
-            return f"{self._text(header[345:500])}/{name}"
+            return f"{_text(header[345:500])}/{name}"
         return name
 
     def _size(self, header: bytes, pax: dict[str, str], name: str) -> int:
@@ -193,14 +196,17 @@ class TarReader:
             length = data[position:space] if space > 0 else b""
             end = position + int(length) if length.isdigit() else 0
             key, equals, value = data[space + 1 : end - 1].partition(b"=")
-            if end > len(data) or end <= space or not equals or data[end - 1 : end] != b"\n" or b"\0" in value:
+            framed = space < end <= len(data) and equals and data[end - 1 : end] == b"\n"
+            meaningful = key in _MEANINGFUL_PAX_KEYS or key.startswith(b"GNU.sparse")
+            # An empty value takes back an earlier one, for some readers; for others it is the value.
+            if not framed or b"\0" in value or (meaningful and not value):
                 raise ExtractionError(
                     f"A pax extension header is malformed, {self._stream.bytes_read} bytes into the unpacked archive.",
                     next_step="Make the archive again with a usual tar program.",
                     unpacked_bytes=self._stream.bytes_read,
                 )
-            if key in _MEANINGFUL_PAX_KEYS or key.startswith(b"GNU.sparse"):
-                records[key.decode("ascii", "replace")] = self._text(value)
+            if meaningful:
+                records[key.decode("ascii", "replace")] = _text(value)
             position = end
         return records
 
@@ -210,18 +216,6 @@ class TarReader:
                 f"A global header sets {', '.join(map(printable, records))}; readers disagree on that.",
                 next_step="Make the archive again with a usual tar program.",
             )
-
-    def _text(self, raw: bytes) -> str:
-        """A header's text up to its first NUL; what is not UTF-8 is refused, since a ZIP could not name it."""
-        text = raw.split(b"\0", 1)[0]
-        try:
-            return text.decode()
-        except UnicodeDecodeError:
-            raise UnsafeArchiveError(
-                f"The member name {printable(text)} is not UTF-8.",
-                next_step="Make the archive again with UTF-8 names.",
-                member=printable(text),
-            ) from None
 
     def _number(self, raw: bytes, field: str) -> int:
         if raw[:1] == b"\x80":  # GNU base-256: for sizes above 8 GiB
@@ -255,6 +249,11 @@ class TarReader:
             next_step="Copy or make the archive again; it is not whole.",
             unpacked_bytes=self._stream.bytes_read,
         )
+
+
+def _text(raw: bytes) -> str:
+    """A header's text up to its first NUL; surrogates stand for what is not UTF-8, which no safe path holds."""
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
 _MEANINGFUL_PAX_KEYS = frozenset((b"path", b"linkpath", b"size"))
