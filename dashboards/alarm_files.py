@@ -27,16 +27,17 @@ def read_alarms(path: Path) -> dict[str, Alarm]:
         DefinitionError: The file cannot be read or CloudWatch would refuse an alarm of it.
         UnsupportedError: An alarm is of a kind that is not evaluated offline; the message names it.
     """
-    return parse_alarms(load(path), str(path))
+    found = parse_alarms(load(path), str(path))
+    if not found:
+        raise DefinitionError(f"{path} holds no CloudWatch alarm")
+    return found
 
 
 def parse_alarms(data: object, where: str) -> dict[str, Alarm]:
     """Return the alarms of loaded JSON or YAML by name."""
     if not isinstance(data, Mapping):
         raise DefinitionError(f"{where} holds neither alarms nor a template")
-    found = list(_from_template(data)) if "Resources" in data else list(_from_dump(data))
-    if not found:
-        raise DefinitionError(f"{where} holds no CloudWatch alarm")
+    found = _from_template(data) if "Resources" in data else _from_dump(data)
     return {alarm.name: alarm for alarm in found}
 
 
@@ -44,7 +45,9 @@ def load(path: Path) -> object:
     """Return the JSON or YAML of a file; CloudFormation's short forms (`!Ref`) read as their long ones."""
     import yaml  # noqa: PLC0415  an extra of the package
 
-    class Loader(yaml.SafeLoader):
+    base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc, valid-type]  the one of libyaml where there is one
         """Reads `0x60` as the text it is: a series of zeros, not the number 96."""
 
     Loader.yaml_implicit_resolvers = {

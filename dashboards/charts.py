@@ -11,7 +11,7 @@ import altair as alt
 from dashboards.recording import moment_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from dashboards.body import Json
     from dashboards.panels import Panel, Plot
@@ -24,10 +24,11 @@ RED, GREY = "#d13212", "#687078"
 def chart(panel: Panel) -> dict[str, Any] | None:
     """Return the Vega-Lite specification of a panel, None when it is shown as text (numbers, tables, states)."""
     view = panel.widget.properties.get("view", "timeSeries")
-    if not panel.plots or view in {"table", "singleValue"}:
+    sparkline = view == "singleValue" and panel.widget.properties.get("sparkline")
+    if not panel.plots or (view in {"table", "singleValue"} and not sparkline):
         return None
     if view == "pie":
-        drawn: Any = _latest(panel).mark_arc().encode(theta="v:Q", color=_color(panel.plots))
+        drawn: Any = _latest(panel).mark_arc().encode(theta="v:Q", color=_color(panel))
     elif view in {"bar", "gauge"}:
         drawn = _bars(panel)
     else:
@@ -52,7 +53,7 @@ def _side(panel: Panel, side: Literal["left", "right"]) -> Any:  # noqa: ANN401 
     base = alt.Chart().encode(
         x=_time(panel),
         y=_values(panel, plots, side, stacked=stacked),
-        color=_color(panel.plots),
+        color=_color(panel),
         tooltip=[
             alt.Tooltip("s:N", title="Metric"),
             alt.Tooltip("t:T", title="Time (UTC)", format="%Y-%m-%d %H:%M:%S", formatType="utc"),
@@ -89,13 +90,19 @@ def _time(panel: Panel) -> alt.X:
     return alt.X("t:T", title=None, scale=scale, axis=alt.Axis(format=form, labelOverlap=True, tickCount=5))
 
 
-def _color(plots: Sequence[Plot]) -> alt.Color:
-    labels = [plot.label for plot in plots]
+def _color(panel: Panel) -> alt.Color:
+    labels = [plot.label for plot in panel.plots]
     scale = alt.Scale(domain=labels)
-    if any(plot.line.color for plot in plots):
-        spare = iter(_PALETTE * len(plots))
-        scale = alt.Scale(domain=labels, range=[plot.line.color or next(spare) for plot in plots])
-    return alt.Color("s:N", title=None, scale=scale, legend=alt.Legend(orient="bottom", columns=2, labelLimit=220))
+    if any(plot.line.color for plot in panel.plots):
+        spare = iter(_PALETTE * len(labels))
+        scale = alt.Scale(domain=labels, range=[plot.line.color or next(spare) for plot in panel.plots])
+    position = (panel.widget.properties.get("legend") or {}).get("position", "bottom")
+    if position == "hidden":
+        return alt.Color("s:N", scale=scale, legend=None)
+    columns = 1 if position == "right" else 2
+    return alt.Color(
+        "s:N", title=None, scale=scale, legend=alt.Legend(orient=position, columns=columns, labelLimit=220)
+    )
 
 
 _PALETTE = ["#2f6fde", "#d1690e", "#2c8a3c", "#c0392b", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
@@ -137,7 +144,7 @@ def _bars(panel: Panel) -> Any:  # noqa: ANN401  altair's operators return union
         .encode(
             x=alt.X("v:Q", title=None, scale=scale, axis=alt.Axis(format="~s")),
             y=alt.Y("s:N", title=None),
-            color=_color(panel.plots),
+            color=_color(panel),
         )
     )
     return alt.layer(bars, *(_rule("x", value, label, color) for value, label, color, _ in _horizontal(panel)))

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Alarm, Limits, Metric, Operation, Panel, Slo
+from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Alarm, Limits, Metric, Operation, Panel, Severity, Slo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,7 +88,8 @@ def _introduction(name: str, source: Catalog) -> str:
 def _alarms_of(name: str, source: Catalog) -> Iterator[str]:
     """Yield the alarms a dashboard answers for: those that notify on the first one, else those of its rows."""
     if name == source.dashboards[0]:
-        yield from (alarm.name for alarm in source.everything if alarm.notifies)
+        heard = [alarm for alarm in source.everything if alarm.notifies]
+        yield from (alarm.name for alarm in sorted(heard, key=lambda alarm: alarm.severity is not Severity.PAGE))
         return
     for row in source.rows:
         if row.panels and _home(row) == name:
@@ -105,7 +106,8 @@ def _is_burn(alarm: Alarm, source: Catalog) -> bool:
 
 
 def _metric_widget(row: Operation, panel: Panel, source: Catalog) -> Body:
-    metrics = [row.metric(name) for name in panel.fields]
+    known = {metric.field: metric for metric in row.all_metrics}
+    metrics = [known[name] for name in panel.fields if name in known]
     units = list(dict.fromkeys(metric.unit for metric in metrics))
     watching = [alarm for alarm in row.alarms if _draws(alarm, row, metrics)]
     properties: Body = {
@@ -156,7 +158,7 @@ def _threshold(alarm: Alarm, metrics: list[Metric], units: list[Any], source: Ca
     return {
         "label": f"{alarm.name}, {alarm.severity}",
         "value": alarm.threshold.value(source.limits),
-        "color": _COLORS[alarm.severity],
+        "color": _COLORS.get(alarm.severity, _COLORS["page"]),
         "yAxis": "left" if metric.unit == units[0] else "right",
     }
 
@@ -253,8 +255,8 @@ def _history(name: str, source: Catalog) -> Iterator[Body]:
 def _queries(name: str, own: list[Operation], limits: Limits) -> Iterator[tuple[str, str]]:
     """Yield the first query of the first alarm of the dashboard's rows: what happened, in the log's own words."""
     for row in own:
-        if row.alarms and _home(row) == name:
-            alarm = row.alarms[0]
+        alarm = next((alarm for alarm in row.alarms if alarm.runbook), None)
+        if alarm and _home(row) == name:
             yield f"Lines behind {alarm.name}", f"SOURCE '/aws/lambda/{limits.function_name}' | {alarm.runbook.query}"
             return
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dashboards.charts import chart, latest
 from dashboards.markdown import to_html
 from dashboards.model import State
+from dashboards.panels import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -118,12 +119,17 @@ def _plots(panel: Panel) -> str:
         numbers = (
             f"<div><dt>{escape(p.label)}</dt><dd>{_number(latest(p))} {_unit(p.unit)}</dd></div>" for p in panel.plots
         )
-        return f'<dl class="numbers">{"".join(numbers)}</dl>'
+        numbers_list = f'<dl class="numbers">{"".join(numbers)}</dl>'
+        return numbers_list + (_chart(panel) if panel.widget.properties.get("sparkline") else "")
     if view == "table":
         return _table(("", "Min", "Max", "Sum", "Average"), (_row(p.label, p.values) for p in panel.plots))
-    words = "; ".join(f"{plot.label} {_number(latest(plot))} {plot.unit}".strip() for plot in panel.plots)
+    return _chart(panel)
+
+
+def _chart(panel: Panel) -> str:
     if all(latest(plot) is None for plot in panel.plots):
         return '<p class="empty">No data in this time</p>'
+    words = "; ".join(f"{plot.label} {_number(latest(plot))} {plot.unit}".strip() for plot in panel.plots)
     return f'<div class="chart" data-chart="{panel.widget.number}" role="img" aria-label="{escape(words)}"></div>'
 
 
@@ -150,16 +156,9 @@ def _number(value: float | None) -> str:
 def _log_table(rows: tuple[Json, ...]) -> str:
     if not rows:
         return '<p class="empty">No line answers this query</p>'
-    names = rows[0].get("@shown") or [name for name in rows[0] if not name.startswith(("@", "_"))] or ["@message"]
-    cells = (tuple(_cell(name, row.get(name)) for name in names) for row in rows[:_ROWS_SHOWN])
+    names, cells = table_of(rows[:_ROWS_SHOWN])
     more = f"<p>{len(rows) - _ROWS_SHOWN} more rows</p>" if len(rows) > _ROWS_SHOWN else ""
-    return _table(tuple(names), cells) + more
-
-
-def _cell(name: str, value: object) -> str:
-    if name == "@timestamp" and isinstance(value, int | float):
-        return _moment(value)
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)[:200]
+    return _table(names, cells) + more
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

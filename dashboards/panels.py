@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dashboards import insights
@@ -18,7 +20,7 @@ from dashboards.series import Grid, Store
 from dashboards.timeline import Timeline, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from dashboards.recording import Recording
 
@@ -160,6 +162,21 @@ class View:
         return _distinct(plots), unsupported
 
 
+def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return head and cells of the rows of a query as text: what `fields` asked for, else every member of the first."""
+    if not rows:
+        return (), []
+    members = [name for name in rows[0] if not name.startswith(("@", "_"))] or ["@message"]
+    names = tuple(rows[0].get("@shown") or members)
+    return names, [tuple(_cell(name, row.get(name)) for name in names) for row in rows]
+
+
+def _cell(name: str, value: object) -> str:
+    if name == "@timestamp" and isinstance(value, int | float):
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)[:200]
+
+
 def search(store: Store, grid: Grid, text: str, statistic: str, _: int) -> list[Series]:
     """Return the series of SEARCH: `{namespace,dimension,...} Name="value" word`, all of which must fit."""
     match = re.fullmatch(r"\s*\{(?P<schema>[^}]*)\}\s*(?P<terms>.*?)\s*", text)
@@ -230,12 +247,22 @@ def _line(name: str, metric: Metric | None, expression: str, statistic: str, per
 
 
 def _label(line: Line, series: Series, count: int) -> str:
+    if line.label == line.expression and series.label:
+        return series.label
     return f"{line.label} {series.label}".strip() if count > 1 else line.label
 
 
 def _distinct(plots: list[Plot]) -> list[Plot]:
-    labels = [plot.label for plot in plots]
+    """Tell plots of one label apart by their dimensions, and where that does not help by their number."""
+    by_dimension = _renamed(
+        plots, lambda plot, _: " ".join(v for _, v in plot.line.metric.dimensions) if plot.line.metric else ""
+    )
+    return _renamed(by_dimension, lambda _, number: f"({number})")
+
+
+def _renamed(plots: list[Plot], suffix: Callable[[Plot, int], str]) -> list[Plot]:
+    counts = Counter(plot.label for plot in plots)
     return [
-        replace(plot, label=f"{plot.label} ({number})") if labels.count(plot.label) > 1 else plot
+        replace(plot, label=f"{plot.label} {suffix(plot, number)}".strip()) if counts[plot.label] > 1 else plot
         for number, plot in enumerate(plots, 1)
     ]

@@ -11,6 +11,7 @@ import vl_convert
 
 from dashboards.body import COLUMNS, Json
 from dashboards.charts import chart, latest
+from dashboards.panels import table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]
     height = 40 + max((panel.widget.y + panel.widget.height for panel in panels), default=1) * _ROW + _GAP
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
-        "<style>text { font-size: 13px }</style>",
+        "<style>.own { font-size: 13px }</style>",
         f'<rect width="{width}" height="{height}" fill="#f4f5f7"/>',
         f'<text x="{_GAP}" y="26" font-size="18">{escape(title)}</text>',
         *(_tile(panel) for panel in panels),
@@ -43,7 +44,11 @@ def _tile(panel: Panel) -> str:
     width, height = widget.width * _COLUMN - _GAP, widget.height * _ROW - _GAP
     spec = chart(panel)
     inside = _drawn(spec, width - 16, height - _HEAD - 8) if spec else "".join(_lines(panel, width, height))
-    heading = "" if widget.type == "text" else f'<text x="8" y="17" font-weight="bold">{escape(widget.title)}</text>'
+    heading = (
+        ""
+        if widget.type == "text"
+        else f'<text class="own" x="8" y="17" font-weight="bold">{escape(widget.title)}</text>'
+    )
     return (
         f'<g transform="translate({widget.x * _COLUMN + _GAP},{widget.y * _ROW + 40})">'
         f'<rect width="{width}" height="{height}" fill="#ffffff" stroke="#c9ced4" rx="5"/>{heading}'
@@ -68,7 +73,7 @@ def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
         texts += re.sub(r"[*`#]", "", str(panel.widget.properties.get("markdown", ""))).splitlines()
     texts += [f"{state}  {name}" for name, state in panel.states]
     texts += [f"{plot.label}: {_value(latest(plot))} {plot.unit}" for plot in panel.plots]
-    texts += [", ".join(str(row.get(name)) for name in row.get("@shown", [])) or str(row) for row in panel.rows]
+    texts += ["  ".join(cells) for cells in table_of(panel.rows)[1]]
     wrapped = [line for text in texts for line in textwrap.wrap(text, max(10, width // 7))]
     for number, line in enumerate(wrapped[: max(1, (height - _HEAD) // _LINE)], 1):
-        yield f'<text x="0" y="{number * _LINE - 4}">{escape(line)}</text>'
+        yield f'<text class="own" x="0" y="{number * _LINE - 4}">{escape(line)}</text>'

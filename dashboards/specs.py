@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 Parameters = dict[str, Any]
 RUNBOOK_FOLDER = "dashboards/generated/runbooks"
-_REFERENCE = re.compile(r"\b(ALARM|OK|INSUFFICIENT_DATA)\(([\w-]+)\)")
 _MAX_DESCRIPTION = 1024
 
 
@@ -35,8 +33,8 @@ class Catalog:
 
     @property
     def everything(self) -> tuple[Alarm | Composite, ...]:
-        """Return all alarms, those over alarms last."""
-        return (*self.alarms, *self.composites)
+        """Return all alarms, those over alarms first."""
+        return (*self.composites, *self.alarms)
 
     @property
     def slos(self) -> tuple[Slo, ...]:
@@ -73,8 +71,8 @@ def metric_parameters(alarm: Alarm, source: Catalog, topics: Mapping[str, str]) 
 
 def composite_parameters(composite: Composite, source: Catalog, topics: Mapping[str, str]) -> Parameters:
     """Return the parameters of PutCompositeAlarm."""
-    rule = _REFERENCE.sub(rf'\1("{source.prefix}\2")', composite.rule)
-    parameters = {**_common(composite, source, topics, f"{composite.meaning}."), "AlarmRule": rule}
+    about = _common(composite, source, topics, f"{composite.meaning}.")
+    parameters = {**about, "AlarmRule": composite.full_rule(source.prefix)}
     if composite.suppressor:
         parameters |= {
             "ActionsSuppressor": source.prefix + composite.suppressor,
