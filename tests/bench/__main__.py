@@ -1,0 +1,169 @@
+"""Speed, memory and size against other tools, in the same run: `python -m tests.bench --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from tests import models
+from tests.bench import inputs, marks
+from tests.bench.peers import PACKAGER, PEERS
+from tests.bench.runs import Run, measure
+from tests.s3_server import CREDENTIALS, s3_server
+from tests.telemetry import bench_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.bench.inputs import Input
+
+FULL_BYTES, CUT_BYTES = inputs.GIB, 256 * inputs.MIB
+LARGE_BYTES, LARGE_CUT_BYTES = 8 * inputs.GIB, 2 * inputs.GIB
+ROOM = 2.5
+"""Of the largest input, what the working folder needs: it, its copy unpacked or packed, and something to spare."""
+
+
+def main() -> int:
+    options = _options()
+    started = {"quick": options.quick, "machine": _machine()}
+    inputs.KEPT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=_place(options)) as folder:
+        work = Path(folder)
+        trained = models.trained(work / "trained.tar.gz")
+        measured = inputs.measured(CUT_BYTES if options.quick else FULL_BYTES)
+        rows: list[marks.Row] = []
+        runs: dict[str, dict[str, list[Run]]] = {}
+        for each in measured:
+            _say(f"{each.name}: {each.what}")
+            runs[each.name] = _compared(each, trained, work, options)
+            rows += marks.rows(each.name, runs[each.name], full_size=not options.quick)
+        rows += _memory(trained, work, LARGE_CUT_BYTES if options.quick else LARGE_BYTES)
+        rows.append(_s3(measured[0].at(work), trained, work))
+    rows += _telemetry()
+    _print_runs(runs)
+    _print_rows(rows)
+    if options.json:
+        listed = {name: {peer: [asdict(run) for run in of] for peer, of in by.items()} for name, by in runs.items()}
+        judged = [asdict(row) | {"passed": row.passed} for row in rows]
+        options.json.write_text(json.dumps({**started, "runs": listed, "rows": judged}, indent=2))
+    return 1 if any(row.passed is False for row in rows) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="cut inputs (256 MiB), slow peers once: under two minutes")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each, of which medians are taken")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="where to write [default: /dev/shm, or build/bench]")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run and every figure there")
+    return parser.parse_args()
+
+
+def _place(options: argparse.Namespace) -> Path:
+    """A file system in memory when it has room, so that no disk is measured."""
+    memory = Path("/dev/shm")  # noqa: S108  a folder with a random name is made in it
+    needed = ROOM * (LARGE_CUT_BYTES if options.quick else LARGE_BYTES) / 2  # the large input packs to half its size
+    if options.work:
+        return options.work
+    return memory if memory.is_dir() and shutil.disk_usage(memory).free > needed else inputs.KEPT.absolute()
+
+
+def _compared(each: Input, trained: Path, work: Path, options: argparse.Namespace) -> dict[str, list[Run]]:
+    artifact = shutil.copy(each.at(work), work / "compiled.tar.gz")
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for number in range(options.rounds):
+        for peer in PEERS:
+            if peer.missing:
+                _say(f"  {peer.name}: not measured, {peer.missing} is not installed", once=number == 0)
+            elif number == 0 or peer.is_quick or not options.quick:
+                runs[peer.name].append(measure(peer.command(artifact, trained), work))
+                _say(f"  {peer.name}: {runs[peer.name][-1].wall_s:.2f} s")
+    return runs
+
+
+def _memory(trained: Path, work: Path, large_bytes: int) -> list[marks.Row]:
+    peaks = []
+    for size_bytes in (CUT_BYTES, large_bytes):
+        each = inputs.of_size(size_bytes)
+        _say(f"memory: {each.what}")
+        artifact = each.at(work)
+        run = measure(PEERS[0].command(artifact, trained), work)
+        artifact.unlink()
+        peaks.append(run.peak_bytes / inputs.MIB)
+    name = f"{large_bytes // inputs.GIB} GiB"
+    return [
+        marks.Row(name, "peak memory", peaks[1], unit="MiB"),
+        marks.Row(name, "peak memory over 256 MiB's", peaks[1] / peaks[0], marks.MEMORY_GROWTH),
+    ]
+
+
+def _s3(artifact: Path, trained: Path, work: Path) -> marks.Row:
+    _say("S3 to S3, against a local server")
+    with s3_server() as server:
+        bucket = server.bucket()
+        for path in (artifact, trained):
+            server.client(retries={"total_max_attempts": 5}).upload_file(str(path), bucket, path.name)
+        command = [PACKAGER, "package", "--trained", f"s3://{bucket}/{trained.name}"]
+        command += ["--compiled", f"jetson-xavier=s3://{bucket}/{artifact.name}"]
+        command += ["--output", f"s3://{bucket}", "--endpoint-url", server.endpoint_url]
+        run = measure(command, work, CREDENTIALS)
+    return marks.Row("S3 to S3", "peak memory", run.peak_bytes / inputs.MIB, marks.S3_PEAK_MIB, unit="MiB")
+
+
+def _telemetry() -> list[marks.Row]:
+    _say("telemetry")
+    return [
+        marks.Row("telemetry", name, value, bench_telemetry.LIMITS.get(name), unit="")
+        for name, value in bench_telemetry.run().items()
+    ]
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+
+
+def _say(line: str, *, once: bool = True) -> None:
+    if once:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _print_runs(runs: dict[str, dict[str, list[Run]]]) -> None:
+    heads = ("median s", "CPU s", "peak MiB", "scratch MiB", "out MiB", "runs")
+    print(f"\n{'input':<10}{'':<16}" + "".join(f"{head:>12}" for head in heads))
+    for name, by_peer in runs.items():
+        for peer, of in by_peer.items():
+            figures = (
+                median(run.wall_s for run in of),
+                median(run.cpu_s for run in of),
+                marks.peak_mib(of),
+                max(run.scratch_bytes for run in of) / inputs.MIB,
+                of[0].out_bytes / inputs.MIB,
+            )
+            print(f"{name:<10}{peer:<16}" + "".join(f"{figure:>12.2f}" for figure in figures) + f"{len(of):>12}")
+
+
+def _print_rows(rows: Sequence[marks.Row]) -> None:
+    words = {True: "reached", False: "MISSED", None: ""}
+    print(f"\n{'input':<10}{'figure':<30}{'found':>16}{'mark':>16}")
+    for row in rows:
+        found = "not measured" if row.found is None else f"{row.found:.2f} {row.unit}"
+        mark = "" if row.mark is None else f"{'at least' if row.at_least else 'at most'} {row.mark:g}"
+        print(f"{row.input:<10}{row.what:<30}{found:>16}{mark:>16}  {words[row.passed]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
