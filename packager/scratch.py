@@ -1,0 +1,126 @@
+"""Folders in scratch, each locked by the run that made it; what a killed run left is swept by a later one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from contextlib import contextmanager, suppress
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from packager.cleanup import CleanupContext
+from packager.errors import InsufficientStorageError, PackagerError
+from packager.removal import FOLDER, Removal, failed, logged, observed, remove
+from packager.stores.os_errors import FULL, translated
+from packager.stores.protocol import TEMPORARY_PREFIX
+from packager.usage import look
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from packager.settings import Settings
+
+
+@contextmanager
+def scratch_folder(settings: Settings, owner: str = "") -> Iterator[Path]:
+    """Give a new folder in scratch that only this user can enter; it is gone, with all that is in it, afterwards.
+
+    It is locked while it is in use: the kernel gives the lock up when the process dies, in whatever way, and so a later
+    sweep can tell. `owner` is a part of its name, for people.
+
+    Errors: InsufficientStorageError, AccessDeniedError, StoreError; CleanupFailedError at the end.
+    """
+    folder, lock = _new_folder(settings.scratch_dir.absolute(), owner)
+    try:
+        with CleanupContext(settings) as cleanup:
+            cleanup.register_cleanup(folder)
+            yield folder
+    finally:
+        os.close(lock)
+
+
+def sweep(scratch_dir: Path) -> Removal:
+    """Remove the scratch folders of runs that died: ours by name and owner, locked by nobody. Never raises a failure.
+
+    Safe beside live runs and other sweeps. What has our prefix but is no folder is left: it has no lock to ask.
+    """
+    scratch_dir = scratch_dir.absolute()
+    try:
+        ours = [each for each in scratch_dir.iterdir() if each.name.startswith(TEMPORARY_PREFIX)]
+    except FileNotFoundError:
+        ours = []
+    except OSError as error:
+        return logged(failed(scratch_dir, error))
+    if not ours:
+        return Removal()
+    with observed(scratch_dir, "sweep") as report:
+        swept = sum((_swept(folder) for folder in ours), Removal())
+        report(swept)
+    return swept
+
+
+def _swept(folder: Path) -> Removal:
+    try:
+        lock = os.open(folder, FOLDER)
+    except OSError:
+        return Removal()  # no folder, gone meanwhile, or another user's
+    try:
+        dead = os.fstat(lock).st_uid == os.geteuid() and _lock(lock, folder) is _Lock.TAKEN
+        return logged(remove(folder)) if dead else Removal()
+    finally:
+        os.close(lock)
+
+
+def _new_folder(scratch_dir: Path, owner: str) -> tuple[Path, int]:
+    """A new folder, and the descriptor that holds its lock."""
+    readable = re.sub(r"[^A-Za-z0-9-]", "_", owner)[:60]
+    while True:
+        folder = scratch_dir / f"{TEMPORARY_PREFIX}{readable}-{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            scratch_dir.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            raise _cannot_make(scratch_dir, error) from error
+        # A sweep may take the folder for a dead run's before it is locked: then there has to be another one.
+        with suppress(FileNotFoundError):
+            lock = os.open(folder, FOLDER)
+            if _lock(lock, folder) is not _Lock.LOST:
+                return folder, lock
+            os.close(lock)
+
+
+class _Lock(Enum):
+    TAKEN = "taken"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+
+def _lock(descriptor: int, folder: Path) -> _Lock:
+    """Lock an open folder. Lost: somebody has it, or removed it. Unknown: the file system has no locks for folders."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _Lock.LOST
+    except OSError:
+        return _Lock.UNKNOWN
+    try:
+        there = os.path.samestat(os.fstat(descriptor), folder.lstat())
+    except OSError:
+        there = False
+    return _Lock.TAKEN if there else _Lock.LOST
+
+
+def _cannot_make(scratch_dir: Path, error: OSError) -> PackagerError:
+    if error.errno not in FULL:
+        return translated(error, "make a folder in", scratch_dir)
+    use = look(scratch_dir)
+    return InsufficientStorageError(
+        "A scratch folder" + (", one more inode," if use.out_of_inodes else ""),
+        required_bytes=use.block_bytes,
+        available_bytes=min(use.available_bytes, use.block_bytes - 1),
+        path=scratch_dir,
+        suggestions=("free space there", "set SCRATCH_DIR to a folder on a larger disk"),
+    )

@@ -1,0 +1,222 @@
+"""How a package is made within the limits: one table of strategies, and one choice among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from packager.errors import InsufficientStorageError, RequestError, StagingNeededError, in_units, printable
+from telemetry import catalog, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What is to be made.
+
+    Attributes:
+        staged_bytes: scratch that each target takes when its members are put on the disk; one figure a target.
+        needs_staging: whether an archive can only be read with its members on the disk (hard links to earlier bytes).
+        time_s: how long all targets are expected to take one after another; 0 when nobody knows.
+    """
+
+    staged_bytes: Sequence[int]
+    needs_staging: bool = False
+    time_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """What there is to make it with.
+
+    Attributes:
+        scratch_bytes: what can be reserved of scratch, in `path`.
+        memory_bytes: what the process may still take; None without a limit.
+        memory_per_target_bytes: what one target under way takes, whatever its size.
+        at_once: targets that may be under way at the same time.
+        time_left_s: None without a limit.
+        streaming_enabled: whether `auto` may stream.
+    """
+
+    scratch_bytes: int
+    path: Path
+    memory_bytes: int | None = None
+    memory_per_target_bytes: int = 64 << 20
+    at_once: int = 1
+    time_left_s: float | None = None
+    streaming_enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One way to make a package.
+
+    Attributes:
+        scratch_bytes: what it takes of scratch for a demand with so many targets at once.
+        reads_again: whether it can make archives that need earlier bytes again (a hard link).
+        side_by_side: whether it makes several targets at a time.
+        makes_all: whether one call makes all targets, however long that takes.
+        reason: why one would choose it.
+    """
+
+    name: str
+    scratch_bytes: Callable[[Demand, int], int]
+    reads_again: bool
+    side_by_side: bool
+    makes_all: bool
+    reason: str
+
+
+def _largest(demand: Demand, count: int) -> int:
+    return sum(sorted(demand.staged_bytes, reverse=True)[:count])
+
+
+def _smallest_if_staged(demand: Demand, _: int) -> int:
+    return min(demand.staged_bytes, default=0) if demand.needs_staging else 0
+
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            Strategy("streaming", lambda _, __: 0, False, True, True, "no scratch and constant memory"),
+            Strategy("standard", _largest, True, True, True, "the targets fit on scratch side by side"),
+            Strategy("sequential", _largest, True, False, True, "the targets fit on scratch one after another"),
+            Strategy(
+                "partial", _smallest_if_staged, True, False, False, "what fits is made, the next call makes the rest"
+            ),
+        )
+    }
+)
+"""Every strategy, in the order in which `auto` tries them. All of them give the same bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What `choose` came to.
+
+    Attributes:
+        strategy: a name of STRATEGIES.
+        reason: why this one; when others were refused, also why.
+        at_once: how many targets to have under way at a time, 1 or more.
+        scratch_bytes: what that takes of scratch at most; `partial` takes what is there.
+        stages: whether members are put on the disk.
+        refused: the reason for each strategy that was tried before.
+    """
+
+    strategy: str
+    reason: str
+    at_once: int
+    scratch_bytes: int
+    stages: bool
+    refused: Mapping[str, str]
+
+
+def choose(wanted: str, demand: Demand, supply: Supply) -> Choice:
+    """The strategy for a demand: `wanted`, or for `auto` the first of the table that fits.
+
+    The same arguments give the same choice. Time counts for `auto` only: it is an estimate, and whoever names a
+    strategy means it. Memory decides how many targets are under way, never whether one is.
+
+    Errors: RequestError for an unknown name; InsufficientStorageError with figures and a way out when scratch is
+    short; StagingNeededError when streaming is wanted for an archive that cannot be streamed.
+    """
+    if wanted != AUTO and wanted not in STRATEGIES:
+        raise RequestError(
+            f"There is no strategy {printable(wanted)!r}.",
+            next_step=f"Name one of {', '.join((AUTO, *STRATEGIES))}.",
+            field="strategy",
+            found=printable(wanted),
+        )
+    with observe(catalog.CHOOSE_STRATEGY, strategy=wanted, available_bytes=supply.scratch_bytes) as step:
+        if wanted == AUTO and not supply.streaming_enabled:
+            demand = replace(demand, needs_staging=True)
+        refused: dict[str, str] = {}
+        for strategy in STRATEGIES.values() if wanted == AUTO else (STRATEGIES[wanted],):
+            at_once = _at_once(strategy, demand, supply)
+            why_not = _why_not(strategy, demand, supply, at_once, auto=wanted == AUTO)
+            if not why_not:
+                choice = _choice(strategy, demand, at_once, refused)
+                step.add(
+                    strategy=choice.strategy,
+                    fell_back="true" if refused else "false",
+                    required_bytes=choice.scratch_bytes,
+                    reason=choice.reason,
+                )
+                return choice
+            refused[strategy.name] = why_not
+        step.add(reason="; ".join(f"{name}: {why}" for name, why in refused.items()))
+        raise _nothing_fits(wanted, demand, supply, refused)
+
+
+def _at_once(strategy: Strategy, demand: Demand, supply: Supply) -> int:
+    """The most targets at a time that concurrency, memory and scratch allow; side by side means two where it can."""
+    most = min(len(demand.staged_bytes), supply.at_once) if strategy.side_by_side else 1
+    if supply.memory_bytes is not None:
+        most = min(most, supply.memory_bytes // supply.memory_per_target_bytes)
+    most = max(1, most)
+    fewest = min(2, most)
+    fits = (n for n in range(most, fewest, -1) if strategy.scratch_bytes(demand, n) <= supply.scratch_bytes)
+    return next(fits, fewest)
+
+
+def _why_not(strategy: Strategy, demand: Demand, supply: Supply, at_once: int, *, auto: bool) -> str:
+    if demand.needs_staging and not strategy.reads_again:
+        return "is switched off" if auto and not supply.streaming_enabled else "cannot go back to earlier bytes"
+    needed = strategy.scratch_bytes(demand, at_once)
+    if needed > supply.scratch_bytes:
+        return f"takes {in_units(needed)} of scratch, {in_units(supply.scratch_bytes)} can be had"
+    needed_s = demand.time_s / at_once
+    if auto and strategy.makes_all and supply.time_left_s is not None and needed_s > supply.time_left_s:
+        return f"takes about {needed_s:.0f} s, {supply.time_left_s:.0f} s are left"
+    return ""
+
+
+def _choice(strategy: Strategy, demand: Demand, at_once: int, refused: Mapping[str, str]) -> Choice:
+    before = "; ".join(f"{name} {why}" for name, why in refused.items())
+    scratch_bytes = strategy.scratch_bytes(demand, at_once)
+    return Choice(
+        strategy=strategy.name,
+        reason=f"{strategy.reason} ({before})" if before else strategy.reason,
+        at_once=at_once,
+        scratch_bytes=scratch_bytes,
+        stages=strategy.reads_again and (demand.needs_staging or strategy.makes_all),
+        refused=MappingProxyType(dict(refused)),
+    )
+
+
+def _nothing_fits(
+    wanted: str, demand: Demand, supply: Supply, refused: Mapping[str, str]
+) -> InsufficientStorageError | StagingNeededError:
+    last = STRATEGIES[next(reversed(list(refused)))]
+    if demand.needs_staging and not last.reads_again:
+        return StagingNeededError(
+            f"The strategy {last.name} cannot make this package: {refused[last.name]}.",
+            next_step="Use the strategy auto, standard or sequential; they put the members on scratch.",
+            strategy=last.name,
+        )
+    required_bytes = last.scratch_bytes(demand, _at_once(last, demand, supply))
+    return InsufficientStorageError(
+        f"The strategy {wanted}" if wanted != AUTO else "Every strategy is refused; the least of them, partial,",
+        required_bytes=required_bytes,
+        available_bytes=supply.scratch_bytes,
+        path=supply.path,
+        suggestions=tuple(_ways_out(wanted, demand, supply, required_bytes)),
+    )
+
+
+def _ways_out(wanted: str, demand: Demand, supply: Supply, required_bytes: int) -> Iterator[str]:
+    if wanted == AUTO and not supply.streaming_enabled:
+        yield "set ENABLE_STREAMING_PROCESSING=true: streaming takes no scratch"
+    for each in STRATEGIES.values():
+        if wanted not in (AUTO, each.name):
+            at_once = _at_once(each, demand, supply)
+            if not _why_not(each, demand, supply, at_once, auto=False):
+                yield f"use the strategy {each.name}: {each.reason}"
+    yield f"make {in_units(required_bytes)} of scratch available (the function's ephemeral storage, SCRATCH_DIR)"
