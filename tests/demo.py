@@ -1,7 +1,7 @@
 """The main job on a realistic model: `python -m tests.demo`.
 
-Makes a model, starts a local S3 server, packages S3 to S3 for three targets, checks and keeps what came out. Needs no account
-and leaves nothing running. What it made lies in demo-output/ afterwards.
+Makes a model, starts a local S3 server, packages S3 to S3 for three targets, checks and keeps what came out. Needs no
+account and leaves nothing running. What it made lies in demo-output/ afterwards.
 """
 
 from __future__ import annotations
