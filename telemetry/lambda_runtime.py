@@ -82,7 +82,7 @@ def invocation(
 
     The step inside takes what the handler knows (`trigger`, `status_4xx`, `status_5xx`, ...); cold start, count, time
     left, peak memory, retries and throttles come by themselves. At the end the health line is written and waiting spans
-    are flushed, for at most the settings' `flush_s` (0.3 s). Exceptions pass through unchanged.
+    are flushed, in 300 ms at most. Exceptions pass through unchanged.
     """
     pipeline = _environment.pipeline(settings)
     try:

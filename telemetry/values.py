@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 1024
 """Characters of a property; the worst case can still be found by the beginning of its key."""
+SHORT_TEXT = 32
+"""Characters that every text keeps; no value of a dimension is longer."""
 MAX_ITEMS = 50
 
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
@@ -142,23 +144,24 @@ def _named(value: object) -> str:
 
 
 def fitted(document: dict[str, Any], limit_bytes: int = MAX_LINE_BYTES) -> dict[str, Any]:
-    """Return the document with its longest members cut until its JSON fits, and their names under `trimmed`.
+    """Return the document with its longest texts cut until its JSON fits, and the names of those under `trimmed`.
 
-    Numbers and the members that EMF needs are short and therefore stay.
+    Numbers, the members that EMF needs and short texts stay as they are.
     """
-    size = len(json.dumps(document, default=str))
-    if size <= limit_bytes:
-        return document
     HEALTH.count("lines_trimmed")
     out, trimmed = dict(document), list[str]()
-    by_size = sorted(document, key=lambda name: len(json.dumps(document[name], default=str)), reverse=True)
-    for name in by_size:
-        if name == "_aws":
-            continue
-        trimmed.append(name)
-        out["trimmed"] = trimmed
-        text = document[name] if isinstance(document[name], str) else json.dumps(document[name], default=str)
-        out[name] = text[: MAX_TEXT // 4]
-        if len(json.dumps(out, default=str)) <= limit_bytes:
-            break
+    left = len(json.dumps(document, default=str)) - limit_bytes
+    texts = [name for name, value in document.items() if name != "_aws" and isinstance(value, str | list | dict)]
+    for keep in (MAX_TEXT // 4, SHORT_TEXT):
+        for name in sorted(texts, key=lambda name: len(json.dumps(out[name], default=str)), reverse=True):
+            if left <= 0:
+                break
+            text = out[name] if isinstance(out[name], str) else json.dumps(out[name], default=str)
+            if len(text) > keep:
+                left -= len(json.dumps(out[name], default=str)) - len(json.dumps(text[:keep]))
+                out[name] = text[:keep]
+                if name not in trimmed:
+                    trimmed.append(name)
+                    left += len(name) + 8  # its place in the list
+    out["trimmed"] = trimmed
     return out

@@ -60,10 +60,14 @@ TARGET_FAILURE_RATE = Alarm(
 )
 NO_WORK_DONE = Alarm(
     name="no-work-done",
-    meaning="Targets were asked for and none was packaged within a quarter of an hour",
+    meaning="Of all targets that requests asked for, not one was packaged in a quarter of an hour",
     severity=PAGE,
-    signals=(_ours("PackageRequest", "Targets", "Sum", "asked"), _ours("PackageTarget", "Success", "Sum", "done")),
-    expression="IF(asked > 0 AND FILL(done, 0) < 1, 1, 0)",
+    signals=(
+        _ours("PackageRequest", "Targets", "Sum", "asked"),
+        # Of the same line as what was asked: the lines of targets come minutes earlier, in another period.
+        _ours("PackageRequest", "TargetsFailed", "Sum", "failed"),
+    ),
+    expression="IF(asked > 0 AND FILL(failed, 0) >= asked, 1, 0)",
     comparison=Comparison.AT_LEAST,
     threshold=Threshold(1),
     period_s=900,
@@ -327,13 +331,14 @@ def _burn_alarm(slo: Slo, rate: BurnRate, side: str, window_s: int) -> Alarm:
     signals = {signal.id: signal for signal in (*slo.bad, *slo.total)}
     bad = " + ".join(f"FILL({signal.id}, 0)" for signal in slo.bad)
     total = " + ".join(signal.id for signal in slo.total)
-    events = slo.minimum_events if side == "long" else 1
+    # One bad event alone never pages, however few there are; that it still goes on is for the short window to say.
+    enough = f"{total} >= {slo.minimum_events} AND {bad} >= 2" if side == "long" else f"{total} >= 1"
     return Alarm(
         name=f"{slo.name}-{rate.name}-{side}",
         meaning=f"{slo.meaning}; over {window_s:,} s the budget burns at {rate.factor:g} times its rate",
         severity=rate.severity,
         signals=tuple(signals.values()),
-        expression=f"IF({total} >= {events}, ({bad}) / ({total}), 0)",
+        expression=f"IF({enough}, ({bad}) / ({total}), 0)",
         comparison=Comparison.ABOVE,
         threshold=Threshold(round(rate.factor * slo.budget, 6)),
         period_s=window_s,

@@ -94,6 +94,8 @@ def _metric_faults(row: Operation, metric: Metric) -> Iterator[str]:
     ):
         if metric.field.endswith(suffix) and metric.unit not in units:
             yield f"{name}: a field that ends in {suffix} cannot be in {metric.unit}"
+    if metric.field.startswith("bytes_") and metric.unit is not Unit.BYTES:
+        yield f"{name}: a field that begins with bytes_ cannot be in {metric.unit}"
     if not re.fullmatch(r"[a-z][a-z0-9_]*", metric.field) or not re.fullmatch(r"[A-Z][A-Za-z0-9]*", metric.name):
         yield f"{name}: the field must be in snake_case and the name {metric.name} in PascalCase"
     if not STATISTIC.fullmatch(metric.statistic):

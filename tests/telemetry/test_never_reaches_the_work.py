@@ -19,8 +19,6 @@ class Exploding:
     def __str__(self):
         raise RuntimeError("no text")
 
-    __repr__ = __str__
-
 
 class ExplodingError(Exception):
     def __str__(self):
@@ -37,7 +35,6 @@ NASTY = [
     decimal.Decimal("sNaN"),
     "x" * 10_000_000,
     10**400,
-    -(10**5000),
     True,
     None,
     1j,
@@ -52,6 +49,7 @@ NASTY = [
     5e-324,
 ]
 values = st.one_of(
+    st.builds(lambda: -(10**5000)),  # has no text of its own
     st.sampled_from(NASTY),
     st.text(),
     st.integers(),
@@ -75,9 +73,9 @@ class Keep(telemetry.Recorder):
 def test_any_value_in_any_field_leaves_lines_that_cloudwatch_takes(row, data):
     fields = {field: data.draw(values, field) for field in sorted(row.fields)}
     keep = Keep()
-    with telemetry.attached(keep), telemetry.context(request_id=data.draw(values), target=data.draw(values)):
-        with telemetry.observe(row, **fields):
-            pass
+    context = telemetry.context(request_id=data.draw(values), target=data.draw(values))
+    with telemetry.attached(keep), context, telemetry.observe(row, **fields):
+        pass
     (step,) = keep.steps
     assert check_line(EmbeddedMetrics().render(step)) == []
     assert check_line(Logs.as_json("debug").render(step)) == []

@@ -55,9 +55,12 @@ def test_a_peak_is_the_largest_of_all_steps_inside():
 
 
 def test_adds_from_many_threads_all_count():
-    with recorded() as records, telemetry.observe(catalog.WRITE_COMPONENT) as step:
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda _: [step.add(retries=1) for _ in range(500)], range(8)))
+    with (
+        recorded() as records,
+        telemetry.observe(catalog.WRITE_COMPONENT) as step,
+        concurrent.futures.ThreadPoolExecutor(8) as pool,
+    ):
+        list(pool.map(lambda _: [step.add(retries=1) for _ in range(500)], range(8)))
     assert records[0].fields == {"retries": 4000}
 
 
@@ -92,9 +95,12 @@ def test_a_thread_of_its_own_begins_a_tree_of_its_own():
 
 def test_the_context_binds_what_is_inside_and_nothing_after():
     with recorded() as records:
-        with telemetry.context(request_id="r", training_id=None), telemetry.context(target="onnx"):
-            with telemetry.observe(catalog.PLAN_PACKAGE):
-                pass
+        with (
+            telemetry.context(request_id="r", training_id=None),
+            telemetry.context(target="onnx"),
+            telemetry.observe(catalog.PLAN_PACKAGE),
+        ):
+            pass
         with telemetry.observe(catalog.PLAN_PACKAGE):
             pass
     assert [record.context for record in records] == [{"request_id": "r", "target": "onnx"}, {}]
@@ -165,8 +171,8 @@ def test_a_fault_does_not_hide_the_failure_of_the_work():
 
 
 def test_numbers_and_texts_that_do_not_add_up_are_counted_and_the_first_stays():
-    with pytest.raises(AssertionError, match="WriteComponent.retries"), recorded() as records:
-        with telemetry.observe(catalog.WRITE_COMPONENT, retries=1) as step:
+    with pytest.raises(AssertionError, match=r"WriteComponent\.retries"):  # noqa: SIM117  the recording must end first
+        with recorded() as records, telemetry.observe(catalog.WRITE_COMPONENT, retries=1) as step:
             step.add(retries="many")
     assert records[0].fields == {"retries": 1}
 
@@ -178,12 +184,15 @@ def test_without_a_recorder_nothing_is_kept():
 
 
 def test_closing_ends_open_steps_innermost_first_and_only_once():
-    with recorded() as records:
-        with telemetry.observe(catalog.PACKAGE_REQUEST), telemetry.observe(catalog.READ_ARTIFACT, bytes_read=5):
-            assert telemetry.close_open_spans() == 2
-            assert telemetry.close_open_spans() == 0
-            with telemetry.observe(catalog.CLEAN_UP):
-                pass
+    with (
+        recorded() as records,
+        telemetry.observe(catalog.PACKAGE_REQUEST),
+        telemetry.observe(catalog.READ_ARTIFACT, bytes_read=5),
+    ):
+        assert telemetry.close_open_spans() == 2
+        assert telemetry.close_open_spans() == 0
+        with telemetry.observe(catalog.CLEAN_UP):
+            pass
     assert [(record.row, record.outcome) for record in records] == [
         ("ReadArtifact", "incomplete"),
         ("PackageRequest", "incomplete"),

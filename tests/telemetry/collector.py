@@ -1,0 +1,112 @@
+"""An OTLP collector in a thread, and endpoints that refuse, swallow, crawl and lie."""
+
+import contextlib
+import gzip
+import http.server
+import socket
+import threading
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+class Collector:
+    """What was received, decoded by the protocol's own definitions."""
+
+    def __init__(self, status=200):
+        self.status = status
+        self.requests = []
+        self.headers = []
+
+    @property
+    def spans(self):
+        return [
+            span
+            for request in self.requests
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    @property
+    def resource(self):
+        return {pair.key: pair.value.string_value for pair in self.requests[0].resource_spans[0].resource.attributes}
+
+
+@contextlib.contextmanager
+def collecting(status=200):
+    """Give an endpoint and the collector behind it."""
+    collector = Collector(status)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            collector.headers.append(dict(self.headers))
+            if collector.status == 200:
+                collector.requests.append(ExportTraceServiceRequest.FromString(body))
+            self.send_response(collector.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1/traces", collector
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def refusing():
+    """Return an endpoint at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return f"http://127.0.0.1:{port}/v1/traces"
+
+
+@contextlib.contextmanager
+def swallowing():
+    """Give an endpoint that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1/traces"
+
+
+@contextlib.contextmanager
+def crawling(answer=b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"):
+    """Give an endpoint that takes everything and answers one byte a second."""
+    stop = threading.Event()
+    connections = []
+
+    def crawl(connection):
+        with contextlib.suppress(OSError):
+            connection.recv(65_536)
+            for byte in answer + b"x" * 1000:
+                connection.sendall(bytes([byte]))
+                if stop.wait(1.0):
+                    break
+
+    def accept(server):
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                connection, _ = server.accept()
+                connections.append(connection)
+                threading.Thread(target=crawl, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+        thread = threading.Thread(target=accept, args=(server,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/v1/traces"
+        finally:
+            stop.set()
+            thread.join()
+            for connection in connections:
+                connection.close()

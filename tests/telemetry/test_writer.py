@@ -1,0 +1,120 @@
+"""Lines leave whole, one at a time, whoever writes and whatever the pipe does."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import threading
+
+import pytest
+
+from telemetry.health import HEALTH
+from telemetry.writer import LineWriter
+
+THREADS, LINES_EACH = 8, 500
+LONGEST = 100_000
+
+
+def line_of(thread, number):
+    """A line whose length, from 1 byte to 100 KB, and content follow from its name, so that a reader can tell."""
+    name = f"{thread}-{number}-"
+    length = LONGEST if number % 100 == 0 else int(hashlib.md5(name.encode()).hexdigest(), 16) % 12_000  # noqa: S324
+    return (name + "x" * length)[: max(length, len(name))]
+
+
+def read_all(descriptor, into):
+    while piece := os.read(descriptor, 65_536):
+        into.append(piece)
+
+
+@pytest.fixture
+def pipe():
+    reading, writing = os.pipe()
+    pieces = []
+    reader = threading.Thread(target=read_all, args=(reading, pieces))
+    reader.start()
+
+    def close():
+        if reader.is_alive():
+            os.close(writing)
+            reader.join()
+        return b"".join(pieces)
+
+    yield writing, close
+    close()
+    os.close(reading)
+
+
+def test_lines_of_eight_threads_are_all_there_and_whole(pipe):
+    descriptor, close = pipe
+    writer = LineWriter(descriptor)
+
+    def work(thread):
+        for number in range(LINES_EACH):
+            writer.write(line_of(thread, number))
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    received = close().decode().splitlines()
+    assert sorted(received) == sorted(line_of(t, n) for t in range(THREADS) for n in range(LINES_EACH))
+    assert HEALTH.take()["lines_written"] == THREADS * LINES_EACH
+
+
+def test_lines_written_together_are_lines_of_their_own(pipe):
+    descriptor, close = pipe
+    LineWriter(descriptor).write("one", "two")
+    LineWriter(descriptor).write()
+    assert close() == b"one\ntwo\n"
+    assert HEALTH.take()["lines_written"] == 2
+
+
+def test_a_full_pipe_that_does_not_block_is_waited_for(pipe):
+    descriptor, close = pipe
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_NONBLOCK)
+    writer = LineWriter(descriptor)
+    for _ in range(20):
+        writer.write("x" * LONGEST)
+    assert close() == (b"x" * LONGEST + b"\n") * 20
+
+
+def test_a_pipe_that_nobody_reads_costs_the_line_and_not_the_work(monkeypatch):
+    monkeypatch.setattr("telemetry.writer.STUCK_S", 0.01)
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETFL, os.O_NONBLOCK)
+    writer = LineWriter(writing)
+    writer.write("x" * 1_000_000)
+    assert HEALTH.take()["lines_lost"] == 1
+    torn = os.read(reading, 10_000_000)
+    writer.write("whole")
+    assert os.read(reading, 100) == b"\nwhole\n"
+    assert set(torn) == set(b"x")
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_closed_output_is_counted():
+    reading, writing = os.pipe()
+    os.close(reading)
+    writer = LineWriter(writing)
+    writer.write("one", "two")
+    taken = HEALTH.take()
+    assert (taken["lines_lost"], taken["faults"]) == (2, 1)
+    assert os.strerror(errno.EPIPE) in taken["first_fault"]
+    writer.close()
+
+
+def test_a_text_that_is_no_unicode_is_written_all_the_same(pipe):
+    descriptor, close = pipe
+    LineWriter(descriptor).write("a\ud800b")
+    assert close() == b"a\\ud800b\n"
+
+
+def test_a_file_is_appended_to(tmp_path):
+    for text in ("one", "two"):
+        writer = LineWriter.to_file(tmp_path / "lines")
+        writer.write(text)
+        writer.close()
+    assert (tmp_path / "lines").read_text() == "one\ntwo\n"
