@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dashboards.errors import DefinitionError, UnsupportedError
@@ -45,34 +46,27 @@ def load(path: Path) -> object:
     """Return the JSON or YAML of a file; CloudFormation's short forms (`!Ref`) read as their long ones."""
     import yaml  # noqa: PLC0415  an extra of the package
 
-    base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Loader(base):  # type: ignore[misc, valid-type]  the one of libyaml where there is one
-        """Reads `0x60` as the text it is: a series of zeros, not the number 96."""
-
-    Loader.yaml_implicit_resolvers = {
+    # A class of our own, since what is registered changes the class; libyaml's is ten times as fast where it is there.
+    loader: Any = type("Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+    loader.yaml_implicit_resolvers = {
         first: [pair for pair in pairs if pair[0] != _INTEGER]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-    Loader.add_implicit_resolver(_INTEGER, re.compile(r"[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789"))
-
-    def intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> dict[str, object]:
-        name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
-        value: object = None
-        if isinstance(node, yaml.ScalarNode):
-            value = loader.construct_scalar(node)
-        elif isinstance(node, yaml.SequenceNode):
-            value = loader.construct_sequence(node, deep=True)
-        elif isinstance(node, yaml.MappingNode):
-            value = loader.construct_mapping(node, deep=True)
-        return {name: value}
-
-    Loader.add_multi_constructor("!", intrinsic)
+    # `0x60` is the text it is: a series of zeros, not the number 96.
+    loader.add_implicit_resolver(_INTEGER, re.compile(r"[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789"))
+    loader.add_multi_constructor("!", _intrinsic)
     try:
         text = path.read_text("utf-8")
-        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, Loader)  # noqa: S506  a SafeLoader
+        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, loader)  # noqa: S506  a SafeLoader
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DefinitionError(f"{path} cannot be read: {error}") from error
+
+
+def _intrinsic(loader: Any, suffix: str, node: Any) -> dict[str, object]:  # noqa: ANN401  the types of an extra
+    """Return a short form of CloudFormation (`!Sub`) as its long one (`Fn::Sub`)."""
+    construct = {"scalar": loader.construct_scalar, "sequence": partial(loader.construct_sequence, deep=True)}
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    return {name: construct.get(node.id, partial(loader.construct_mapping, deep=True))(node)}
 
 
 def _from_dump(data: Json) -> Iterator[Alarm]:

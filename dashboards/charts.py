@@ -50,13 +50,15 @@ def _over_time(panel: Panel) -> Any:  # noqa: ANN401  altair's operators return 
 def _side(panel: Panel, side: Literal["left", "right"]) -> Any:  # noqa: ANN401  see above
     plots = [plot for plot in panel.plots if plot.line.axis == side]
     stacked = bool(panel.widget.properties.get("stacked"))
-    base = alt.Chart().encode(
+    # Vega formats a tooltip's time in the reader's zone; an expression does it in UTC, as the axis does.
+    timed = alt.Chart().transform_calculate(when="utcFormat(datum.t, '%Y-%m-%d %H:%M:%S')")
+    base = timed.encode(
         x=_time(panel),
         y=_values(panel, plots, side, stacked=stacked),
         color=_color(panel),
         tooltip=[
             alt.Tooltip("s:N", title="Metric"),
-            alt.Tooltip("t:T", title="Time (UTC)", format="%Y-%m-%d %H:%M:%S", formatType="utc"),
+            alt.Tooltip("when:N", title="Time (UTC)"),
             alt.Tooltip("v:Q", title="Value", format=",.6~g"),
         ],
     )

@@ -25,6 +25,8 @@
     const drawn = [...document.querySelectorAll("[data-chart]")].map((place) =>
       vegaEmbed(place, specs[place.dataset.chart], { renderer: "svg", actions: false, config: config(theme) }));
     await Promise.all(drawn);
+    // The place has a role and words of its own; Vega's marks inside would only repeat them, unnamed.
+    document.querySelectorAll("[data-chart] svg").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
     root.dataset.drawn = theme;
   }
 
