@@ -10,20 +10,10 @@ Importing this package imports the standard library only, and nothing is recorde
 from __future__ import annotations
 
 from telemetry.configure import Pipeline, to_directory, to_stdout
-from telemetry.observing import (
-    Recorder,
-    Step,
-    add,
-    attached,
-    carrying,
-    close_open_spans,
-    context,
-    current,
-    log,
-    observe,
-    traced,
-)
+from telemetry.observing import add, attached, carrying, context, current, log, observe, traced
+from telemetry.recording import Recorder
 from telemetry.settings import Settings
+from telemetry.steps import Step, close_open_spans
 from telemetry.timeline import Span, collected_spans, read_spans, waterfall
 
 __all__ = [

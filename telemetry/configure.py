@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from telemetry.catalog.function import TELEMETRY_HEALTH
 from telemetry.health import HEALTH
 from telemetry.lines import Lines
-from telemetry.observing import Recorder, attached, observe, tell
+from telemetry.observing import attached, observe, tell
 from telemetry.settings import Settings
 from telemetry.writer import LineWriter
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from telemetry.embedded import EmbeddedMetrics
     from telemetry.logs import Logs
     from telemetry.otlp import Export
+    from telemetry.recording import Recorder
 
 T = TypeVar("T")
 STDOUT = 1

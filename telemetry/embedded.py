@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aws_embedded_metrics.storage_resolution import StorageResolution
 
     from telemetry.catalog.shape import Operation
-    from telemetry.observing import Step
+    from telemetry.steps import Step
     from telemetry.values import Rendered
 
 _PACKAGE = "aws_embedded_metrics"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from telemetry.values import plain
 
 if TYPE_CHECKING:
-    from telemetry.observing import Step
+    from telemetry.steps import Step
 
 MAX_STACK = 8000
 """Characters of a stack; the innermost calls are kept."""

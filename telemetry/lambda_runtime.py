@@ -17,8 +17,9 @@ from telemetry.catalog.function import INVOKE_FUNCTION
 from telemetry.configure import library_logs, to_stdout
 from telemetry.health import HEALTH
 from telemetry.memory import forget_peak, peak_memory_bytes
-from telemetry.observing import Step, close_open_spans, context, observe
+from telemetry.observing import context, observe
 from telemetry.settings import Settings, trace_header
+from telemetry.steps import Step, close_open_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from telemetry.observing import Guard, Recorder, Step
+from telemetry.recording import Guard, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from telemetry.embedded import EmbeddedMetrics
     from telemetry.logs import Logs
+    from telemetry.steps import Step
     from telemetry.writer import LineWriter
 
 

@@ -10,13 +10,15 @@ import structlog
 
 from telemetry.emf import MAX_LINE_BYTES
 from telemetry.errors import DEFAULT_NEXT_STEP, error_details, stack
-from telemetry.observing import Step, bound, current
+from telemetry.observing import bound, current
 from telemetry.values import fitted, plain, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from structlog.types import FilteringBoundLogger, Processor
+
+    from telemetry.steps import Step
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

@@ -19,7 +19,7 @@ from opentelemetry.trace import Link, Status, StatusCode
 
 from telemetry import attributes
 from telemetry.errors import error_details, error_type
-from telemetry.observing import Recorder, Step
+from telemetry.recording import Recorder
 from telemetry.values import rendered
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from telemetry.settings import Settings
+    from telemetry.steps import Step
 
 _request_link: ContextVar[Link | None] = ContextVar("telemetry_request_link", default=None)
 

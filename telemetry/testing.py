@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from telemetry.health import HEALTH
-from telemetry.observing import Recorder, Step, attached
+from telemetry.observing import attached
+from telemetry.recording import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from telemetry.steps import Step
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from telemetry.observing import Recorder, Step, attached
+from telemetry.observing import attached
+from telemetry.recording import Recorder
 from telemetry.values import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from telemetry.steps import Step
 
 BYTE_FIELDS = ("bytes_in", "bytes_out", "bytes_read", "bytes_written", "bytes_hashed", "freed_bytes")
 

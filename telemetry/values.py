@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from telemetry.catalog.shape import Operation
-    from telemetry.observing import Step
+    from telemetry.steps import Step
 
 MAX_TEXT = 1024
 """Characters of a property; the worst case can still be found by the beginning of its key."""

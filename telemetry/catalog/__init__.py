@@ -31,27 +31,19 @@ from telemetry.catalog.parts import (
     OPERATION_DIMENSION,
     STORAGE,
 )
-from telemetry.catalog.shape import (
-    EVERY_ROW,
-    OTHER,
+from telemetry.catalog.shape import EVERY_ROW, OTHER, Dimension, Fold, Metric, Operation, Panel, Property, Unit
+from telemetry.catalog.watch import (
     Action,
     Alarm,
     Comparison,
     Composite,
-    Dimension,
-    Fold,
     Limits,
-    Metric,
     Missing,
-    Operation,
-    Panel,
-    Property,
     Runbook,
     Severity,
     Signal,
     Slo,
     Threshold,
-    Unit,
 )
 from telemetry.catalog.work import (
     CHECK_COMPONENT,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from telemetry.catalog import runbooks
 from telemetry.catalog.parts import NAMESPACE, OPERATION_DIMENSION
-from telemetry.catalog.shape import Alarm, Comparison, Composite, Missing, Severity, Signal, Slo, Threshold
+from telemetry.catalog.watch import Alarm, Comparison, Composite, Missing, Severity, Signal, Slo, Threshold
 
 ALARM_PREFIX = "edge-model-packager-"
 """What deployed alarm names begin with."""

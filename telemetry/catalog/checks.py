@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from telemetry.catalog import parts
-from telemetry.catalog.shape import OTHER, Limits, Unit
+from telemetry.catalog.shape import OTHER, Unit
+from telemetry.catalog.watch import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from telemetry.catalog.shape import Alarm, Composite, Metric, Operation, Slo
+    from telemetry.catalog.shape import Metric, Operation
+    from telemetry.catalog.watch import Alarm, Composite, Slo
 
 PRICES_USD = ((10_000, 0.30), (240_000, 0.10), (750_000, 0.05), (math.inf, 0.02))
 """A custom metric by the month, in steps of so many metrics (us-east-1, https://aws.amazon.com/cloudwatch/pricing/)."""

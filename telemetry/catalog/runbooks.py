@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry.catalog.shape import Action, Runbook
+from telemetry.catalog.watch import Action, Runbook
 
 
 def _failures_of(operation: str) -> str:

@@ -1,12 +1,14 @@
-"""The types of the catalog: plain frozen data, standard library only, so that whoever reads it imports nothing else."""
+"""The types of rows: plain frozen data, standard library only, so that whoever reads it imports nothing else."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from telemetry.catalog.watch import Alarm, Slo
 
 OTHER = "other"
 """What a dimension's value becomes when it is not in the closed set."""
@@ -102,192 +104,6 @@ class Panel:
     title: str
     fields: tuple[str, ...]
     by: str = ""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the function has. Every threshold is a share of one of these, so one setting moves all of them.
-
-    `warning_share` and `critical_share` are of `scratch_bytes`: 6 GiB and 7 GiB of the default 8 GiB.
-    """
-
-    scratch_bytes: int = 8192 * 1024**2
-    memory_bytes: int = 3008 * 1024**2
-    time_s: int = 900
-    warning_share: float = 0.75
-    critical_share: float = 0.875
-    function_name: str = "edge-model-packager"
-
-    @property
-    def warning_bytes(self) -> float:
-        return self.scratch_bytes * self.warning_share
-
-    @property
-    def critical_bytes(self) -> float:
-        return self.scratch_bytes * self.critical_share
-
-    @property
-    def time_ms(self) -> float:
-        return self.time_s * 1000.0
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A bound by meaning: `share` of the attribute of `Limits` that `of` names; `share` itself when `of` is empty."""
-
-    share: float
-    of: str = ""
-
-    def value(self, limits: Limits) -> float:
-        """Return the bound in the unit of the metric."""
-        return self.share * (float(getattr(limits, self.of)) if self.of else 1.0)
-
-    def __str__(self) -> str:
-        return f"{self.share:g} x {self.of}" if self.of else f"{self.share:g}"
-
-
-class Missing(StrEnum):
-    """How an alarm treats a period without data, spelled as PutMetricAlarm spells it."""
-
-    BREACHING = "breaching"
-    NOT_BREACHING = "notBreaching"
-    IGNORE = "ignore"
-    MISSING = "missing"
-
-
-class Severity(StrEnum):
-    """Who hears of it: `PAGE` wakes a person now, `TICKET` waits for working hours."""
-
-    PAGE = "page"
-    TICKET = "ticket"
-
-
-class Comparison(StrEnum):
-    """Spelled as PutMetricAlarm spells it."""
-
-    ABOVE = "GreaterThanThreshold"
-    AT_LEAST = "GreaterThanOrEqualToThreshold"
-    BELOW = "LessThanThreshold"
-    AT_MOST = "LessThanOrEqualToThreshold"
-
-
-@dataclass(frozen=True)
-class Signal:
-    """One metric as an alarm asks for it. `id` is its name in the alarm's expression.
-
-    Values of `dimensions` may hold `{function_name}` or another attribute of `Limits` in braces.
-    """
-
-    id: str
-    metric: str
-    dimensions: tuple[tuple[str, str], ...]
-    statistic: str
-    namespace: str = "EdgeModelPackager"
-
-    def dimension_values(self, limits: Limits) -> dict[str, str]:
-        """Return the dimensions with the names of `limits` filled in."""
-        return {name: value.format(**dataclasses.asdict(limits)) for name, value in self.dimensions}
-
-
-@dataclass(frozen=True)
-class Action:
-    """A safe step that a machine may run. `kind` is `query`, `command` or `setting`; `text` is what is run or set."""
-
-    name: str
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Runbook:
-    """What a person who was woken up needs, in reading order. `query` is for Logs Insights, on the function's logs.
-
-    Commands hold `{function_name}` where the name belongs, and capitals where the reader fills in (BUCKET, KEY).
-    """
-
-    meaning: str
-    hurt: str
-    look_first: str
-    query: str
-    causes: tuple[str, ...]
-    actions: tuple[str, ...]
-    escalate: str
-    over: str
-    automation: tuple[Action, ...] = ()
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """Fires when `datapoints` of the newest `periods` periods of `period_s` seconds breach the threshold.
-
-    With one signal `expression` may be empty; else it is CloudWatch metric maths over the signals' ids.
-    `notifies` is false when a composite speaks for it: one cause then wakes one person once.
-    """
-
-    name: str
-    meaning: str
-    severity: Severity
-    signals: tuple[Signal, ...]
-    comparison: Comparison
-    threshold: Threshold
-    period_s: int
-    datapoints: int
-    periods: int
-    missing: Missing
-    missing_why: str
-    runbook: Runbook
-    expression: str = ""
-    notifies: bool = True
-
-
-@dataclass(frozen=True)
-class Composite:
-    """An alarm over alarms. `rule` is in the language of PutCompositeAlarm, with bare names; `full_rule` is for AWS.
-
-    `suppressor` names an alarm or composite during which this one does not act. `notifies` as for alarms.
-    """
-
-    name: str
-    meaning: str
-    severity: Severity
-    rule: str
-    runbook: Runbook
-    suppressor: str = ""
-    suppressor_wait_s: int = 0
-    suppressor_extension_s: int = 0
-    notifies: bool = True
-
-    @property
-    def children(self) -> tuple[str, ...]:
-        """Return the names that the rule asks for, without prefix."""
-        return tuple(re.findall(r"(?:ALARM|OK|INSUFFICIENT_DATA)\(([\w-]+)\)", self.rule))
-
-    def full_rule(self, prefix: str) -> str:
-        """Return the rule with every name prefixed and quoted, as PutCompositeAlarm wants it."""
-        return re.sub(r"(ALARM|OK|INSUFFICIENT_DATA)\(([\w-]+)\)", rf'\1("{prefix}\2")', self.rule)
-
-
-@dataclass(frozen=True)
-class Slo:
-    """A promise: `objective` of all events are good over `window_days`.
-
-    Events are counted by Sum: `bad` of `total`, each the sum of its signals. Windows with fewer than `minimum_events`
-    say nothing: one failure out of two is no trend.
-    """
-
-    name: str
-    meaning: str
-    objective: float
-    window_days: int
-    bad: tuple[Signal, ...]
-    total: tuple[Signal, ...]
-    minimum_events: int
-    runbook: Runbook
-
-    @property
-    def budget(self) -> float:
-        """Return the share of events that may be bad."""
-        return 1.0 - self.objective
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import telemetry
-from telemetry import catalog, observing
+from telemetry import catalog, steps
 from telemetry.conformance import check_line
 from telemetry.embedded import EmbeddedMetrics
 from telemetry.health import HEALTH, Health
 from telemetry.logs import Logs
+from telemetry.recording import Guard
 
 
 class Exploding:
@@ -145,7 +146,7 @@ def test_a_recorder_that_raises_is_switched_off_and_the_others_go_on(hook, recor
             with telemetry.observe(catalog.PLAN_PACKAGE):
                 pass
     assert len(found.emf) == len(found.logs) == len(found.spans) == 10
-    assert len(calls) == 2 * observing.Guard.PATIENCE
+    assert len(calls) == 2 * Guard.PATIENCE
     assert HEALTH.take()["faults"] + found.health[0]["Faults"] == len(calls)
 
 
@@ -171,7 +172,7 @@ def test_a_broken_clock_is_counted(clock, recorded_in, monkeypatch):
 
     recording, found = recorded_in()
     with recording, monkeypatch.context() as patch:
-        patch.setattr(observing, clock, stopped)
+        patch.setattr(steps, clock, stopped)
         with telemetry.observe(catalog.PLAN_PACKAGE):
             pass
     assert len(found.emf) == len(found.logs) == len(found.spans) == 1
@@ -181,7 +182,7 @@ def test_a_clock_that_runs_backwards_gives_no_negative_duration(recorded_in, mon
     recording, found = recorded_in()
     with recording, monkeypatch.context() as patch:
         ticks = iter([2_000_000, 1_000_000])
-        patch.setattr(observing, "clock_ns", lambda: next(ticks))
+        patch.setattr(steps, "clock_ns", lambda: next(ticks))
         with telemetry.observe(catalog.PLAN_PACKAGE):
             pass
     assert found.emf[0]["Duration"] == 0

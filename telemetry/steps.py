@@ -1,0 +1,187 @@
+"""One observed run of an operation: its fields, its clock, its place in the tree. Standard library only."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Self
+
+from telemetry.health import HEALTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from telemetry.catalog.shape import Operation
+    from telemetry.recording import Told
+
+clock_ns: Callable[[], int] = time.perf_counter_ns
+wall_ns: Callable[[], int] = time.time_ns
+
+INNERMOST: ContextVar[Step | None] = ContextVar("telemetry_step", default=None)
+BOUND: ContextVar[Mapping[str, object]] = ContextVar("telemetry_context", default={})  # noqa: B039  never changed, only replaced
+_OPEN: dict[int, Step] = {}
+_FOLDING = threading.Lock()
+
+
+class Step:
+    """One observed run of an operation; what `observe` gives."""
+
+    __slots__ = (
+        "_done",
+        "_token",
+        "context",
+        "duration_ns",
+        "end_wall_ns",
+        "error",
+        "fields",
+        "gathered",
+        "inner_error",
+        "outcome",
+        "parent",
+        "recorders",
+        "rendered",
+        "row",
+        "span_id",
+        "start_ns",
+        "start_wall_ns",
+        "states",
+        "trace_id",
+    )
+
+    def __init__(self, row: Operation, recorders: Told, fields: dict[str, Any]) -> None:
+        self.row = row
+        self.recorders = recorders
+        self.fields: dict[str, Any] = {}
+        self.context: Mapping[str, object] = {}
+        self.parent: Step | None = None
+        self.outcome = "success"
+        self.error: BaseException | None = None
+        self.start_ns = self.start_wall_ns = self.end_wall_ns = self.duration_ns = 0
+        self.trace_id = self.span_id = ""
+        self.states: dict[int, Any] = {}
+        self.rendered: Any = None
+        self.inner_error: BaseException | None = None
+        self.gathered: dict[str, Any] = {}
+        self._done = False
+        if fields:
+            self.add(**fields)
+
+    def add(self, **fields: Any) -> None:  # noqa: ANN401  the row declares what each field takes; values are checked at the end
+        """Set fields that the row declares: metrics, dimensions, properties. The row says which of them accumulate.
+
+        An undeclared field is counted as a fault and dropped. Safe to call from several threads.
+        """
+        row = self.row
+        if not fields.keys() <= row.fields:
+            for field in fields.keys() - row.fields:
+                HEALTH.fault(f"{row.name} declares no field {field!r}; declare it in the catalog or spell it as there")
+                del fields[field]
+        if row.folding.isdisjoint(fields):
+            self.fields.update(fields)
+        else:
+            with _FOLDING:
+                _fold(row, self.fields, fields)
+
+    def __enter__(self) -> Self:
+        self.parent = INNERMOST.get()
+        self.context = BOUND.get()
+        self._token = INNERMOST.set(self)
+        _OPEN[id(self)] = self
+        try:
+            self.start_wall_ns = wall_ns()
+            self.start_ns = clock_ns()
+        except Exception as error:  # noqa: BLE001  a broken clock must not stop the work
+            HEALTH.fault(f"the clock failed: {error!r}")
+        for begin in self.recorders.begins:
+            begin(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        INNERMOST.reset(self._token)
+        for leave in self.recorders.leaves:
+            leave(self)
+        self.finish("success" if error is None else "failure", error)
+
+    def finish(self, outcome: str, error: BaseException | None = None) -> None:
+        """End the step now, once: what comes later changes nothing. Recorders are told in reverse order."""
+        with _FOLDING:
+            if self._done:
+                return
+            self._done = True
+        _OPEN.pop(id(self), None)
+        self.outcome = outcome
+        self.error = error
+        try:
+            self.duration_ns = max(0, clock_ns() - self.start_ns)
+            self.end_wall_ns = self.start_wall_ns + self.duration_ns if self.start_wall_ns else 0
+        except Exception as fault:  # noqa: BLE001  same as at the start
+            HEALTH.fault(f"the clock failed: {fault!r}")
+        if error is not None and self.parent is not None:
+            self.parent.inner_error = error
+        self._hand_up()
+        for end in self.recorders.ends:
+            end(self)
+
+    def _hand_up(self) -> None:
+        """Give what this step itself measured to the enclosing steps that gather it; fold in what was gathered."""
+        above = self.parent
+        while above is not None:
+            gathers = above.row.gathers
+            given = (
+                {gathers[field]: value for field, value in self.fields.items() if field in gathers} if gathers else {}
+            )
+            if given:
+                with _FOLDING:
+                    _fold(above.row, above.gathered, given)
+            above = above.parent
+        if self.gathered:
+            with _FOLDING:
+                _fold(self.row, self.fields, self.gathered)
+
+    @property
+    def duration_ms(self) -> float:
+        return self.duration_ns / 1e6
+
+
+class Idle(Step):
+    """The step of a process that records nothing."""
+
+    __slots__ = ()
+
+    def add(self, **fields: Any) -> None:  # noqa: ANN401  same as Step.add
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def _fold(row: Operation, into: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    for field, value in fields.items():
+        before = into.get(field)
+        if before is None:
+            into[field] = value
+            continue
+        try:
+            into[field] = before + value if field in row.sums else max(before, value) if field in row.maxima else value
+        except Exception as error:  # noqa: BLE001  values are the caller's: a number and a text do not add up
+            HEALTH.fault(f"{row.name}.{field}: {type(error).__name__}: {error}")
+
+
+def close_open_spans() -> int:
+    """End every open step as incomplete, innermost first, and return how many there were.
+
+    For the moment before the clock kills the process: their spans are ended and their metrics written, as failures.
+    """
+    still_open = sorted(_OPEN.values(), key=lambda step: step.start_ns, reverse=True)
+    for step in still_open:
+        step.finish("incomplete")
+    return len(still_open)
