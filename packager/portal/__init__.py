@@ -1,0 +1,1 @@
+"""The portal's contract: its requests, identities, records, credentials and replies."""

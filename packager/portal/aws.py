@@ -1,0 +1,88 @@
+"""How the portal's AWS services are spoken to: clients made once and late, their errors made ours at the edge."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from packager.errors import PackagerError, printable
+from telemetry.aws_calls import count_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_QUERY = re.compile(r"(https?://[^\s\"'?]*)\?[^\s\"']*")
+
+_making = threading.Lock()
+"""Making a client from a session is not safe in two threads."""
+
+
+class AwsRefusedError(PackagerError):
+    """An AWS service refused or could not be reached; `operation` and `code` say which and how."""
+
+
+def client(service: str) -> Any:  # noqa: ANN401  boto3 makes its clients' types at run time
+    """This process's client for `dynamodb`, `sts` or `lambda`, made at the first call."""
+    # Sockets must not be shared with a forked child, hence the process id.
+    return _client(service, os.getpid())
+
+
+def new_client(service: str, **how: Any) -> Any:  # noqa: ANN401  as client(); `how` as boto3 takes it
+    """A client of its own for who needs other credentials or another region; close it."""
+    with _making:
+        made = _session().client(service, **how)
+    count_calls(made)
+    return made
+
+
+@contextmanager
+def spoken(operation: str) -> Iterator[None]:
+    """Turn what botocore and the connection raise in the block into AwsRefusedError; others pass unchanged."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  as above
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415  same
+
+    try:
+        yield
+    except (ClientError, BotoCoreError, HTTPError, OSError) as error:
+        code = code_of(error)
+        # A query can hold a signature, a message of botocore can hold a query.
+        cause = printable(_QUERY.sub(r"\1", str(error)), 500)
+        # Not chained: whatever logs the error would log the message underneath it as well.
+        raise AwsRefusedError(
+            f"{operation} failed with {code}: {cause}".rstrip(".") + ".",
+            next_step="Allow the function's role to do that, and look at the service's health.",
+            operation=operation,
+            code=code,
+        ) from None
+
+
+def code_of(error: BaseException) -> str:
+    """The service's error code, or the type of an error that no service had a part in."""
+    answer = getattr(error, "response", None)
+    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
+    return str(code) if code else type(error).__name__
+
+
+@cache
+def _session() -> Any:  # noqa: ANN401  a boto3 session, whose stubs want each service by its literal name
+    """One for all clients of the portal: it keeps the descriptions of the services, which are slow to load."""
+    import boto3  # noqa: PLC0415  only a request of the portal needs it
+
+    return boto3.session.Session()
+
+
+@cache
+def _client(service: str, _process_id: int) -> Any:  # noqa: ANN401  as client()
+    from botocore.config import Config  # noqa: PLC0415  only a request of the portal needs it
+
+    config = Config(
+        connect_timeout=3,
+        read_timeout=10,
+        retries={"mode": "standard", "total_max_attempts": 4},
+        tcp_keepalive=True,
+    )
+    return new_client(service, config=config)

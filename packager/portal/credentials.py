@@ -1,0 +1,77 @@
+"""With whose rights S3 is spoken: the use case's own account, when it has one, or the function's."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from packager.errors import RequestError
+from packager.portal.aws import client, new_client, spoken
+from packager.stores.s3_client import client_for
+from telemetry import catalog, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mypy_boto3_s3 import S3Client
+
+    from packager.portal.identity import User
+
+LASTING_S = 3600
+"""How long the borrowed credentials are good: longer than any function runs."""
+
+_LONGEST_NAME = 64
+_NOT_IN_NAMES = re.compile(r"[^\w+=,.@-]", re.ASCII)
+
+
+@contextmanager
+def usecase_s3(usecase: Mapping[str, Any], user: User) -> Iterator[S3Client | None]:
+    """The S3 client for the use case's bucket; None stands for the process's own. Its connections end with the block.
+
+    A use case with an `account_id` and a `cross_account_role_arn` that names a role (`:role/`) lends the rights of that
+    role. Errors: AwsRefusedError when it does not; RequestError for a field that is no text.
+    """
+    role, account, region = (_optional(usecase, name) for name in ("cross_account_role_arn", "account_id", "region"))
+    if role and ":role/" in role and account:
+        keys = _assumed(role, account, _optional(usecase, "external_id"), user)
+    elif region and region != client_for(None).meta.region_name:
+        keys = {}
+    else:
+        yield None
+        return
+    own: S3Client = new_client(
+        "s3", region_name=region or client_for(None).meta.region_name, config=client_for(None).meta.config, **keys
+    )
+    try:
+        yield own
+    finally:
+        own.close()
+
+
+def session_name(user: User, epoch_s: int) -> str:
+    """What the other account's log calls this session; characters that AWS does not take become a dash."""
+    return _NOT_IN_NAMES.sub("-", f"pkg-{user.id[:20]}-{epoch_s}")[:_LONGEST_NAME]
+
+
+def _assumed(role: str, account: str, external_id: str | None, user: User) -> dict[str, str]:
+    asked = {"RoleArn": role, "RoleSessionName": session_name(user, int(time.time())), "DurationSeconds": LASTING_S}
+    if external_id:
+        asked["ExternalId"] = external_id
+    with observe(catalog.ASSUME_ROLE, account_id=account), spoken("STS AssumeRole"):
+        lent = client("sts").assume_role(**asked)["Credentials"]
+    return {
+        "aws_access_key_id": lent["AccessKeyId"],
+        "aws_secret_access_key": lent["SecretAccessKey"],
+        "aws_session_token": lent["SessionToken"],
+    }
+
+
+def _optional(usecase: Mapping[str, Any], name: str) -> str | None:
+    value = usecase.get(name)
+    if value is not None and not isinstance(value, str):
+        raise RequestError(
+            f"{name} of the use case is no text.", next_step="Correct its record.", field=f"usecase.{name}"
+        )
+    return value or None

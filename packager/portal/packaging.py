@@ -1,0 +1,246 @@
+"""One training job packaged for the portal: from its record to the merged record, the audit entry and the reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from packager.errors import PackagerError, RequestError
+from packager.portal import jobs
+from packager.portal.credentials import usecase_s3
+from packager.portal.identity import User, may_package
+from packager.portal.publish import trigger_publish
+from packager.portal.records import ConflictError, Records, now_ms, until_it_holds
+from packager.portal.replies import ForbiddenError
+from packager.records import ComponentResult, PackageResult
+from telemetry import context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mypy_boto3_s3 import S3Client
+
+    from packager.portal.events import PackageCall
+    from packager.portal.jobs import Choice, Entry, TrainingJob
+    from packager.portal.settings import PortalSettings
+
+_DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the targets of one request, and the job's record after it was noted there."""
+
+    entries: tuple[Entry, ...]
+    left: tuple[str, ...]
+    missing: tuple[str, ...]
+    record: dict[str, Any]
+
+    @property
+    def packaged(self) -> int:
+        return sum(entry["status"] == "packaged" for entry in self.entries)
+
+    @property
+    def message(self) -> str:
+        """The whole truth in one sentence or three."""
+        failed = len(self.entries) - self.packaged
+        told = f"Packaged {self.packaged} of {len(self.entries)} targets"
+        told += f", {failed} failed." if failed else "."
+        if not self.packaged:
+            told = f"No target was packaged: all {failed} failed."
+        if self.left:
+            told += f" Not done for want of time or space: {', '.join(self.left)}; send the request again for them."
+        if self.missing:
+            told += f" {len(self.missing)} requested targets have no completed compilation job."
+        return told
+
+
+class Portal:
+    """The portal's records, and the work on them; `package` is `packager.packaging.package` with its time limit."""
+
+    def __init__(self, settings: PortalSettings, package: Callable[..., PackageResult]) -> None:
+        self.settings = settings
+        self.records = Records(settings)
+        self._package = package
+
+    def answer(self, call: PackageCall) -> dict[str, Any]:
+        """The body of the reply to a request that was carried out.
+
+        Errors: RequestError and its kind for what the caller can mend, ForbiddenError, AwsRefusedError, StoreError.
+        """
+        job = jobs.training_job(self._record_of(call.training_id))
+        with context(usecase_id=job.usecase_id):
+            if not may_package(call.user, job.usecase_id, self.records):
+                raise ForbiddenError(
+                    "Insufficient permissions", next_step="Ask for the role DataScientist in this use case."
+                )
+            outcome = self.package(job, call.targets, call.user)
+            triggered = (
+                call.auto_triggered and outcome.packaged > 0 and trigger_publish(self.settings.publish_function, job)
+            )
+        body = {
+            "training_id": job.training_id,
+            "packaged_components": list(outcome.entries),
+            "message": outcome.message,
+            "component_creation_triggered": triggered,
+        }
+        return {**body, "left": list(outcome.left)} if outcome.left else body
+
+    def package(self, job: TrainingJob, wanted: Sequence[str], user: User) -> Outcome:
+        """Package the wanted targets of a job (all without any), and note in its record what became of each."""
+        choice = jobs.choose(job, wanted)
+        usecase = self.records.get("usecases", {"usecase_id": job.usecase_id})
+        if usecase is None:
+            raise RequestError(
+                "The use case of the training job does not exist.",
+                next_step="Correct usecase_id in its record.",
+                field="usecase_id",
+            )
+        if job.artifact_s3 is None:
+            raise RequestError(
+                "Training job has no model artifact", next_step="Train or import the model first.", field="artifact_s3"
+            )
+        try:
+            with usecase_s3(usecase, user) as client:
+                result = self._result(job, choice, usecase, client)
+            entries, left = _entries(choice, result)
+            record = self._merge(job.training_id, entries)
+        except PackagerError as error:
+            self._audit(user, job, "failure", {"error_type": type(error).__name__, "targets": list(choice.targets)})
+            raise
+        outcome = Outcome(entries, left, choice.missing, record)
+        self._audit(user, job, _verdict(outcome), _details(outcome))
+        return outcome
+
+    def _record_of(self, training_id: str) -> dict[str, Any]:
+        record = self.records.get("training_jobs", {"training_id": training_id})
+        if record is None:
+            raise RequestError(
+                "There is no such training job.", next_step="Check the id in the path.", field="pathParameters.id"
+            )
+        return record
+
+    def _result(
+        self, job: TrainingJob, choice: Choice, usecase: dict[str, Any], client: S3Client | None
+    ) -> PackageResult:
+        bucket = usecase.get("s3_bucket")
+        if not isinstance(bucket, str) or not bucket:
+            raise RequestError(
+                "The use case has no bucket.", next_step="Set s3_bucket in its record.", field="usecase.s3_bucket"
+            )
+        if not str(job.artifact_s3).startswith("s3://"):
+            raise RequestError(
+                "artifact_s3 of the training job is no s3:// URI.",
+                next_step="Correct its record.",
+                field="training_job.artifact_s3",
+            )
+        if choice.failed and not choice.compiled:
+            return PackageResult()
+        result = self._package(
+            str(job.artifact_s3),
+            choice.compiled,
+            f"s3://{bucket}",
+            imported_targets=choice.imported_targets,
+            client=client,
+        )
+        _check_shared(choice, result)
+        return result
+
+    def _merge(self, training_id: str, entries: Sequence[Entry]) -> dict[str, Any]:
+        """Note the entries in the record, whatever others note at the same time; the record afterwards."""
+
+        def write() -> dict[str, Any]:
+            before = self._record_of(training_id).get("packaged_components")
+            same = "packaged_components = :before" if before is not None else _NOTHING_YET
+            values = {"before": before} if before is not None else {"nothing": None}
+            same = same.replace("packaged_components", "#packaged_components")
+            return self.records.update(
+                "training_jobs",
+                {"training_id": training_id},
+                "SET #packaged_components = :after, #updated_at = :now",
+                f"attribute_exists(#training_id) AND {same}",
+                after=jobs.merged(before, entries),
+                now=now_ms(),
+                **values,
+            )
+
+        return until_it_holds("training_jobs", write)
+
+    def _audit(self, user: User, job: TrainingJob, result: str, details: dict[str, Any]) -> None:
+        """Write the audit entry. A failure is logged by its step and stops nothing: the work is done by then."""
+        at_ms = now_ms()
+
+        def write() -> None:
+            nonlocal at_ms
+            try:
+                self.records.put_new("audit_log", self._audit_entry(user, job, result, details, at_ms), "event_id")
+            except ConflictError:
+                at_ms += 1  # the same user had another entry in this millisecond
+                raise
+
+        try:
+            until_it_holds("audit_log", write)
+        except PackagerError:
+            return
+
+    def _audit_entry(
+        self, user: User, job: TrainingJob, result: str, details: dict[str, Any], at_ms: int
+    ) -> dict[str, Any]:
+        return {
+            "event_id": f"{user.id}_{at_ms}",
+            "timestamp": at_ms,
+            "user_id": user.id,
+            "action": "package_components",
+            "resource_type": "training_job",
+            "resource_id": job.training_id,
+            "result": result,
+            "details": details,
+            "ttl": at_ms // 1000 + self.settings.audit_days * _DAY_S,
+        }
+
+
+_NOTHING_YET = "(attribute_not_exists(packaged_components) OR packaged_components = :nothing)"
+
+
+def _check_shared(choice: Choice, result: PackageResult) -> None:
+    """Raise what kept every target from being tried: the caller's to mend, or AWS's to allow."""
+    errors = [each.error for each in result.components]
+    if choice.is_imported and errors and all(_wants_compilations(error) for error in errors):
+        raise jobs.no_compilations()
+    # A damaged or unreadable trained artifact fails each target in the same words; the reply says them once.
+    if result.error is not None and not any(each.uri for each in result.components) and not result.left:
+        raise result.error
+
+
+def _wants_compilations(error: PackagerError | None) -> bool:
+    return isinstance(error, RequestError) and error.figures.get("field") == "compiled"
+
+
+def _entries(choice: Choice, result: PackageResult) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """One entry for each target of the choice, in the order of the result, and the targets that are left."""
+    entries = [_entry(each) for each in result.components if each.target in choice.targets]
+    left = tuple(each for each in result.left if each in choice.targets)
+    return (*entries, *choice.failed), left
+
+
+def _entry(component: ComponentResult) -> Entry:
+    if component.uri is not None and component.error is None:
+        return {"target": component.target, "component_package_s3": component.uri, "status": "packaged"}
+    why = str(component.error) if component.error else "Not done yet, for want of time or space. Package it again."
+    return jobs.failed_entry(component.target, why)
+
+
+def _verdict(outcome: Outcome) -> str:
+    if outcome.packaged == len(outcome.entries) and not outcome.left:
+        return "success"
+    return "partial" if outcome.packaged else "failure"
+
+
+def _details(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "targets": [entry["target"] for entry in outcome.entries],
+        "packaged_count": outcome.packaged,
+        "failed_count": len(outcome.entries) - outcome.packaged,
+        "failed": [entry["target"] for entry in outcome.entries if entry["status"] != "packaged"],
+        "left": list(outcome.left),
+    }
