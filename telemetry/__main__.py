@@ -1,4 +1,4 @@
-"""`python -m telemetry check FILE...`: would CloudWatch take every line? A finding a line, status 1 if there is one."""
+"""Check recorded lines against every limit of CloudWatch, or print the reference of all rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from telemetry.conformance import check_lines
+from telemetry.reference import markdown
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,8 +16,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="check recorded EMF and log lines against every limit and the catalog")
     check.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a telemetry.jsonl, or - for standard input")
+    commands.add_parser("reference", help="print every row, metric and key as Markdown")
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "reference":
+        sys.stdout.write(markdown())
+        return 0
     status = 0
-    for path in parser.parse_args(arguments).files:
+    for path in chosen.files:
         try:
             status = max(status, _check(path))
         except OSError as error:
