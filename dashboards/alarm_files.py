@@ -11,35 +11,58 @@ from typing import TYPE_CHECKING, Any
 from dashboards.errors import DefinitionError, UnsupportedError
 from dashboards.model import Alarm, Comparison, CompositeAlarm, Metric, MetricAlarm, Missing, Query, WarmUp
 from dashboards.rules import alarm_name, parse_rule
-from dashboards.series import percentile
+from dashboards.series import Grid, Store, percentile
+from dashboards.timeline import watched_values
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Json = Mapping[str, Any]
+Definition = tuple[Callable[[Json], Alarm], Json]
 _INTEGER = "tag:yaml.org,2002:int"
 _ELSEWHERE = ("ThresholdMetricId", "EvaluationCriteria", "EvaluationInterval")
 
 
-def read_alarms(path: Path) -> dict[str, Alarm]:
+def read_alarms(path: Path, skipped: list[str] | None = None) -> dict[str, Alarm]:
     """Return the alarms of a file by name: parameters, a CloudFormation template or a describe-alarms dump.
+
+    Alarms of a kind that is not evaluated offline, and composites over them, are left out and named in `skipped`;
+    without that list they raise UnsupportedError.
 
     Raises:
         DefinitionError: The file cannot be read or CloudWatch would refuse an alarm of it.
-        UnsupportedError: An alarm is of a kind that is not evaluated offline; the message names it.
     """
-    found = parse_alarms(load(path), str(path))
-    if not found:
+    found = parse_alarms(load(path), str(path), skipped)
+    if not found and not skipped:
         raise DefinitionError(f"{path} holds no CloudWatch alarm")
     return found
 
 
-def parse_alarms(data: object, where: str) -> dict[str, Alarm]:
-    """Return the alarms of loaded JSON or YAML by name."""
+def parse_alarms(data: object, where: str, skipped: list[str] | None = None) -> dict[str, Alarm]:
+    """Return the alarms of loaded JSON or YAML by name; `skipped` as for `read_alarms`."""
     if not isinstance(data, Mapping):
         raise DefinitionError(f"{where} holds neither alarms nor a template")
-    found = _from_template(data) if "Resources" in data else _from_dump(data)
-    return {alarm.name: alarm for alarm in found}
+    definitions = _from_template(data) if "Resources" in data else _from_dump(data)
+    found: dict[str, Alarm] = {}
+    for make, parameters in definitions:
+        try:
+            found[parameters["AlarmName"]] = make(parameters)
+        except UnsupportedError as error:
+            if skipped is None:
+                raise
+            skipped.append(str(error))
+    return found if skipped is None else _without_orphans(found, skipped)
+
+
+def _without_orphans(found: dict[str, Alarm], skipped: list[str]) -> dict[str, Alarm]:
+    """Leave out composites that watch something that is not there, and those that watch them."""
+    for name, alarm in found.items():
+        if isinstance(alarm, CompositeAlarm):
+            absent = ({alarm.suppressor} - {None} | parse_rule(alarm.rule).children) - found.keys()
+            if absent:
+                skipped.append(f"{name}: watches {', '.join(sorted(map(str, absent)))}, which is not among the alarms")
+                return _without_orphans({other: found[other] for other in found if other != name}, skipped)
+    return found
 
 
 def load(path: Path) -> object:
@@ -69,14 +92,12 @@ def _intrinsic(loader: Any, suffix: str, node: Any) -> dict[str, object]:  # noq
     return {name: construct.get(node.id, partial(loader.construct_mapping, deep=True))(node)}
 
 
-def _from_dump(data: Json) -> Iterator[Alarm]:
-    for parameters in data.get("MetricAlarms", ()):
-        yield metric_alarm(parameters)
-    for parameters in data.get("CompositeAlarms", ()):
-        yield composite_alarm(parameters)
+def _from_dump(data: Json) -> Iterator[Definition]:
+    yield from ((metric_alarm, parameters) for parameters in data.get("MetricAlarms", ()))
+    yield from ((composite_alarm, parameters) for parameters in data.get("CompositeAlarms", ()))
 
 
-def _from_template(template: Json) -> Iterator[Alarm]:
+def _from_template(template: Json) -> Iterator[Definition]:
     resources: Json = template["Resources"]
     makers: dict[str, Callable[[Json], Alarm]] = {
         "AWS::CloudWatch::Alarm": metric_alarm,
@@ -88,8 +109,8 @@ def _from_template(template: Json) -> Iterator[Alarm]:
         if resource.get("Type") in makers
     }
     for logical, name in named.items():
-        make = makers[resources[logical]["Type"]]
-        yield make({**_resolve(resources[logical]["Properties"], template, named), "AlarmName": name})
+        properties = _resolve(resources[logical]["Properties"], template, named)
+        yield makers[resources[logical]["Type"]], {**properties, "AlarmName": name}
 
 
 def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:  # noqa: ANN401  JSON of any shape
@@ -150,7 +171,7 @@ def metric_alarm(parameters: Json) -> MetricAlarm:
     try:
         queries, result, period_s = _queries(parameters)
         periods = int(parameters["EvaluationPeriods"])
-        return MetricAlarm(
+        alarm = MetricAlarm(
             name=name,
             queries=queries,
             result=result,
@@ -167,6 +188,9 @@ def metric_alarm(parameters: Json) -> MetricAlarm:
         raise DefinitionError(f"{name}: {error} is missing") from error
     except ValueError as error:
         raise DefinitionError(f"{name}: {error}") from error
+    # Its maths once over nothing: what cannot be evaluated is named now, not in the middle of a simulation.
+    watched_values(alarm, Store(), Grid(0, alarm.period_s, 1))
+    return alarm
 
 
 def _warm_up(configuration: Json | None) -> WarmUp | None:

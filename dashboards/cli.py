@@ -107,9 +107,13 @@ def _add_alarms(command: argparse.ArgumentParser) -> None:
 
 
 def _alarms(options: argparse.Namespace) -> dict[str, Alarm]:
-    """Return the alarms of the files that were named, else our own."""
+    """Return the alarms of the files that were named, else our own; name those that cannot be evaluated."""
     files = [*options.alarms, *options.template] or [*GENERATED.glob("alarms.json")]
-    return {name: alarm for file in files for name, alarm in read_alarms(file).items()}
+    skipped: list[str] = []
+    alarms = {name: alarm for file in files for name, alarm in read_alarms(file, skipped).items()}
+    for reason in skipped:
+        _say(f"not evaluated: {reason}", sys.stderr)
+    return alarms
 
 
 def _build(options: argparse.Namespace) -> int:

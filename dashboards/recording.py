@@ -93,11 +93,18 @@ def add_lines(recording: Recording, lines: Iterable[str]) -> None:
 
 
 def _add_metrics(store: Store, document: Mapping[str, Any]) -> None:
-    for point in emf.datapoints(document):
+    for point in _datapoints(document):
         metric = Metric(point.namespace, point.metric, point.dimensions)
         store.units.setdefault(metric, point.unit)
         for value in point.values:
             store.add(metric, Sample(point.timestamp_ms / 1000, float(value)))
+
+
+def _datapoints(document: Mapping[str, Any]) -> list[emf.Datapoint]:
+    try:
+        return [point for point in emf.datapoints(document) if isinstance(point.timestamp_ms, int | float)]
+    except (AttributeError, KeyError, TypeError):
+        return []  # somebody's line that breaks the format: CloudWatch takes no metric from it either
 
 
 def _moment(document: Mapping[str, Any], line: str) -> float:

@@ -97,12 +97,12 @@ def metric_timeline(alarm: MetricAlarm, store: Store, start_s: int, end_s: int) 
     reach = (alarm.evaluation_range - 1) * stride
     padded = NONE * reach + marks
     enough = _enough_samples(alarm, store, grid)
-    state, changes = State.INSUFFICIENT_DATA, []
+    state, changes, treatment = State.INSUFFICIENT_DATA, [], alarm.treatment
     for step in range(_first_evaluation(alarm, marks, stride, every), grid.length, every):
         if not enough[step]:
             continue
         window = padded[step : step + reach + 1 : stride]
-        judged = judge(window, alarm.datapoints, alarm.periods, alarm.treatment)
+        judged = judge(window, alarm.datapoints, alarm.periods, treatment)
         if judged is not None and judged is not state:
             state = judged
             bad = _oldest_bad(window, alarm.periods)

@@ -171,6 +171,34 @@ def test_alarms_of_a_cloudformation_template_can_be_tested(tmp_path):
     assert run(tmp_path, text, "--template", template) == 0
 
 
+USED = {"Metric": {"Namespace": "N", "MetricName": "Used"}, "Period": 60, "Stat": "Sum"}
+BAND = {
+    "AlarmName": "band",
+    "Metrics": [
+        {"Id": "m", "MetricStat": USED, "ReturnData": False},
+        {"Id": "e", "Expression": "m > LAST(ANOMALY_DETECTION_BAND(m))"},
+    ],
+    "EvaluationPeriods": 1,
+    "Threshold": 1,
+    "ComparisonOperator": "GreaterThanThreshold",
+}  # fmt: skip
+
+
+def test_alarms_of_a_dump_that_cannot_be_evaluated_are_named_and_the_others_tested(tmp_path, capsys):
+    over = [
+        {"AlarmName": "over", "AlarmRule": "ALARM(band)"},
+        {"AlarmName": "top", "AlarmRule": "OK(over) OR ALARM(disk)"},
+    ]
+    dump = {"MetricAlarms": [*ALARMS["MetricAlarms"], BAND], "CompositeAlarms": [*ALARMS["CompositeAlarms"], *over]}
+    path = tmp_path / "dump.json"
+    path.write_text(json.dumps(dump))
+    assert run(tmp_path, PASSING, "--alarms", path) == 0
+    err = capsys.readouterr().err
+    assert "not evaluated: band: ANOMALY_DETECTION_BAND needs a model" in err
+    assert "not evaluated: over: watches band, which is not among the alarms" in err
+    assert "not evaluated: top: watches over" in err
+
+
 EMF = {
     "_aws": {
         "Timestamp": 0,
@@ -220,6 +248,24 @@ def test_simulate_says_in_words_what_happened(tmp_path, alarms, capsys):
     out = capsys.readouterr().out
     assert "disk: 0s INSUFFICIENT_DATA, 1m OK, 2m ALARM (120 s after the first bad point)" in out
     assert "deploying: 0s INSUFFICIENT_DATA, 1m OK (saw no data)" in out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"_aws": {"CloudWatchMetrics": [{"Metrics": [{}]}]}}',
+        '{"_aws": {"CloudWatchMetrics": [{"Metrics": "x", "Dimensions": 5}], "Timestamp": "now"}}',
+        '{"_aws": {"CloudWatchMetrics": [{"Metrics": [{"Name": "a"}]}], "Timestamp": "now"}, "a": 1}',
+        '{"_aws": {"CloudWatchMetrics": [5]}',
+        '{"a": [',
+    ],
+)
+def test_lines_that_break_the_format_are_passed_over(tmp_path, alarms, capsys, line):
+    path = tmp_path / "telemetry.jsonl"
+    path.write_text("\n".join([line, *recorded([50, 95, 95])]))
+    assert main(["simulate", str(path), "--alarms", str(alarms), "--json"]) == 0
+    verdicts = {verdict["name"]: verdict for verdict in json.loads(capsys.readouterr().out)}
+    assert verdicts["disk"]["fired_s"] == [180]
 
 
 def test_a_file_without_metrics_is_an_error(tmp_path, alarms, capsys):

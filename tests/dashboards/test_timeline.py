@@ -157,7 +157,7 @@ def test_a_state_is_a_function_of_the_window_alone(items, periods, data):
         assert line.at(60 * minute) is before
 
 
-def test_twenty_alarms_over_a_week_of_minutes_take_about_a_second():
+def test_twenty_alarms_over_a_week_of_minutes_take_at_most_a_second():
     store = store_of("1 0x8 _ 2 0x3 _x2" + " 0 1 2 0 _ 1 0" * 1440)
     alarms = {
         f"a{n}": metric_alarm(
@@ -175,7 +175,7 @@ def test_twenty_alarms_over_a_week_of_minutes_take_about_a_second():
     lines = run(alarms, store, 0, 7 * 86_400)
     took_s = time.process_time() - start
     assert all(line.changes for line in lines.values())
-    assert took_s < 2, f"{took_s:.2f} s of processor time"
+    assert took_s <= 1, f"{took_s:.2f} s of processor time"
 
 
 def test_an_expression_that_an_alarm_may_not_have_is_named_with_the_alarm():
