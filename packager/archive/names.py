@@ -27,17 +27,22 @@ def safe_path(name: str) -> str:
         raise _unsafe(name, "holds a backslash, which some readers take for a folder separator")
     if name.startswith("/") or folded.startswith("/"):
         raise _unsafe(name, "is absolute")
-    if folded[1:2] == ":" and folded[0].isalpha():
-        raise _unsafe(name, "begins with a drive letter")
     if folded.count("/") != name.count("/"):
         raise _unsafe(name, "hides a folder separator behind another character")
     if ".." in folded.split("/"):
         raise _unsafe(name, "climbs out of its folder")
-    segments = [segment for segment in name.split("/") if segment not in ("", ".")]
+    segments = _plain_segments(name)
+    first = segments if folded is name else _plain_segments(folded)
+    if first and first[0][1:2] == ":" and first[0][0].isalpha():
+        raise _unsafe(name, "begins with a drive letter")
     path = "/".join(segments)
     if len(path) * 4 > MAX_SEGMENT_BYTES:  # cheap test first: UTF-8 takes at most 4 bytes a character
         _refuse_too_long(name, path, segments)
     return path
+
+
+def _plain_segments(name: str) -> list[str]:
+    return [segment for segment in name.split("/") if segment not in ("", ".")]
 
 
 def _refuse_too_long(name: str, path: str, segments: list[str]) -> None:
