@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -16,7 +18,7 @@ from telemetry.values import fitted, plain, rendered
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from structlog.types import FilteringBoundLogger, Processor
+    from structlog.types import EventDict, FilteringBoundLogger, Processor
 
     from telemetry.steps import Step
 
@@ -36,8 +38,7 @@ class Logs:
     def __init__(self, level: str, renderer: Processor) -> None:
         # Wrapped by hand: structlog.wrap_logger makes a lazy proxy that is built again at every call.
         bound_logger: Any = structlog.make_filtering_bound_logger(LEVELS[level])
-        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-        processors = [structlog.processors.add_log_level, stamp, renderer]
+        processors = [structlog.processors.add_log_level, _stamp, renderer]
         self._log: FilteringBoundLogger = bound_logger(_Returning(), processors, {})
 
     @classmethod
@@ -74,6 +75,18 @@ class Logs:
         fixed = {**{key: plain(value) for key, value in context.items()}, **(ids(step) if step is not None else {})}
         shown = {key: plain(value) for key, value in keys.items()}
         return cast("str | None", self._log.log(LEVELS[level], name, **{**fixed, **shown}))
+
+
+def _stamp(_logger: object, _method: str, document: EventDict) -> EventDict:
+    """Add the time as structlog's TimeStamper does, whose own way of formatting takes three times as long."""
+    second, rest_ns = divmod(time.time_ns(), 1_000_000_000)
+    document["timestamp"] = f"{_second(second)}.{rest_ns // 1000:06d}Z"
+    return document
+
+
+@functools.lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def ids(step: Step) -> dict[str, str]:

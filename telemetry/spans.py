@@ -56,11 +56,10 @@ class Spans(Recorder):
     def begin(self, step: Step) -> None:
         above = step.parent.states.get(self._me) if step.parent is not None else None
         within = trace.set_span_in_context(above[0]) if above is not None else otel_context.get_current()
-        span = self._tracer.start_span(
-            step.row.span, within, links=self._links(step), start_time=step.start_wall_ns or None
-        )
+        links = self._links(step) if step.row.links_to else None
+        span = self._tracer.start_span(step.row.span, within, links=links, start_time=step.start_wall_ns or None)
         found = span.get_span_context()
-        step.trace_id, step.span_id = format(found.trace_id, "032x"), format(found.span_id, "016x")
+        step.trace_id, step.span_id = f"{found.trace_id:032x}", f"{found.span_id:016x}"
         token = _RUNTIME_CONTEXT.attach(trace.set_span_in_context(span, within))
         step.states[self._me] = (span, token)
 
@@ -85,8 +84,6 @@ class Spans(Recorder):
 
     def _links(self, step: Step) -> list[Link]:
         """Return the link from a target to its request: the enclosing step, or the one another invocation is in."""
-        if not step.row.links_to:
-            return []
         above = step.parent
         while above is not None:
             if above.row.name == step.row.links_to and self._me in above.states:

@@ -28,7 +28,7 @@ MAX_ITEMS = 50
 Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
 
 
-@dataclass
+@dataclass(slots=True)
 class Rendered:
     """A step's fields in the form that leaves the process, made once and shared by all recorders."""
 

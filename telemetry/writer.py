@@ -62,5 +62,7 @@ class LineWriter:
             self._torn = written > 0
 
     def close(self) -> None:
+        """Close the descriptor. A line that comes later is lost and counted: its number may belong to another file."""
         with self._lock:
             os.close(self.descriptor)
+            self.descriptor = -1

@@ -8,46 +8,55 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from unittest import mock
+
+import telemetry
+from telemetry import catalog
+from telemetry.settings import Settings
+from tests.telemetry import collector as endpoints
 
 ROUNDS, STEPS = 9, 2000
 
 _STEP = """
-import json, os, sys, time, statistics
+import json, os, statistics, sys, time
+from opentelemetry.sdk.trace.export import SpanExportResult
+import telemetry.otlp
 from telemetry import catalog, observe, to_stdout
 from telemetry.settings import Settings
-from telemetry import configure
 
 class Nowhere:
-    def export(self, spans): return 0
+    def export(self, spans): return SpanExportResult.SUCCESS
     def shutdown(self): pass
 
-import telemetry.otlp
-from opentelemetry.sdk.trace.export import SpanExportResult
-Nowhere.export = lambda self, spans: SpanExportResult.SUCCESS
 telemetry.otlp._exporter = lambda settings: Nowhere()
 
 def once():
     with observe(catalog.WRITE_COMPONENT, store="s3", key="model_artifacts/model-0123456789ab/x.zip") as step:
         step.add(bytes_written=123456789, parts=12, retries=0)
 
-def measure(rounds, steps, flush):
+def bare():
+    for _ in range(2):
+        os.write(1, json.dumps({f"some_key_{n}": "some value of a line" for n in range(12)}).encode() + b"\\n")
+
+def measure(call, flush=lambda: None):
     times = []
-    for _ in range(rounds):
+    for _ in range(int(sys.argv[1])):
         began = time.perf_counter()
-        for _ in range(steps):
-            once()
-        times.append((time.perf_counter() - began) / steps * 1e6)
+        for _ in range(int(sys.argv[2])):
+            call()
+        times.append((time.perf_counter() - began) / int(sys.argv[2]) * 1e6)
         flush()
     return statistics.median(times)
 
-rounds, steps = map(int, sys.argv[1:])
-idle = measure(rounds, steps, lambda: None)
+found = {"idle_us": measure(once), "bare_us": measure(bare)}
 with to_stdout(Settings(traces_endpoint="http://localhost:1/v1/traces")) as pipeline:
-    for _ in range(200): once()
+    for _ in range(200):
+        once()
     pipeline.flush()
-    on = measure(rounds, steps, pipeline.flush)
-print(json.dumps({"idle_us": idle, "step_us": on}), file=sys.stderr)
+    found["step_us"] = measure(once, pipeline.flush)
+print(json.dumps(found), file=sys.stderr)
 """
 
 _IMPORTS = """
@@ -61,6 +70,36 @@ with to_stdout():
     pass
 print(json.dumps({"ms": (time.perf_counter() - began) * 1e3, "aiohttp": "aiohttp" in sys.modules}), file=sys.stderr)
 """
+
+
+_WRITE = """
+import hashlib, sys, threading
+from telemetry.writer import LineWriter
+
+def work(thread):
+    for number in range(int(sys.argv[1]) // 8):
+        name = f"{thread}-{number}-"
+        wanted = 100_000 if number % 100 == 0 else int(hashlib.md5(name.encode()).hexdigest(), 16) % 12_000
+        writer.write(name + "x" * (wanted - len(name)))
+
+writer = LineWriter(1)
+threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+_READ = """
+import hashlib, sys
+good = set()
+for line in sys.stdin:
+    name, line = line.rstrip("x\\n"), line.rstrip("\\n")
+    number = int(name.split("-")[1]) if name.count("-") == 2 and name.split("-")[1].isdigit() else -1
+    wanted = 100_000 if number % 100 == 0 else int(hashlib.md5(name.encode()).hexdigest(), 16) % 12_000
+    if number >= 0 and len(line) == max(wanted, len(name)):
+        good.add(name)
+print(len(good))
+"""
+LINES = 50_000
 
 
 def _child(code: str, *arguments: str, **environ: str) -> dict[str, float]:
@@ -82,8 +121,40 @@ def _child(code: str, *arguments: str, **environ: str) -> dict[str, float]:
         return json.loads(figures.read().splitlines()[-1])
 
 
+def _lines_broken() -> int:
+    """Return how many of the lines of 8 threads did not arrive whole at the other end of a pipe."""
+    reader = subprocess.Popen([sys.executable, "-c", _READ], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", _WRITE, str(LINES)], stdout=reader.stdin, cwd=root, check=True)
+    return LINES - int(reader.communicate()[0])
+
+
+def _flush_ms() -> dict[str, float]:
+    """Return what a flush of 100 spans costs against each bad endpoint, and how far its count of losses is off."""
+    found, off = {}, 0
+    with endpoints.swallowing() as black_hole, endpoints.crawling() as crawling:
+        for name, endpoint in (("refused", endpoints.refusing()), ("black_hole", black_hole), ("crawling", crawling)):
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                mock.patch.dict(os.environ, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": endpoint}),
+            ):
+                took_ms = []
+                with telemetry.to_directory(
+                    Path(folder), Settings(traces_endpoint=endpoint, dead_after=100)
+                ) as pipeline:
+                    for _ in range(ROUNDS):
+                        for _ in range(100):
+                            with telemetry.observe(catalog.PLAN_PACKAGE):
+                                pass
+                        began = time.perf_counter()
+                        off += abs(100 - pipeline.flush())
+                        took_ms.append((time.perf_counter() - began) * 1e3)
+                found[f"flush_{name}_ms"] = round(statistics.median(took_ms), 1)
+    return {**found, "flush_losses_miscounted": off}
+
+
 def run() -> dict[str, float]:
-    """Return medians: microseconds of one step (span, three metrics, log line), and milliseconds of imports."""
+    """Return medians: microseconds of one step (span, three metrics, log line), milliseconds of imports and flushes."""
     recorded = _child(_STEP, str(ROUNDS), str(STEPS))
     sampled_out = _child(_STEP, str(ROUNDS), str(STEPS), OTEL_TRACES_SAMPLER="always_off")
     imports = [_child(_IMPORTS) for _ in range(ROUNDS)]
@@ -91,13 +162,27 @@ def run() -> dict[str, float]:
         "step_us": round(recorded["step_us"], 1),
         "step_sampled_out_us": round(sampled_out["step_us"], 1),
         "step_unconfigured_us": round(recorded["idle_us"], 2),
+        "step_to_bare_json_lines": round(recorded["step_us"] / recorded["bare_us"], 1),
         "imports_over_boto3_ms": round(statistics.median(found["ms"] for found in imports), 1),
         "aiohttp_imported": sum(found["aiohttp"] for found in imports),
+        "lines_broken": _lines_broken(),
+        **_flush_ms(),
     }
 
 
-LIMITS = {"step_us": 80, "step_sampled_out_us": 40, "imports_over_boto3_ms": 160, "aiohttp_imported": 0}
+LIMITS = {
+    "step_us": 80,
+    "step_sampled_out_us": 40,
+    "imports_over_boto3_ms": 160,
+    "aiohttp_imported": 0,
+    "lines_broken": 0,
+    "flush_refused_ms": 300,
+    "flush_black_hole_ms": 300,
+    "flush_crawling_ms": 300,
+    "flush_losses_miscounted": 0,
+}
+"""What each figure may be at most."""
 
 if __name__ == "__main__":
     for name, value in run().items():
-        print(f"{name:<24}{value:>10}  at most {LIMITS.get(name, '-')}")
+        print(f"{name:<26}{value:>10}  at most {LIMITS.get(name, '-')}")

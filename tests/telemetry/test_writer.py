@@ -118,3 +118,12 @@ def test_a_file_is_appended_to(tmp_path):
         writer.write(text)
         writer.close()
     assert (tmp_path / "lines").read_text() == "one\ntwo\n"
+
+
+def test_a_line_after_the_end_is_counted_and_reaches_no_other_file(tmp_path):
+    writer = LineWriter.to_file(tmp_path / "lines")
+    writer.close()
+    with (tmp_path / "other").open("wb"):
+        writer.write("late")
+    assert (tmp_path / "other").read_bytes() == b""
+    assert HEALTH.take()["lines_lost"] == 1
