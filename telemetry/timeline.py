@@ -48,7 +48,7 @@ class _Collector(Recorder):
             start_ns=step.start_ns,
             end_ns=step.start_ns + step.duration_ns,
             outcome=step.outcome,
-            fields={**values.properties, **values.metrics},
+            fields={**values.dimension_fields, **values.properties, **values.metrics},
         )
         with self._lock:
             self.spans.append(span)
