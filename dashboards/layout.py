@@ -6,19 +6,22 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Alarm, Limits, Metric, Operation, Panel, Severity, Slo
+from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from dashboards.specs import Catalog
+    from telemetry.catalog import Alarm, Limits, Metric, Operation, Panel, Signal, Slo
 
 REGION = "${AWS::Region}"
 """Filled in where the body is deployed (Fn::Sub); only a deployment knows its region and account."""
 
 _ARN = "arn:aws:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
-_PERIOD_S = 300
-_DAY_S = 86_400
+_CHOSEN = "chosen-target"
+"""What the variable of a dashboard replaces by the target that its reader chooses."""
+
+_PERIOD_S, _HOUR_S, _DAY_S = 300, 3600, 86_400
 _COLORS = {"page": "#d13212", "ticket": "#b7791f"}
 _INTRODUCTIONS = {
     "overview": "Is packaging working, for whom is it not, how close are the limits?",
@@ -27,6 +30,7 @@ _INTRODUCTIONS = {
     "telemetry": "Can what the other dashboards say be relied on? And the portal's records beside it.",
 }
 Body = dict[str, Any]
+Line = list[Any]
 
 
 @dataclass
@@ -53,29 +57,32 @@ def dashboard_bodies(source: Catalog) -> dict[str, Body]:
 
 
 def _body(name: str, source: Catalog) -> Body:
-    page = _Page()
-    own = [row for row in source.rows if any(panel.dashboard == name for panel in row.panels)]
+    page, first = _Page(), name == source.dashboards[0]
     page.put("text", {"markdown": _introduction(name, source)}, 24, 2)
     arns = [_ARN + source.prefix + alarm for alarm in _alarms_of(name, source)]
     if arns:
         page.put("alarm", {"title": "Alarms", "alarms": arns}, 24, 2 + -(-len(arns) // 4))
-    for slo in source.slos if name == source.dashboards[0] else ():
+    for slo in source.slos if first else ():
         page.put("metric", _budget(slo, source.limits), 12)
-    for row in own:
-        for panel in row.panels:
-            if panel.dashboard == name:
-                page.put("metric", _metric_widget(row, panel, source))
-    for properties in _elsewhere(name, source):
-        page.put("metric", properties)
-    for properties in _history(name, source):
-        page.put("metric", properties, 12)
-    for title, query in _queries(name, own, source.limits):
-        page.put("log", {"title": title, "query": query, "region": REGION, "view": "table"}, 24)
-    body: Body = {"start": "-PT12H", "periodOverride": "inherit", "widgets": page.widgets}
-    variable = _variable(name, own)
-    if variable:
-        body["variables"] = [variable]
-    return body
+    panels = [(row, panel) for row in source.rows for panel in row.panels if panel.dashboard == name]
+    # The overview has the catalog's order; elsewhere what an alarm compares, and who is hit, stands above the details.
+    above = [pair for pair in panels if not first and (_watching(*pair) or pair[1].by == "target")]
+    for row, panel in above:
+        page.put("metric", _metric_widget(row, panel, source.limits))
+    for widget in _history(name, source):
+        page.put("metric", widget)
+    for row, panel in panels:
+        if (row, panel) not in above:
+            page.put("metric", _metric_widget(row, panel, source.limits))
+    for widget in _elsewhere(name, source):
+        page.put("metric", widget)
+    split = next((row for row, panel in panels if panel.by == "target"), None)
+    for widget in _one_target(split) if split else ():
+        page.put("metric", widget)
+    for row in dict.fromkeys(row for row, _ in panels if row.alarms and row.alarms[0].runbook and _home(row) == name):
+        page.put("log", _log(row.alarms[0], source.limits), 24)
+    variables = {"variables": [_variable(split)]} if split else {}
+    return {"start": "-PT12H", "periodOverride": "inherit", **variables, "widgets": page.widgets}
 
 
 def _introduction(name: str, source: Catalog) -> str:
@@ -86,14 +93,15 @@ def _introduction(name: str, source: Catalog) -> str:
 
 
 def _alarms_of(name: str, source: Catalog) -> Iterator[str]:
-    """Yield the alarms a dashboard answers for: those that notify on the first one, else those of its rows."""
+    """Yield the alarms a dashboard answers for: on the first one those that notify, else those of its rows."""
     if name == source.dashboards[0]:
         heard = [alarm for alarm in source.everything if alarm.notifies]
         yield from (alarm.name for alarm in sorted(heard, key=lambda alarm: alarm.severity is not Severity.PAGE))
         return
+    promises = tuple(slo.name for slo in source.slos)  # their parts mean nothing alone; the overview shows the whole
     for row in source.rows:
         if row.panels and _home(row) == name:
-            yield from (alarm.name for alarm in row.alarms if not _is_burn(alarm, source))
+            yield from (alarm.name for alarm in row.alarms if not (promises and alarm.name.startswith(promises)))
 
 
 def _home(row: Operation) -> str:
@@ -101,44 +109,58 @@ def _home(row: Operation) -> str:
     return max(sorted(set(boards)), key=boards.count)
 
 
-def _is_burn(alarm: Alarm, source: Catalog) -> bool:
-    return any(alarm.name.startswith(slo.name) for slo in source.slos)
+def _chart(title: str, metrics: list[Line], period_s: int = _PERIOD_S, **properties: object) -> Body:
+    about: Body = {"title": title, "region": REGION, "view": "timeSeries", "period": period_s, "metrics": metrics}
+    return {**about, **properties}
 
 
-def _metric_widget(row: Operation, panel: Panel, source: Catalog) -> Body:
+def _metric_widget(row: Operation, panel: Panel, limits: Limits) -> Body:
+    metrics, watching = _drawn(row, panel), _watching(row, panel)
+    units = list(dict.fromkeys(metric.unit for metric in metrics))
+    axes = dict(zip(("left", "right"), units, strict=False))
+    thresholds = [
+        _threshold(alarm, limits, axis)
+        for alarm in watching
+        for metric in metrics
+        for axis, unit in axes.items()
+        if metric.name == alarm.signals[0].metric and metric.unit == unit
+    ]
+    return _chart(
+        panel.title,
+        [
+            line
+            for metric in metrics
+            for line in _lines(row, panel, metric, "left" if metric.unit == units[0] else "right")
+        ],
+        min((alarm.period_s for alarm in watching), default=_PERIOD_S),
+        yAxis={axis: {"label": str(unit), "showUnits": False, "min": 0} for axis, unit in axes.items()},
+        **({"annotations": {"horizontal": thresholds}} if thresholds else {}),
+    )
+
+
+def _drawn(row: Operation, panel: Panel) -> list[Metric]:
     known = {metric.field: metric for metric in row.all_metrics}
-    metrics = [known[name] for name in panel.fields if name in known]
-    units = list(dict.fromkeys(metric.unit for metric in metrics))
-    watching = [alarm for alarm in row.alarms if _draws(alarm, row, metrics)]
-    properties: Body = {
-        "title": panel.title,
-        "region": REGION,
-        "view": "timeSeries",
-        "stacked": False,
-        "period": min((alarm.period_s for alarm in watching), default=_PERIOD_S),
-        "metrics": list(_lines(row, panel, metrics)),
-        "yAxis": {
-            side: {"label": str(unit), "showUnits": False, "min": 0}
-            for side, unit in zip(("left", "right"), units, strict=False)
-        },
-    }
-    if watching and not panel.by:
-        properties["annotations"] = {"horizontal": [_threshold(alarm, metrics, units, source) for alarm in watching]}
-    return properties
+    return [known[name] for name in panel.fields if name in known]
 
 
-def _lines(row: Operation, panel: Panel, metrics: list[Metric]) -> Iterator[list[Any]]:
-    units = list(dict.fromkeys(metric.unit for metric in metrics))
+def _watching(row: Operation, panel: Panel) -> list[Alarm]:
+    """Return the alarms whose threshold is a value of the panel's metrics, not of an expression over several."""
+    names = {metric.name for metric in _drawn(row, panel)}
+    ours = ((OPERATION_DIMENSION, row.name),)
+    plain = [alarm for alarm in row.alarms if not alarm.expression and not panel.by]
+    return [alarm for alarm in plain if all(s.metric in names and s.dimensions == ours for s in alarm.signals)]
+
+
+def _lines(row: Operation, panel: Panel, metric: Metric, axis: str) -> Iterator[Line]:
+    side = {"yAxis": axis} if axis == "right" else {}
+    line = [NAMESPACE, metric.name, OPERATION_DIMENSION, row.name]
     split = next((dimension for dimension in row.dimensions if dimension.field == panel.by), None)
-    for metric in metrics:
-        side = {} if metric.unit == units[0] else {"yAxis": "right"}
-        line = [NAMESPACE, metric.name, OPERATION_DIMENSION, row.name]
-        if split is None:
-            yield [*line, {"label": f"{_words(metric.name)} ({metric.statistic})", "stat": metric.statistic, **side}]
-            continue
-        for value in split.values:
-            label = value if len(metrics) == 1 else f"{_words(metric.name)}: {value}"
-            yield [*line, split.name, value, {"label": label, "stat": metric.statistic, **side}]
+    if split is None:
+        yield [*line, {"label": f"{_words(metric.name)} ({metric.statistic})", "stat": metric.statistic, **side}]
+        return
+    for value in split.values:
+        label = value if len(panel.fields) == 1 else f"{_words(metric.name)}: {value}"
+        yield [*line, split.name, value, {"label": label, "stat": metric.statistic, **side}]
 
 
 def _words(name: str) -> str:
@@ -146,133 +168,92 @@ def _words(name: str) -> str:
     return words[0] + words[1:].lower()
 
 
-def _draws(alarm: Alarm, row: Operation, metrics: list[Metric]) -> bool:
-    """Tell whether an alarm's threshold is a value of one of these metrics, not of an expression over several."""
-    names = {metric.name for metric in metrics}
-    ours = ((OPERATION_DIMENSION, row.name),)
-    return not alarm.expression and all(s.metric in names and s.dimensions == ours for s in alarm.signals)
+def _threshold(alarm: Alarm, limits: Limits, axis: str = "left") -> Body:
+    color = _COLORS.get(alarm.severity, _COLORS["page"])
+    value = alarm.threshold.value(limits)
+    return {"label": f"{alarm.name}, {alarm.severity}", "value": value, "color": color, "yAxis": axis}
 
 
-def _threshold(alarm: Alarm, metrics: list[Metric], units: list[Any], source: Catalog) -> Body:
-    metric = next(metric for metric in metrics if metric.name == alarm.signals[0].metric)
-    return {
-        "label": f"{alarm.name}, {alarm.severity}",
-        "value": alarm.threshold.value(source.limits),
-        "color": _COLORS.get(alarm.severity, _COLORS["page"]),
-        "yAxis": "left" if metric.unit == units[0] else "right",
-    }
+def _signal(signal: Signal, limits: Limits, **rendering: object) -> Line:
+    dimensions = [part for pair in signal.dimension_values(limits).items() for part in pair]
+    return [signal.namespace, signal.metric, *dimensions, {"stat": signal.statistic, **rendering}]
 
 
 def _budget(slo: Slo, limits: Limits) -> Body:
     """Return the widget of an SLO: the share of bad events per hour against what the budget allows."""
-    signals = list(dict.fromkeys((*slo.bad, *slo.total)))
-    metrics: list[list[Any]] = [
-        [
-            s.namespace,
-            s.metric,
-            *_flat(s.dimension_values(limits).items()),
-            {"id": s.id, "stat": s.statistic, "visible": False},
-        ]
-        for s in signals
-    ]
+    signals = {signal.id: signal for signal in (*slo.bad, *slo.total)}
     bad = " + ".join(f"FILL({signal.id}, 0)" for signal in slo.bad)
     total = " + ".join(signal.id for signal in slo.total)
-    metrics.append([{"expression": f"100 * ({bad}) / ({total})", "label": "Bad events (%)", "id": "share"}])
-    allowed = {
-        "label": f"budget of {slo.window_days} days",
-        "value": round(100 * slo.budget, 6),
-        "color": _COLORS["ticket"],
-    }
-    return {
-        "title": f"Promise: {slo.meaning[0].lower()}{slo.meaning[1:]}",
-        "region": REGION,
-        "view": "timeSeries",
-        "period": 3600,
-        "metrics": metrics,
-        "yAxis": {"left": {"label": "Percent", "showUnits": False, "min": 0}},
-        "annotations": {"horizontal": [allowed]},
-    }
-
-
-def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    return [part for pair in pairs for part in pair]
+    share = {"expression": f"100 * ({bad}) / ({total})", "label": "Bad events (%)", "id": "share"}
+    allowed = {"label": f"budget of {slo.window_days} days", "value": round(100 * slo.budget, 6)}
+    return _chart(
+        f"Promise: {slo.meaning[0].lower()}{slo.meaning[1:]}",
+        [*(_signal(signal, limits, id=name, visible=False) for name, signal in signals.items()), [share]],
+        _HOUR_S,
+        yAxis={"left": {"label": "Percent", "showUnits": False, "min": 0}},
+        annotations={"horizontal": [{**allowed, "color": _COLORS["ticket"]}]},
+    )
 
 
 def _elsewhere(name: str, source: Catalog) -> Iterator[Body]:
     """Yield widgets for what alarms watch and no row emits: metrics of AWS's own namespaces."""
-    for row in source.rows:
-        for alarm in row.alarms:
-            signals = [signal for signal in alarm.signals if signal.namespace != NAMESPACE]
-            board = source.dashboards[-1] if any(s.namespace == "AWS/Logs" for s in signals) else source.dashboards[0]
-            if signals and board == name:
-                yield {
-                    "title": f"{signals[0].namespace}: {', '.join(_words(signal.metric) for signal in signals)}",
-                    "region": REGION,
-                    "view": "timeSeries",
-                    "period": alarm.period_s,
-                    "metrics": [
-                        [
-                            s.namespace,
-                            s.metric,
-                            *_flat(s.dimension_values(source.limits).items()),
-                            {"stat": s.statistic},
-                        ]
-                        for s in signals
-                    ],
-                    "annotations": {
-                        "horizontal": [{"label": alarm.name, "value": alarm.threshold.value(source.limits)}]
-                    },
-                }
+    for alarm in source.alarms:
+        signals = [signal for signal in alarm.signals if signal.namespace != NAMESPACE]
+        board = source.dashboards[-1] if any(s.namespace == "AWS/Logs" for s in signals) else source.dashboards[0]
+        if signals and board == name:
+            title = f"{signals[0].namespace}: {', '.join(_words(signal.metric) for signal in signals)}"
+            lines = [_signal(signal, source.limits, label=_words(signal.metric)) for signal in signals]
+            limit = {"horizontal": [_threshold(alarm, source.limits)]}
+            yield _chart(title, lines, alarm.period_s, annotations=limit)
 
 
 def _history(name: str, source: Catalog) -> Iterator[Body]:
-    """Yield what the limits' metrics reached per day over four weeks, where an alarm compares them with a limit."""
-    for row in source.rows:
-        for alarm in row.alarms if _home(row) == name or name == "storage" else ():
-            signal = alarm.signals[0]
-            if name == "storage" and alarm.threshold.of.endswith("_bytes") and signal.statistic == "Maximum":
-                yield {
-                    "title": f"Four weeks: {_words(signal.metric).lower()} of {row.span}, {alarm.name}",
-                    "region": REGION,
-                    "view": "timeSeries",
-                    "start": "-P28D",
-                    "end": "P0D",
-                    "period": _DAY_S,
-                    "metrics": [
-                        [
-                            signal.namespace,
-                            signal.metric,
-                            *_flat(signal.dimension_values(source.limits).items()),
-                            {"stat": "Maximum"},
-                        ]
-                    ],
-                    "annotations": {
-                        "horizontal": [{"label": alarm.name, "value": alarm.threshold.value(source.limits)}]
-                    },
-                }
+    """Yield, for the storage dashboard, what each metric with a limit in bytes reached per day over four weeks."""
+    found: dict[Signal, list[Alarm]] = {}
+    for alarm in source.alarms if name == "storage" else ():
+        if alarm.threshold.of.endswith("_bytes") and not alarm.expression:
+            found.setdefault(alarm.signals[0], []).append(alarm)
+    for signal, alarms in found.items():
+        limits = {"horizontal": [_threshold(alarm, source.limits) for alarm in alarms]}
+        title = f"Four weeks: {_words(signal.metric).lower()}, largest of each day"
+        line = _signal(signal, source.limits, label=_words(signal.metric))
+        yield _chart(title, [line], _DAY_S, start="-P28D", end="P0D", annotations=limits)
 
 
-def _queries(name: str, own: list[Operation], limits: Limits) -> Iterator[tuple[str, str]]:
-    """Yield the first query of the first alarm of the dashboard's rows: what happened, in the log's own words."""
-    for row in own:
-        alarm = next((alarm for alarm in row.alarms if alarm.runbook), None)
-        if alarm and _home(row) == name:
-            yield f"Lines behind {alarm.name}", f"SOURCE '/aws/lambda/{limits.function_name}' | {alarm.runbook.query}"
-            return
+def _one_target(row: Operation) -> Iterator[Body]:
+    """Yield the widgets that show the target which the dashboard's reader chooses."""
+    split = next(dimension for dimension in row.dimensions if dimension.field == "target")
+    for title, fields in (("good and bad", {"success", "failure"}), ("time", {"duration_ms"})):
+        metrics = [metric for metric in row.all_metrics if metric.field in fields]
+        lines = [
+            [
+                NAMESPACE,
+                m.name,
+                OPERATION_DIMENSION,
+                row.name,
+                split.name,
+                _CHOSEN,
+                {"label": _words(m.name), "stat": m.statistic},
+            ]
+            for m in metrics
+        ]
+        yield _chart(f"Target {_CHOSEN}: {title}", lines)
 
 
-def _variable(name: str, own: list[Operation]) -> Body | None:
-    """Return a variable over the values of the dimension that splits most panels, for dashboards with such panels."""
-    split = [(row, panel.by) for row in own for panel in row.panels if panel.dashboard == name and panel.by == "target"]
-    if not split:
-        return None
-    dimension = next(d for d in split[0][0].dimensions if d.field == "target")
+def _variable(row: Operation) -> Body:
+    values = next(dimension for dimension in row.dimensions if dimension.field == "target").values
     return {
         "id": "target",
-        "type": "property",
-        "property": dimension.name,
+        "type": "pattern",
+        "pattern": _CHOSEN,
         "inputType": "select",
-        "label": dimension.name,
+        "label": "Target",
+        "defaultValue": values[0],
         "visible": True,
-        "values": [{"label": value, "value": value} for value in dimension.values],
+        "values": [{"label": value, "value": value} for value in values],
     }
+
+
+def _log(alarm: Alarm, limits: Limits) -> Body:
+    query = f"SOURCE '/aws/lambda/{limits.function_name}' | {alarm.runbook.query}"
+    return {"title": f"Lines behind {alarm.name}", "query": query, "region": REGION, "view": "table"}

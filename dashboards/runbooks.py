@@ -129,18 +129,18 @@ def _document(alarm: Alarm | Composite, runbook: Runbook, function: str) -> dict
         "assumeRole": "{{ AutomationAssumeRole }}",
         "parameters": {
             "AutomationAssumeRole": {"type": "AWS::IAM::Role::Arn", "description": "Role the steps run with"},
-            **{name: {"type": "String", "description": _INPUTS[name]} for name in wanted},
+            **{name: _INPUTS[name] for name in wanted},
         },
         "mainSteps": steps,
     }
 
 
-_INPUTS = {
-    "StartTime": "Beginning of the query, epoch seconds",
-    "EndTime": "End of the query, epoch seconds",
-    "Bucket": "Bucket of the use case",
-    "Key": "Key of the unfinished upload",
-    "UploadId": "Id of the unfinished upload",
+_INPUTS: dict[str, dict[str, Any]] = {
+    "StartTime": {"type": "Integer", "description": "Beginning of the query, epoch seconds"},
+    "EndTime": {"type": "Integer", "description": "End of the query, epoch seconds"},
+    "Bucket": {"type": "String", "description": "Bucket of the use case"},
+    "Key": {"type": "String", "default": "", "description": "Key of an unfinished upload, to abort it"},
+    "UploadId": {"type": "String", "default": "", "description": "Id of that upload; empty: nothing is aborted"},
 }
 _APIS = {
     ("s3api", "list-multipart-uploads"): ("s3", "ListMultipartUploads"),
@@ -195,4 +195,13 @@ def _steps(number: int, action: Action, function: str) -> list[dict[str, Any]]:
     service, api = _APIS[words[1], words[2]]
     pairs = zip(words[3::2], words[4::2], strict=True)
     given = {_OPTIONS[key[2:]]: _PLACES.get(value, value) for key, value in pairs if key != "--query"}
-    return [{"name": name, "action": "aws:executeAwsApi", "inputs": {"Service": service, "Api": api, **given}}]
+    step = {"name": name, "action": "aws:executeAwsApi", "inputs": {"Service": service, "Api": api, **given}}
+    return [*_only_if_given(name, action), step]
+
+
+def _only_if_given(name: str, action: Action) -> list[dict[str, Any]]:
+    """Return the branch that ends the document before a step whose upload nobody named."""
+    if "UploadId" not in _inputs(action):
+        return []
+    named = {"Not": {"Variable": "{{ UploadId }}", "StringEquals": ""}, "NextStep": name}
+    return [{"name": f"{name}If", "action": "aws:branch", "inputs": {"Choices": [named]}, "isEnd": True}]
