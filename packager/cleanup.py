@@ -113,7 +113,7 @@ def _called(function: Callable[[], object]) -> Removal:
         function()
     except Exception as error:  # noqa: BLE001  the other clean-ups have to run; it is reported with theirs
         return failed(getattr(function, "__qualname__", repr(function)), error)
-    return Removal(removed=1)
+    return Removal()
 
 
 def _holds_scratch(path: Path, scratch_dir: Path) -> RequestError:

@@ -71,8 +71,11 @@ class Ledger:
     def remove(self, reservation: Reservation) -> None:
         self._held.pop(id(reservation), None)
 
-    def reserved_bytes(self) -> int:
-        return sum(each.size_bytes for each in self)
+    def without(self, reservation: Reservation | None) -> Ledger:
+        """The same reservations but for one."""
+        others = Ledger()
+        others._held = {key: each for key, each in self._held.items() if each is not reservation}
+        return others
 
     def outstanding_bytes(self) -> int:
         """Reserved, and not yet written."""

@@ -8,6 +8,7 @@ import re
 import secrets
 from contextlib import contextmanager, suppress
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from packager.cleanup import CleanupContext
@@ -15,6 +16,7 @@ from packager.errors import InsufficientStorageError, PackagerError
 from packager.removal import FOLDER, Removal, failed, logged, observed, remove
 from packager.stores.os_errors import FULL, translated
 from packager.stores.protocol import TEMPORARY_PREFIX
+from packager.termination import shielded
 from packager.usage import look
 
 if TYPE_CHECKING:
@@ -33,13 +35,12 @@ def scratch_folder(settings: Settings, owner: str = "") -> Iterator[Path]:
 
     Errors: InsufficientStorageError, AccessDeniedError, StoreError; CleanupFailedError at the end.
     """
-    folder, lock = _new_folder(settings.scratch_dir.absolute(), owner)
-    try:
-        with CleanupContext(settings) as cleanup:
+    with CleanupContext(settings) as cleanup:
+        with shielded():
+            folder, lock = _new_folder(settings.scratch_dir.absolute(), owner)
+            cleanup.register_cleanup(partial(os.close, lock))
             cleanup.register_cleanup(folder)
-            yield folder
-    finally:
-        os.close(lock)
+        yield folder
 
 
 def sweep(scratch_dir: Path) -> Removal:

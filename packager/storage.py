@@ -66,7 +66,7 @@ class StorageManager:
     def get_unreserved_space(self) -> int:
         """Bytes that `reserve` would grant now: free, below the critical level, and not reserved."""
         with self._lock:
-            return self._unreserved_bytes(self._look())
+            return self._unreserved_bytes(self._look(), self._ledger)
 
     def estimate_space_needed(self, file_path: Path | str | Iterable[Listed], operation: str = "standard") -> int:
         """Scratch in bytes that an operation takes: see `packager.estimate.space_needed`."""
@@ -155,19 +155,20 @@ class StorageManager:
             if isinstance(error, PackagerError) or error.errno not in FULL:
                 raise
             required_bytes = max(reservation.size_bytes, reservation.written_bytes + 1)
-            raise self.shortage(what, required_bytes, reservation.written_bytes) from error
+            raise self.shortage(what, required_bytes, reservation) from error
 
-    def shortage(self, what: str, required_bytes: int, held_bytes: int = 0) -> InsufficientStorageError:
-        """The error that says that `what` does not fit; `held_bytes` of what it requires are written already."""
+    def shortage(self, what: str, required_bytes: int, held: Reservation | None = None) -> InsufficientStorageError:
+        """The error that says that `what` does not fit; `held` is what was reserved for it, and is in part written."""
         with self._lock:
             use = self._look()
-            missing_bytes = required_bytes - held_bytes
+            written_bytes = held.written_bytes if held else 0
+            others = self._ledger.without(held)
             return InsufficientStorageError(
                 what,
                 required_bytes=required_bytes,
-                available_bytes=max(0, min(held_bytes + self._unreserved_bytes(use), required_bytes - 1)),
+                available_bytes=max(0, min(written_bytes + self._unreserved_bytes(use, others), required_bytes - 1)),
                 path=self._path,
-                suggestions=tuple(ways_out(self._settings, use, self._ledger, missing_bytes)),
+                suggestions=tuple(ways_out(self._settings, use, others, required_bytes - written_bytes)),
             )
 
     def account(self, reservation: Reservation, size_bytes: int) -> None:
@@ -187,15 +188,15 @@ class StorageManager:
 
     def _granted(self, size_bytes: int, owner: str) -> Reservation | None:
         with self._lock:
-            if size_bytes > self._unreserved_bytes(self._look()):
+            if size_bytes > self._unreserved_bytes(self._look(), self._ledger):
                 return None
             reservation = Reservation(self, owner, size_bytes)
             self._ledger.add(reservation)
             return reservation
 
-    def _unreserved_bytes(self, use: Use) -> int:
+    def _unreserved_bytes(self, use: Use, ledger: Ledger) -> int:
         critical_bytes = thresholds(self._settings, use).critical_bytes
-        return max(0, critical_bytes - use.used_bytes - self._ledger.outstanding_bytes())
+        return max(0, critical_bytes - use.used_bytes - ledger.outstanding_bytes())
 
     def _look(self) -> Use:
         """Look at scratch, with the lock held."""

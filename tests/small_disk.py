@@ -45,7 +45,7 @@ def on_small_disk(work: Callable[[Path], T], size_bytes: int, inodes: int = 0) -
         folder.rmdir()
 
 
-def bind(inside: Path) -> None:
+def mount_over(inside: Path) -> None:
     """Mount a tmpfs over a folder of the small disk; call it from `work` only."""
     _mount(b"tmpfs", os.fsencode(inside), b"tmpfs", 0, b"size=65536")
 
