@@ -1,0 +1,262 @@
+"""The repository keeps its own rules: who imports whom, and documents that say what is so."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from dataclasses import fields
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import packager
+from packager.commands import packager as command_line
+from packager.portal.settings import PortalSettings
+from packager.settings import Settings
+from tests import models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("telemetry", "packager", "dashboards", "infra")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+# -- imports ----------------------------------------------------------------------------------------------------------
+
+MAY_IMPORT = {
+    "telemetry": ("telemetry",),
+    "packager": ("packager", "telemetry"),
+    "dashboards": ("dashboards", "telemetry.catalog", "telemetry.emf"),
+    "infra": ("infra", "dashboards", "telemetry.catalog", "packager.settings", "packager.portal.settings"),
+}
+WHERE = {
+    "boto3": ("packager/stores/", "packager/portal/"),
+    "botocore": ("packager/stores/", "packager/portal/", "telemetry/otlp.py"),
+    "click": ("packager/commands.py",),
+    "rich": ("packager/progress.py",),
+    "aws_cdk": ("infra/",),
+    "altair": ("dashboards/charts.py",),
+    "vl_convert": ("dashboards/picture.py", "dashboards/vega.py"),
+}
+"""The only modules that may know a library."""
+
+LATE = {"boto3", "botocore"}
+"""Imported only inside the functions that need them: they cost start-up time."""
+
+
+def imports(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Line, imported module and whether it is imported late, for every import that runs."""
+
+    def walk(node: ast.AST, *, late: bool) -> Iterator[tuple[int, str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((child.lineno, each.name, late) for each in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}:{child.lineno} imports relatively"
+                yield from ((child.lineno, f"{child.module}.{each.name}", late) for each in child.names)
+            elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                yield from walk(ast.Module(child.orelse, []), late=late)
+            else:
+                yield from walk(child, late=late or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+    yield from walk(ast.parse(path.read_text()), late=False)
+
+
+def every_import() -> Iterator[tuple[str, str, str, bool]]:
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            yield from ((name, f"{name}:{line}", module, late) for line, module, late in imports(path))
+
+
+def test_no_room_imports_what_is_not_below_it():
+    wrong = [
+        f"{line} imports {module}"
+        for name, line, module, _ in every_import()
+        if module.split(".")[0] in {*ROOMS, "tests"}
+        and not any(f"{module}.".startswith(f"{allowed}.") for allowed in MAY_IMPORT[name.split("/")[0]])
+    ]
+    assert wrong == []
+
+
+def test_each_library_is_known_only_where_it_is_spoken_and_imported_late_where_that_costs():
+    wrong = [
+        f"{line} imports {module}"
+        for name, line, module, late in every_import()
+        if (top := module.split(".")[0]) in WHERE and (not name.startswith(WHERE[top]) or (top in LATE and not late))
+    ]
+    assert wrong == []
+
+
+def test_importing_the_library_imports_no_aws_and_no_extra():
+    heavy = {"boto3", "botocore", "click", "rich", "aws_cdk", "altair", "vl_convert", "aiohttp"}
+    code = f"import sys, packager, telemetry, dashboards.cli; print(*sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+# -- documents --------------------------------------------------------------------------------------------------------
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def reader(tmp_path, s3_server, monkeypatch) -> Path:
+    """Where somebody who tries the documents stands: the files and the bucket that these speak of."""
+    models.trained(tmp_path / "model.tar.gz")
+    models.neo(tmp_path / "compiled-jetson.tar.gz", seed="jetson")
+    models.neo(tmp_path / "compiled-x86.tar.gz", seed="x86")
+    models.onnx_export(tmp_path / "compiled-onnx.tar.gz")
+    models.imported_onnx(tmp_path / "imported-onnx.tar.gz")
+    client = s3_server.client()
+    client.create_bucket(Bucket="my-models")
+    for path in tmp_path.iterdir():
+        client.upload_file(str(path), "my-models", path.name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_documented_command_and_program_runs(page, request):
+    commands = [block for block in blocks(page, "sh") if re.search(r"^\w*=?\$?\(?packager ", block)]
+    programs = blocks(page, "python") if page.name in {"README.md", "library.md"} else []
+    if not commands and not programs:
+        return
+    request.getfixturevalue("reader")
+    for command in commands:
+        if "packager check" in command:
+            prepare_one_component()
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    names: dict[str, object] = {}
+    for program in programs:
+        exec(compile(program, str(page), "exec"), names)  # noqa: S102  our own documents
+
+
+def prepare_one_component() -> None:
+    """A reader has one component or names one; a pattern that finds several is not what the page means."""
+    for path in Path("components").rglob("*.zip"):
+        path.unlink()
+    packager.package("model.tar.gz", {"jetson-xavier": "compiled-jetson.tar.gz"}, "components")
+
+
+def test_every_documented_make_target_and_console_script_is_there():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"\bmake ([a-z]+)\b(?=`|$)", page.read_text(), re.MULTILINE)}
+    assert {"demo", "test"} <= named <= targets
+    scripts = {each.name: each for each in entry_points(group="console_scripts") if each.name in PROJECT["scripts"]}
+    assert scripts.keys() == PROJECT["scripts"].keys()
+    assert all(callable(each.load()) for each in scripts.values())
+
+
+def test_every_command_and_option_is_documented_and_no_other():
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    sections = dict(re.findall(r"^## packager (\w+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL))
+    documented = {
+        name: {
+            option
+            for row in re.findall(r"^\| (`--.*?) \|", text, re.MULTILINE)
+            for option in re.findall(r"--[a-z-]+", row)
+        }
+        for name, text in sections.items()
+    }
+    there = {
+        name: {option for each in command.params for option in each.opts if option.startswith("--")}
+        for name, command in command_line.commands.items()
+    }
+    assert documented == there
+
+
+@pytest.mark.parametrize("settings", [Settings, PortalSettings], ids=lambda each: each.__name__)
+def test_every_setting_is_documented_with_its_default_and_meaning(settings):
+    page = (ROOT / "docs" / "settings.md").read_text()
+    expected = "\n".join(setting_row(each) for each in fields(settings))
+    assert expected in page, f"docs/settings.md should hold:\n{expected}"
+
+
+def setting_row(setting) -> str:
+    default = setting.default
+    if isinstance(default, Path):
+        shown = "the system's folder for temporary files"
+    elif isinstance(default, bool):
+        shown = str(default).lower()
+    else:
+        shown = "" if default == "" else f"{default}"
+    return f"| `{setting.metadata['variable']}` | {shown} | {setting.metadata['meaning']} |"
+
+
+def test_every_error_is_documented():
+    page = (ROOT / "docs" / "library.md").read_text()
+    assert [name for name in packager.__all__ if name.endswith("Error") and f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_documents_leads_somewhere(page):
+    for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}, link
+
+
+def test_the_changelog_speaks_of_this_version():
+    assert f"\n## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+# -- what is shipped --------------------------------------------------------------------------------------------------
+
+
+def test_the_wheel_holds_the_rooms_with_their_types_and_no_tests(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as packed:
+        names = packed.namelist()
+    shipped = [room for room in ROOMS if room != "infra"]
+    assert [f"{room}/py.typed" for room in shipped if f"{room}/py.typed" not in names] == []
+    assert {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")} == set(shipped)
+
+
+def test_no_file_speaks_of_the_machine_it_was_written_on():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    somewhere = re.compile(r"(?<![\w.:/{}-])/(?:home|root|Users|work|mnt)/[\w.-]+")
+    wrong = [
+        f"{name}:{number} {found[0]}"
+        for name in listed
+        if (ROOT / name).is_file() and not name.endswith(".lock")
+        for number, line in enumerate((ROOT / name).read_text(errors="replace").splitlines(), start=1)
+        if (found := somewhere.search(line))
+    ]
+    assert wrong == []
+
+
+def test_the_demo_runs_on_a_small_model_and_again_and_leaves_what_it_says(tmp_path):
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.demo", "--mib", "1"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "A device would take this component." in done.stdout
+        left = sorted(path.name for path in (tmp_path / "demo-output").iterdir())
+        assert len([name for name in left if name.endswith("_greengrass_model_component.zip")]) == 3
+        assert {"result.json", "telemetry"} <= set(left)
