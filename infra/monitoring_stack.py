@@ -1,0 +1,135 @@
+"""What watches the service: the catalog's dashboards, alarms, runbooks and queries, and whom they call."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch, aws_iam, aws_kms, aws_logs, aws_sns, aws_sns_subscriptions
+
+from dashboards.layout import dashboard_bodies
+from dashboards.runbooks import automation_documents
+from dashboards.specs import Catalog, alarm_parameters
+from infra.automation import Automation
+from telemetry.catalog import ALARM_PREFIX, NAMESPACE, Severity
+
+if TYPE_CHECKING:
+    from constructs import Construct
+
+    from infra.settings import Deployment
+
+KILLS = {
+    "KilledForTime": '?"Task timed out" ?"Status: timeout"',
+    "KilledForMemory": '?"signal: killed" ?"Runtime.OutOfMemory" ?"Runtime.ExitError"',
+}
+"""Ends that the function cannot report of itself, by metric, and the lines in which Lambda tells them."""
+
+
+def catalog_of(deployment: Deployment) -> Catalog:
+    """Return the catalog with the limits and the names of a deployment."""
+    return Catalog(limits=deployment.limits, prefix=f"{deployment.function_name}-")
+
+
+class MonitoringStack(cdk.Stack):
+    """Dashboards, alarms, topics, runbooks, saved queries and metric filters of one deployment."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        deployment: Deployment,
+        own_bucket: str,
+        **stack: Any,  # noqa: ANN401  as Stack
+    ) -> None:
+        super().__init__(scope, f"{deployment.function_name}-monitoring", description="Watches the packager", **stack)
+        self.deployment = deployment
+        self.source = catalog_of(deployment)
+        self.log_group_name = f"/aws/lambda/{deployment.function_name}"
+        self._dashboards()
+        self._alarms()
+        self._queries()
+        self._metric_filters()
+        Automation(self, deployment, automation_documents(self.source), own_bucket)
+
+    def _dashboards(self) -> None:
+        for name, body in dashboard_bodies(self.source).items():
+            aws_cloudwatch.CfnDashboard(
+                self,
+                f"Dashboard-{name}",
+                dashboard_name=self.source.prefix + name,
+                dashboard_body=cdk.Fn.sub(json.dumps(body, ensure_ascii=False)),
+            )
+
+    def _alarms(self) -> None:
+        """Take over the alarms as they stand: what is tested offline is what is deployed."""
+        parameters = alarm_parameters(self.source, self._topics())
+        made: dict[str, cdk.CfnResource] = {}
+        for kind, type_name in (("MetricAlarms", "Alarm"), ("CompositeAlarms", "CompositeAlarm")):
+            for alarm in parameters[kind]:
+                resource = cdk.CfnResource(
+                    self,
+                    f"Alarm-{alarm['AlarmName']}",
+                    type=f"AWS::CloudWatch::{type_name}",
+                    properties={**alarm, "AlarmDescription": self._described(alarm)},
+                )
+                for child in made if type_name == "CompositeAlarm" else ():
+                    if f'"{child}"' in alarm["AlarmRule"] or child == alarm.get("ActionsSuppressor"):
+                        resource.add_dependency(made[child])
+                made[alarm["AlarmName"]] = resource
+
+    def _described(self, alarm: dict[str, Any]) -> str:
+        """Return the description with the runbook's real path: the texts are shared by all stages."""
+        description: str = alarm["AlarmDescription"]
+        return description.replace(f"/runbooks/{self.source.prefix}", f"/runbooks/{ALARM_PREFIX}")
+
+    def _topics(self) -> dict[str, str]:
+        """Return the ARN of the topic for each severity. CloudWatch needs a key of our own to write to them."""
+        key = aws_kms.Key(
+            self,
+            "TopicKey",
+            description="Encrypts alarm messages",
+            enable_key_rotation=True,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+        cloudwatch = aws_iam.ServicePrincipal("cloudwatch.amazonaws.com")
+        key.grant_encrypt_decrypt(cloudwatch)
+        emails = {Severity.PAGE: self.deployment.page_emails, Severity.TICKET: self.deployment.ticket_emails}
+        topics = {}
+        for severity, addresses in emails.items():
+            topic = aws_sns.Topic(
+                self,
+                f"Topic-{severity}",
+                topic_name=f"{self.deployment.function_name}-{severity}",
+                master_key=key,
+                enforce_ssl=True,
+            )
+            topic.grant_publish(cloudwatch)
+            for address in addresses:
+                topic.add_subscription(aws_sns_subscriptions.EmailSubscription(address))
+            topics[str(severity)] = topic.topic_arn
+        return topics
+
+    def _queries(self) -> None:
+        for alarm in self.source.everything:
+            aws_logs.CfnQueryDefinition(
+                self,
+                f"Query-{alarm.name}",
+                name=f"{self.deployment.function_name}/{alarm.name}",
+                query_string=alarm.runbook.query,
+                log_group_names=[self.log_group_name],
+            )
+
+    def _metric_filters(self) -> None:
+        for metric, pattern in KILLS.items():
+            aws_logs.CfnMetricFilter(
+                self,
+                f"Filter-{metric}",
+                filter_name=metric,
+                filter_pattern=pattern,
+                log_group_name=self.log_group_name,
+                metric_transformations=[
+                    aws_logs.CfnMetricFilter.MetricTransformationProperty(
+                        metric_namespace=NAMESPACE, metric_name=metric, metric_value="1", default_value=0, unit="Count"
+                    )
+                ],
+            )

@@ -1,0 +1,185 @@
+"""Who may do what: every right that is granted, with the reason for each wildcard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aws_cdk import Aws, Stack, aws_iam
+
+from infra.acknowledged import acknowledge, wildcard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from infra.settings import Deployment
+
+COMPONENTS = "model_artifacts/*"
+"""Where the packager writes, below the prefix of a place."""
+
+
+@dataclass(frozen=True)
+class Right:
+    """Actions on resources; `why` is the reason when a resource has a wildcard."""
+
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    why: str = ""
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+
+def role(stack: Stack, name: str, service: str, rights: Sequence[Right], **more: Any) -> aws_iam.Role:  # noqa: ANN401  as Role
+    """Return a role for a service with exactly these rights; what other constructs would add is not taken."""
+    statements = [
+        aws_iam.PolicyStatement(actions=[*right.actions], resources=[*right.resources], conditions={**right.conditions})
+        for right in rights
+        if right.resources
+    ]
+    made = aws_iam.Role(
+        stack,
+        name,
+        assumed_by=aws_iam.ServicePrincipal(service),
+        inline_policies={"rights": aws_iam.PolicyDocument(statements=statements, minimize=False)},
+        **more,
+    )
+    acknowledge(made, {wildcard(stack, each): right.why for right in rights for each in right.resources if "*" in each})
+    return made
+
+
+def arn(service: str, resource: str) -> str:
+    """Return the ARN of a resource in this account and region."""
+    return f"arn:{Aws.PARTITION}:{service}:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"
+
+
+def s3_arn(resource: str) -> str:
+    """Return the ARN of a bucket or of objects."""
+    return f"arn:{Aws.PARTITION}:s3:::{resource}"
+
+
+def function(deployment: Deployment, log_group_arn: str, dead_letters_arn: str, own_bucket: str) -> list[Right]:
+    """Return what the function may do: the buckets, tables, keys and roles of the settings, its logs and traces."""
+    return [
+        Right(
+            ("logs:CreateLogStream", "logs:PutLogEvents"),
+            (f"{log_group_arn}:*",),
+            "Lambda names the streams of the function's own log group.",
+        ),
+        TRACES,
+        Right(("sqs:SendMessage",), (dead_letters_arn,)),
+        *_reading(deployment.read_from),
+        *_writing((*deployment.write_to, own_bucket)),
+        Right(("kms:Decrypt", "kms:GenerateDataKey"), deployment.encryption_keys),
+        *(_portal(deployment) if deployment.portal else ()),
+        Right(("sts:AssumeRole",), deployment.use_case_roles),
+        Right(("lambda:InvokeFunction",), publisher(deployment)),
+    ]
+
+
+TRACES = Right(
+    ("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",), "X-Ray knows no resources that could be named."
+)
+
+
+def publisher(deployment: Deployment) -> tuple[str, ...]:
+    """Return the ARN of the publishing function, if there is one."""
+    name = deployment.publish_function
+    return (arn("lambda", f"function:{name}"),) if name else ()
+
+
+def _reading(places: Sequence[str]) -> list[Right]:
+    objects = tuple(s3_arn(f"{place}/*") for place in places)
+    return [Right(("s3:GetObject",), objects, "The names of artifacts are the users'."), *_listing(places)]
+
+
+def _writing(places: Sequence[str]) -> list[Right]:
+    actions = (
+        "s3:AbortMultipartUpload",
+        "s3:GetObject",
+        "s3:GetObjectTagging",
+        "s3:ListMultipartUploadParts",
+        "s3:PutObject",
+        "s3:PutObjectTagging",
+    )
+    objects = tuple(s3_arn(f"{place}/{COMPONENTS}") for place in places)
+    return [Right(actions, objects, "The name of a component follows from its content."), *_listing(places)]
+
+
+def _listing(places: Sequence[str]) -> list[Right]:
+    """Return the rights without which S3 answers "forbidden" instead of "not there"."""
+    rights = []
+    for place in places:
+        bucket, _, prefix = place.partition("/")
+        within = {"StringLike": {"s3:prefix": f"{prefix}/*"}} if prefix else {}
+        rights.append(Right(("s3:ListBucket",), (s3_arn(bucket),), conditions=within))
+    return rights
+
+
+def _portal(deployment: Deployment) -> list[Right]:
+    jobs = arn("dynamodb", f"table/{deployment.training_jobs_table}")
+    index = deployment.compilation_job_index
+    look_up = Right(("dynamodb:Query",), (f"{jobs}/index/{index}",)) if index else Right(("dynamodb:Scan",), (jobs,))
+    others = (deployment.usecases_table, deployment.user_roles_table)
+    return [
+        Right(("dynamodb:GetItem", "dynamodb:UpdateItem"), (jobs,)),
+        look_up,
+        Right(("dynamodb:GetItem",), tuple(arn("dynamodb", f"table/{table}") for table in others)),
+        Right(("dynamodb:PutItem",), (arn("dynamodb", f"table/{deployment.audit_log_table}"),)),
+    ]
+
+
+_LOG_DELIVERY = Right(
+    (
+        "logs:CreateLogDelivery",
+        "logs:DeleteLogDelivery",
+        "logs:DescribeLogGroups",
+        "logs:DescribeResourcePolicies",
+        "logs:GetLogDelivery",
+        "logs:ListLogDeliveries",
+        "logs:PutResourcePolicy",
+        "logs:UpdateLogDelivery",
+    ),
+    ("*",),
+    "Deliveries of logs know no resources that could be named.",
+)
+_SAMPLING = Right(("xray:GetSamplingRules", "xray:GetSamplingTargets"), ("*",), TRACES.why)
+
+
+def _children(name: str) -> list[Right]:
+    """Return what a machine with a distributed Map does with the executions it is made of."""
+    executions = tuple(arn("states", f"execution:{name}{mark}*") for mark in ":/")
+    return [
+        Right(("states:StartExecution",), (arn("states", f"stateMachine:{name}"),)),
+        Right(("states:DescribeExecution", "states:StopExecution"), executions, "Step Functions names the executions."),
+    ]
+
+
+def model_machine(deployment: Deployment, function_arn: str) -> list[Right]:
+    """Return what the machine of one model may do."""
+    return [
+        Right(("lambda:InvokeFunction",), (function_arn, *publisher(deployment))),
+        *_children(deployment.function_name),
+        _LOG_DELIVERY,
+        TRACES,
+        _SAMPLING,
+    ]
+
+
+def models_machine(deployment: Deployment, own_bucket: str) -> list[Right]:
+    """Return what the machine of many models may do: read lists, start the other machine, write what came of it."""
+    lists = (*deployment.read_from, own_bucket)
+    results = (s3_arn(f"{own_bucket}/runs/*"),)
+    waiting = arn("events", "rule/StepFunctionsGetEventsForStepFunctionsExecutionRule")
+    return [
+        *_children(f"{deployment.function_name}-many"),
+        *_children(deployment.function_name),
+        Right(("events:DescribeRule", "events:PutRule", "events:PutTargets"), (waiting,)),
+        Right(("s3:GetObject",), tuple(s3_arn(f"{place}/*") for place in lists), "Lists have any name."),
+        Right(
+            ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"),
+            results,
+            "Step Functions names the results of a run.",
+        ),
+        _LOG_DELIVERY,
+        TRACES,
+        _SAMPLING,
+    ]
