@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
-from queue import Queue
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from telemetry import carrying
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from queue import Queue
 
 Item = TypeVar("Item")
 
@@ -20,13 +20,12 @@ class _Ended(Generic[Item]):
         self.error = error
 
 
-def ahead(items: Generator[Item, None, None], depth: int) -> Generator[Item, None, None]:
-    """The same items, made in a thread that runs at most `depth` items ahead.
+def ahead(items: Generator[Item, None, None], queue: Queue[Any]) -> Generator[Item, None, None]:
+    """The same items, made in a thread that runs ahead by as many items as the new `queue` holds.
 
     An error of `items` is raised here, as it was. Closing the generator closes `items` and waits for its thread,
     so that nothing goes on behind the caller's back.
     """
-    queue: Queue[Item | _Ended[Item]] = Queue(depth)
     abandoned = threading.Event()
 
     def work() -> None:

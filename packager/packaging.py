@@ -1,79 +1,72 @@
-"""From a trained and a compiled artifact to a component under its key: the work itself."""
+"""From a trained artifact and its compiled ones to components under their keys: all targets of a call."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from posixpath import basename
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from packager import device, targets
-from packager.archive.reading import ArchiveReader, Member
+from packager import targets
+from packager.component import (
+    Component,
+    ComponentName,
+    Made,
+    Members,
+    layout_of,
+    make_component,
+    streamed_members,
+)
 from packager.errors import (
-    ExtractionError,
+    InsufficientStorageError,
     OperationAbortedError,
     OutOfTimeError,
     PackagerError,
     RequestError,
+    StagingNeededError,
     printable,
 )
-from packager.identity import component_identity, component_key
-from packager.listing import MANIFEST, ComponentListing, Entry
-from packager.manifest import (
-    EXPORTS,
-    TrainedFacts,
-    TrainedFactsCollector,
-    build_manifest,
-    for_compiled_onnx,
-    is_onnx,
-    render,
-    stage_types,
-)
-from packager.pipeline import File, zip_bytes
+from packager.manifest import is_onnx
+from packager.memory import MemoryMonitor, memory_limit_bytes, resident_bytes
+from packager.pipeline import Lookahead
 from packager.records import (
     ALREADY_THERE,
     FAILED,
     LEFT,
     PACKAGED,
     ComponentResult,
-    Finding,
     PackageResult,
     ProcessingState,
     done_before,
 )
+from packager.retry import retrying
+from packager.scratch import sweep
 from packager.settings import Settings, from_process_environment
+from packager.staging import listed, staged_members
+from packager.storage import StorageManager
 from packager.stores import open_sink, open_source
-from packager.zipformat import Piece, ZipEncoder
-from telemetry import add, carrying, catalog, context, observe, traced
+from packager.strategy import AUTO, PARTIAL, SEQUENTIAL, STRATEGIES, Choice, Demand, Supply, choose
+from packager.trained import GivenManifest, TrainedArtifact
+from telemetry import carrying, catalog, context, observe
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from packager.stores import Sink, Source, StoredComponent
+    from packager.stores import Sink
 
 OnProgress = Callable[[ProcessingState], None]
-"""Told how far the work is, from the threads that do it, one call at a time. What it raises stops the work cleanly."""
+"""Told how far the work is, from the threads that do it, one call at a time. What it raises stops that target."""
 
-STREAMING = "streaming"
 ABORT_RESERVE_S = 2.0
 """Work stops when no more than this is left of the caller's time: enough to abort an upload and to clean up."""
 
-COMPILED, COMPILED_ONNX, IMPORTED_ONNX = "compiled", "compiled onnx", "imported onnx"
-"""How the entries of a component are arranged; part of its identity."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One component: for which targets, from which artifact, arranged how."""
-
-    label: str
-    targets: tuple[str, ...]
-    source: Source
-    layout: str
+PLANNED_BYTES_PER_S = 32 << 20
+"""Packed bytes per second that a plan counts on: cautious, since a target that is begun in vain is time lost."""
 
 
 def package(  # noqa: PLR0913  every choice of a call, by name
@@ -82,7 +75,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     output: str,
     *,
     imported_targets: Sequence[str] = (),
-    strategy: str = "auto",
+    strategy: str = AUTO,
     force: bool = False,
     strict: bool | None = None,
     settings: Settings | None = None,
@@ -100,10 +93,10 @@ def package(  # noqa: PLR0913  every choice of a call, by name
             serves. Empty for an imported ONNX model, which needs no compilation.
         output: bucket with optional prefix, or folder.
         imported_targets: targets of an imported ONNX model; all four that it serves when empty.
-        strategy: auto or a name of `packager.strategy`.
+        strategy: auto, or a name of `packager.strategy.STRATEGIES`.
         force: package although the component is already there.
-        settings: limits; default: from the environment.
         strict: refuse a component that breaks a rule of the device; default: the setting.
+        settings: limits; default: from the environment.
         client: an S3 client to use in place of our own.
         endpoint_url: where S3 is spoken, when that is not AWS.
         on_progress: see OnProgress.
@@ -114,36 +107,38 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     wrong arguments only.
     """
     settings = settings or from_process_environment()
-    model = _Trained(open_source(trained, client=client, endpoint_url=endpoint_url), settings)
     run = _Run(
-        trained=model,
-        sink=open_sink(output, client=client, endpoint_url=endpoint_url),
         settings=settings,
-        strategy=strategy,
+        sink=open_sink(output, client=client, endpoint_url=endpoint_url),
+        wanted=strategy,
         force=force,
         strict=settings.strict_device_rules if strict is None else strict,
         on_progress=on_progress,
         time_left_s=time_left_s,
     )
-    jobs = [
-        _Job(
-            target,
-            tuple(each.name for each in targets.served_by(target)),
-            open_source(uri, client=client, endpoint_url=endpoint_url),
-            COMPILED_ONNX if target.startswith(targets.COMPILED_ONNX) else COMPILED,
+    source = open_source(trained, client=client, endpoint_url=endpoint_url)
+    model = TrainedArtifact(source, settings, report=run.report)
+    components = [
+        Component(
+            label=target,
+            targets=targets.served_by(target),
+            source=open_source(uri, client=client, endpoint_url=endpoint_url),
+            layout=layout_of(target),
+            manifest_source=model,
         )
         for target, uri in compiled.items()
     ]
-    if not jobs:
-        names = tuple(targets.target(name).name for name in imported_targets)
-        served = names or tuple(each.name for each in targets.SERVED_BY_IMPORTED_ONNX)
-        jobs = [_Job(served[0], served, model.source, IMPORTED_ONNX)]
-    elif imported_targets:
+    if imported_targets and components:
         raise RequestError(
             "Targets of an imported model were named together with compiled artifacts.",
             next_step="Name either the compiled artifact of each target, or the targets of an imported ONNX model.",
+            field="targets",
         )
-    return _all(run, jobs, done_before(previous))
+    if not components:
+        served = tuple(targets.target(name) for name in imported_targets) or targets.SERVED_BY_IMPORTED_ONNX
+        label = served[0].name
+        components = [Component(label, served, source, layout_of(label, imported=True), model)]
+    return _all(run, components, done_before(previous))
 
 
 def create_dda_manifest(
@@ -160,7 +155,7 @@ def create_dda_manifest(
     Errors: ManifestError for what is missing or wrong in it, ExtractionError and StoreError with their kinds.
     """
     source = open_source(trained_model_s3, client=s3_client, endpoint_url=endpoint_url)
-    trained = _Trained(source, settings or from_process_environment(), model_type)
+    trained = TrainedArtifact(source, settings or from_process_environment(), model_type=model_type)
     return trained.manifest, trained.model_file_name
 
 
@@ -173,7 +168,7 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
     usecase: Mapping[str, Any] | None = None,
     *,
     output: str | None = None,
-    strategy: str = "auto",
+    strategy: str = AUTO,
     force: bool = False,
     strict: bool | None = None,
     settings: Settings | None = None,
@@ -187,109 +182,58 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
     """
     settings = settings or from_process_environment()
     bucket = (usecase or {}).get("s3_bucket")
-    if not output and not bucket:
+    if not output and not (isinstance(bucket, str) and bucket):
         raise RequestError(
             "There is nowhere to put the component.",
             next_step="Give `output`, or a use case with `s3_bucket`.",
             field="usecase.s3_bucket",
         )
-    served = tuple(each.name for each in targets.served_by(target))
-    if target.startswith(targets.COMPILED_ONNX):
-        layout = COMPILED_ONNX
-    else:
-        layout = IMPORTED_ONNX if is_onnx(dda_manifest) else COMPILED
     run = _Run(
-        trained=_Given(dict(dda_manifest)),
-        sink=open_sink(output or f"s3://{bucket}", client=s3_client, endpoint_url=endpoint_url),
         settings=settings,
-        strategy=strategy,
+        sink=open_sink(output or f"s3://{bucket}", client=s3_client, endpoint_url=endpoint_url),
+        wanted=strategy,
         force=force,
         strict=settings.strict_device_rules if strict is None else strict,
         on_progress=on_progress,
     )
-    source = open_source(compiled_model_s3, client=s3_client, endpoint_url=endpoint_url)
+    component = Component(
+        label=target,
+        targets=targets.served_by(target),
+        source=open_source(compiled_model_s3, client=s3_client, endpoint_url=endpoint_url),
+        layout=layout_of(target, imported=is_onnx(dda_manifest)),
+        manifest_source=GivenManifest(dda_manifest),
+    )
     with context(training_id=training_id):
-        return str(_one(run, _Job(target, served, source, layout)).uri)
-
-
-class _Trained:
-    """The trained artifact; its manifest is made when first asked for."""
-
-    def __init__(self, source: Source, settings: Settings, model_type: str | None = None) -> None:
-        self.source = source
-        self._settings = settings
-        self._model_type = model_type
-        self._lock = threading.Lock()
-        self._manifest: tuple[dict[str, Any], str] | None = None
-        self.failure: PackagerError | None = None
-
-    def _made(self) -> tuple[dict[str, Any], str]:
-        with self._lock:
-            if self.failure:
-                raise self.failure
-            if not self._manifest:
-                try:
-                    self._manifest = build_manifest(self._facts())
-                except PackagerError as error:
-                    self.failure = error
-                    raise
-            return self._manifest
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        return self._made()[0]
-
-    @property
-    def model_file_name(self) -> str:
-        return self._made()[1]
-
-    def marks(self) -> Sequence[tuple[str, str]]:
-        return self.source.identity().marks
-
-    @property
-    def manifest_source(self) -> Any:  # noqa: ANN401  JSON
-        """What stands for the manifest in the identity of a component: the trained artifact decides it."""
-        return {"trained": [list(mark) for mark in self.marks()]}
-
-    @traced(catalog.CREATE_MANIFEST)
-    def _facts(self) -> TrainedFacts:
-        collector = TrainedFactsCollector()
-        with self.source.open() as reader:
-            archive = ArchiveReader(reader, self._settings)
-            for member in archive.files_and_links():
-                collector.see(member.path)
-                if collector.wants(member.path, member.size_bytes):
-                    collector.take(member.path, _whole(member))
-        add(bytes_read=archive.packed_bytes, members=archive.members, model_type=self._model_type or "other")
-        return collector.facts()
-
-
-class _Given:
-    """A manifest that the caller brought along."""
-
-    failure: PackagerError | None = None
-
-    def __init__(self, manifest: dict[str, Any]) -> None:
-        self.manifest = self.manifest_source = manifest
+        result = _all(run, [component], {})
+    error = result.error or result.components[0].error
+    if error:
+        raise error
+    return str(result.components[0].uri)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the jobs of one call share."""
+    """What the components of one call share."""
 
-    trained: _Trained | _Given
-    sink: Sink
     settings: Settings
-    strategy: str
+    sink: Sink
+    wanted: str
     force: bool
     strict: bool
     on_progress: OnProgress | None
     time_left_s: Callable[[], float] | None = None
+    storage: StorageManager = field(init=False)
+    memory: MemoryMonitor = field(init=False)
     stop: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _telling: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "storage", StorageManager(self.settings))
+        object.__setattr__(self, "memory", MemoryMonitor(memory_limit_bytes(self.settings, os.environ)))
 
     def report(self, state: ProcessingState) -> None:
-        """Tell the caller how far a job is; OperationAbortedError when the run is to stop."""
+        """Tell the caller how far the work is. OperationAbortedError or OutOfTimeError when it has to stop."""
+        self.memory.relieve_if_needed()
         if self.stop.is_set():
             raise OperationAbortedError(
                 "The work was stopped; nothing of this target was published.", next_step="Package it again."
@@ -301,80 +245,170 @@ class _Run:
                 time_left_s=round(self.time_left_s(), 3),
             )
         if self.on_progress:
-            with self._lock:
+            with self._telling:
                 self.on_progress(state)
 
+    def choice(self, wanted: str, components: Sequence[Component], *, needs_staging: bool = False) -> Choice:
+        """How to make these components, now."""
+        if wanted == AUTO:
+            staging = needs_staging or not self.settings.streaming_enabled
+        else:
+            staging = needs_staging or (wanted in STRATEGIES and STRATEGIES[wanted].stages_always)
+        limit_bytes = self.memory.limit_bytes
+        return choose(
+            wanted,
+            Demand(
+                staged_bytes=[self._staged_bytes(each) if staging else 0 for each in components],
+                needs_staging=needs_staging,
+                time_s=sum(packed_bytes(each) for each in components) / PLANNED_BYTES_PER_S,
+            ),
+            Supply(
+                scratch_bytes=self.storage.get_unreserved_space(),
+                path=self.storage.path,
+                memory_bytes=None if limit_bytes is None else max(0, limit_bytes - resident_bytes()),
+                at_once=self.settings.max_concurrent_operations,
+                time_left_s=self.time_left_s() - ABORT_RESERVE_S if self.time_left_s else None,
+                streaming_enabled=self.settings.streaming_enabled,
+            ),
+        )
 
-class _Name:
-    """The identity and key of a component; files are hashed in a thread while they are packaged."""
+    def is_short_of_scratch(self, error: PackagerError | None) -> bool:
+        return isinstance(error, InsufficientStorageError) and error.path == str(self.storage.path)
 
-    def __init__(self, run: _Run, job: _Job) -> None:
-        self._sink = run.sink
-        self._looks = not run.force
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="identity")
-        self._identity: Future[str] = self._pool.submit(carrying(lambda: _identity(run, job)))
-        if job.source.identity_is_at_hand:
-            self._identity.exception()
+    def refuse_if_too_late(self, component: Component) -> None:
+        """OutOfTimeError when the component is not expected to be made in the time there is."""
+        needed_s = packed_bytes(component) / PLANNED_BYTES_PER_S
+        if self.time_left_s and needed_s > (left_s := self.time_left_s() - ABORT_RESERVE_S):
+            raise OutOfTimeError(
+                f"{component.label} takes about {needed_s:.0f} s, and {left_s:.0f} s are left; it was not begun.",
+                next_step="Call again with this result as `previous`.",
+                time_left_s=round(left_s, 3),
+                needed_s=round(needed_s, 3),
+            )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def resolve(self) -> tuple[str, str]:
-        """Key and identity; waits for them."""
-        identity = self._identity.result()
-        return component_key(identity), identity
-
-    def found(self) -> StoredComponent | None:
-        """The very component, if it is there already. Looks once, as soon as the identity is known; never waits."""
-        if not self._looks or not self._identity.done():
-            return None
-        self._looks = False
-        key, identity = self.resolve()
-        there = self._sink.find(key)
-        return there if there and there.identity == identity else None
-
-
-def _identity(run: _Run, job: _Job) -> str:
-    return component_identity([job.source.identity().marks], run.trained.manifest_source, job.layout)
-
-
-def _all(run: _Run, jobs: Sequence[_Job], done: Mapping[str, ComponentResult]) -> PackageResult:
-    started = time.monotonic()
-    wanted = [target for job in jobs for target in job.targets]
-    with (
-        observe(catalog.PACKAGE_REQUEST, targets=len(wanted)) as step,
-        ThreadPoolExecutor(run.settings.max_concurrent_operations, thread_name_prefix="target") as pool,
-    ):
-        work = carrying(lambda job: _results(run, job))
-        waiting = [pool.submit(work, job) for job in jobs if not done.keys() >= {*job.targets}]
+    def _staged_bytes(self, component: Component) -> int:
         try:
-            now = {component.target: component for results in waiting for component in results.result()}
-        except BaseException:  # a signal in this thread: tell the others, and wait until they have cleaned up
-            run.stop.set()
-            raise
-        bytes_out = sum({each.uri: each.size_bytes or 0 for each in now.values()}.values())
+            listing = listed(component.source, self.settings, self._reporter(component, "listing"))
+        except PackagerError as error:
+            if isinstance(error, OperationAbortedError):
+                raise
+            return 0  # it fails the same way when its turn comes, and leaves the others whole
+        return self.storage.estimate_space_needed(listing, "standard")
+
+    def _reporter(self, component: Component, phase: str) -> Callable[[int, int], None]:
+        started = time.monotonic()
+        total_bytes = packed_bytes(component)
+
+        def report(packed_bytes: int, files: int) -> None:
+            spent_s = time.monotonic() - started
+            self.report(
+                ProcessingState(
+                    phase,
+                    component.label,
+                    packed_bytes,
+                    total_bytes,
+                    files,
+                    scratch_bytes=self.storage.written_bytes,
+                    remaining_s=spent_s / packed_bytes * (total_bytes - packed_bytes) if packed_bytes else None,
+                )
+            )
+
+        return report
+
+    def make(self, component: Component, name: ComponentName, *, stages: bool) -> Made:
+        """Make the component, with its members staged on scratch or straight from the stream."""
+        members: Members = partial(streamed_members, component.source, self.settings)
+        if stages:
+            report = self._reporter(component, "staging")
+            members = partial(staged_members, component.source, self.settings, self.storage, component.label, report)
+        lookahead = Lookahead()
+        with self.memory.watching(lookahead):
+            return make_component(
+                component,
+                name,
+                self.sink,
+                members,
+                settings=self.settings,
+                strict=self.strict,
+                report=self._reporter(component, "packaging"),
+                lookahead=lookahead,
+                measured=self.storage.measured,
+            )
+
+
+def packed_bytes(component: Component) -> int:
+    """The size of the component's artifact; 0 when that cannot be had, which its own turn will tell."""
+    try:
+        return component.source.size_bytes()
+    except PackagerError:
+        return 0
+
+
+def _all(run: _Run, components: Sequence[Component], done: Mapping[str, ComponentResult]) -> PackageResult:
+    started = time.monotonic()
+    wanted = [target.name for each in components for target in each.targets]
+    to_do = [each for each in components if not all(target.name in done for target in each.targets)]
+    with observe(catalog.PACKAGE_REQUEST, targets=len(wanted)) as step, run.storage.measured(step):
+        sweep(run.storage.path)
+        run.storage.monitor_usage()
+        try:
+            results = _in_rounds(run, to_do, run.choice(run.wanted, to_do)) if to_do else []
+        except (InsufficientStorageError, StagingNeededError, OutOfTimeError) as nothing_fits:
+            step.add(targets_failed=len(wanted))
+            return PackageResult(error=nothing_fits)
+        bytes_out = sum({each.uri: each.size_bytes or 0 for each in results}.values())
         step.add(
-            targets_failed=sum(each.status == FAILED for each in now.values()),
+            targets_failed=sum(each.status == FAILED for each in results),
             bytes_out=bytes_out,
+            peak_scratch_bytes=run.storage.peak_written_bytes,
             throughput=bytes_out / max(time.monotonic() - started, 1e-6),
         )
-    manifest = run.trained.manifest if any(each.status == PACKAGED for each in now.values()) else None
-    return PackageResult([now.get(target) or done[target] for target in wanted], manifest, error=run.trained.failure)
+    now = {**done, **{each.target: each for each in results}}
+    manifest_source = components[0].manifest_source
+    return PackageResult(
+        components=[now[target] for target in wanted],
+        manifest=manifest_source.manifest if any(each.status == PACKAGED for each in results) else None,
+        peak_scratch_bytes=run.storage.peak_written_bytes,
+        error=manifest_source.failure,
+    )
 
 
-def _results(run: _Run, job: _Job) -> list[ComponentResult]:
-    """One result per target of a job, whatever becomes of it."""
+def _in_rounds(run: _Run, components: Sequence[Component], choice: Choice) -> list[ComponentResult]:
+    """Side by side as far as the choice goes; those whose scratch the others held come afterwards, one at a time."""
+    results: dict[str, list[ComponentResult]] = {}
+    with _pool(run, choice.at_once) as pool:
+        work = carrying(lambda component: _results(run, component, choice))
+        results.update(zip((each.label for each in components), pool.map(work, components), strict=True))
+    if choice.at_once > 1:
+        for each in components:
+            if run.is_short_of_scratch(results[each.label][0].error):
+                results[each.label] = _results(run, each, replace(choice, strategy=SEQUENTIAL, stages=True))
+    return [result for each in components for result in results[each.label]]
+
+
+@contextmanager
+def _pool(run: _Run, workers: int) -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(workers, thread_name_prefix="target") as pool:
+        try:
+            yield pool
+        except BaseException:  # a signal in this thread: tell the others, and wait until they have cleaned up
+            run.stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _results(run: _Run, component: Component, choice: Choice) -> list[ComponentResult]:
+    """One result per target of a component, whatever becomes of it."""
     started = time.monotonic()
     try:
-        made = _one(run, job)
+        made = _one(run, component, choice)
     except Exception as error:  # noqa: BLE001  one target's failure, of any kind, must leave the others whole
-        status = LEFT if isinstance(error, OutOfTimeError) else FAILED
-        made = ComponentResult(job.label, status, STREAMING, 0, error=_as_packager_error(error))
+        out_of_room = choice.strategy == PARTIAL and isinstance(error, InsufficientStorageError)
+        status = LEFT if isinstance(error, OutOfTimeError) or out_of_room else FAILED
+        made = ComponentResult(component.label, status, choice.strategy, 0, error=_as_packager_error(error))
+    warnings = (*made.warnings, *run.storage.findings())
     duration_s = time.monotonic() - started
-    return [replace(made, target=target, duration_s=duration_s) for target in job.targets]
+    return [replace(made, target=target.name, duration_s=duration_s, warnings=warnings) for target in component.targets]
 
 
 def _as_packager_error(error: Exception) -> PackagerError:
@@ -389,110 +423,59 @@ def _as_packager_error(error: Exception) -> PackagerError:
     return unexpected
 
 
-def _one(run: _Run, job: _Job) -> ComponentResult:
-    with observe(catalog.PACKAGE_TARGET, target=job.label, strategy=STREAMING) as step, _Name(run, job) as name:
-        run.report(ProcessingState("identifying", job.label, bytes_total=job.source.size_bytes()))
-        there = name.found()
-        result = _already_there(job, there) if there else _packaged(run, job, name)
-        step.add(bytes_out=result.size_bytes, sha256=result.sha256, warnings=len(result.warnings))
-        step.add(already_there=int(result.status == ALREADY_THERE))
-        return result
-
-
-def _already_there(job: _Job, there: StoredComponent) -> ComponentResult:
-    return ComponentResult(job.label, ALREADY_THERE, STREAMING, 0, there.uri, there.sha256, there.size_bytes)
-
-
-def _packaged(run: _Run, job: _Job, name: _Name) -> ComponentResult:
-    manifest = _manifest(run, job)
-    head = render(manifest)
-    encoder = ZipEncoder()
-    total_bytes = job.source.size_bytes()
+def _one(run: _Run, component: Component, choice: Choice) -> ComponentResult:
     with (
-        job.source.open() as reader,
-        run.sink.open(name.resolve) as upload,
-        observe(catalog.ZIP_COMPONENT) as step,
+        observe(catalog.PACKAGE_TARGET, target=component.label, strategy=choice.strategy) as step,
+        run.storage.measured(step),
+        ComponentName(component, run.sink, look=not run.force) as name,
     ):
-        archive = ArchiveReader(reader, run.settings)
-        files = _arranged(job, manifest, archive.files())
-        with closing(zip_bytes(files, encoder, [Piece(MANIFEST, len(head), head, last=True)])) as chunks:
-            for chunk in chunks:
-                upload.write(chunk)
-                if there := name.found():
-                    return _already_there(job, there)
-                run.report(
-                    ProcessingState("packaging", job.label, archive.packed_bytes, total_bytes, len(encoder.entries))
-                )
-        step.add(files=len(encoder.entries), bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
-        warnings = _checked(run, job, encoder, head, name)
-        stored = upload.commit()
-    add(files=len(encoder.entries), bytes_in=archive.packed_bytes, ratio=encoder.bytes_out / encoder.bytes_in)
-    return ComponentResult(
-        job.label, PACKAGED, STREAMING, 0, stored.uri, stored.sha256, stored.size_bytes, len(encoder.entries), warnings
-    )
-
-
-def _manifest(run: _Run, job: _Job) -> dict[str, Any]:
-    manifest = run.trained.manifest
-    if job.layout == COMPILED_ONNX:
-        return for_compiled_onnx(manifest, _first_onnx_name(run, job))
-    if is_onnx(manifest) != (job.layout == IMPORTED_ONNX):
-        found, needed = ("an imported ONNX model", "none") if is_onnx(manifest) else ("a trained model", "one a target")
-        raise RequestError(
-            f"The trained artifact is {found}, which needs {needed} of the compiled artifacts.",
-            next_step="Name the compiled artifact of each target for a trained model, none for an imported ONNX model.",
-            field="compiled",
+        run.report(ProcessingState("identifying", component.label, bytes_total=packed_bytes(component)))
+        there = name.found()
+        made, choice = (Made(there), choice) if there else _made(run, component, name, choice)
+        step.add(
+            strategy=choice.strategy,
+            bytes_out=made.stored.size_bytes,
+            sha256=made.stored.sha256,
+            warnings=len(made.findings),
+            already_there=int(not made.new),
+            peak_scratch_bytes=run.storage.peak_written_bytes,
+            peak_memory_bytes=resident_bytes(),
         )
-    return manifest
-
-
-def _first_onnx_name(run: _Run, job: _Job) -> str:
-    """The manifest comes first in the component and names the model's file, so that is looked for beforehand."""
-    with job.source.open() as reader:
-        for member in ArchiveReader(reader, run.settings).files_and_links():
-            if member.path.endswith(".onnx"):
-                return basename(member.path)
-    raise ExtractionError(
-        "The compiled artifact holds no .onnx file.", next_step="Export the model as ONNX again, and pack the export."
-    )
-
-
-def _arranged(job: _Job, manifest: Mapping[str, Any], members: Iterator[Member]) -> Iterator[File]:
-    """The files of the component where devices look for them: below a folder named after the first stage's type."""
-    folder = stage_types(manifest)[0]
-    count = 0
-    for member in members:
-        path = member.path
-        if job.layout == IMPORTED_ONNX:
-            if count or basename(path) != manifest["runtime_artifact"] or not path.startswith(EXPORTS):
-                continue
-            path = basename(path)
-        count += 1
-        yield f"{folder}/{path}", member.size_bytes, member.readinto
-    if not count:
-        raise ExtractionError(
-            "The artifact holds no file for the component.",
-            next_step="Compile the model again; an empty component would fail on every device.",
+        run.report(
+            ProcessingState(
+                "done", component.label, made.read_bytes, made.read_bytes, made.files, made.files, cleaned_up=True
+            )
+        )
+        return ComponentResult(
+            target=component.label,
+            status=PACKAGED if made.new else ALREADY_THERE,
+            strategy=choice.strategy,
+            duration_s=0,
+            uri=made.stored.uri,
+            sha256=made.stored.sha256,
+            size_bytes=made.stored.size_bytes,
+            files=made.files if made.new else None,
+            warnings=made.findings,
         )
 
 
-def _checked(run: _Run, job: _Job, encoder: ZipEncoder, head: bytes, name: _Name) -> list[Finding]:
-    listing = ComponentListing(
-        file_name=basename(name.resolve()[0]),
-        size_bytes=encoder.bytes_out,
-        entries=tuple(
-            Entry(each.name, each.size_bytes, each.packed_bytes, each.method, each.flags) for each in encoder.entries
-        ),
-        manifest=head,
+def _made(run: _Run, component: Component, name: ComponentName, choice: Choice) -> tuple[Made, Choice]:
+    """The component, and the choice by which it was made in the end: staged, once, when streaming cannot serve it."""
+    if choice.strategy == PARTIAL:
+        run.refuse_if_too_late(component)
+    try:
+        return _retried(run, component, name, stages=choice.stages), choice
+    except StagingNeededError:
+        if choice.stages or run.wanted not in (AUTO, PARTIAL):
+            raise
+    choice = run.choice(run.wanted, [component], needs_staging=True)
+    return _retried(run, component, name, stages=True), choice
+
+
+def _retried(run: _Run, component: Component, name: ComponentName, *, stages: bool) -> Made:
+    return retrying(
+        lambda: run.make(component, name, stages=stages),
+        clean=lambda: sweep(run.storage.path),
+        attempts=run.settings.max_attempts,
+        time_left_s=run.time_left_s,
     )
-    with observe(catalog.CHECK_COMPONENT, strict=run.strict) as step:
-        findings = device.check(listing, targets.target(job.targets[0]))
-        step.add(findings=len(findings))
-        device.refuse_if_strict(findings, strict=run.strict)
-    return findings
-
-
-def _whole(member: Member) -> bytes:
-    content = memoryview(bytearray(member.size_bytes))
-    member.readinto(content)
-    return bytes(content)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from itertools import chain, cycle
+from queue import Queue
+from typing import Any
 
 from packager.ahead import ahead
 from packager.zipformat import BLOCK_BYTES, Piece, ZipEncoder
@@ -12,6 +14,32 @@ from packager.zipformat import BLOCK_BYTES, Piece, ZipEncoder
 DEPTH = 2
 """Batches read but not yet packed, and packed but not yet written; more does not help two cores and costs memory."""
 _BUFFERS = DEPTH + 2  # and one each being filled and packed
+
+
+class Lookahead:
+    """How far each thread works ahead of the next: DEPTH, until memory is short."""
+
+    def __init__(self) -> None:
+        self._depth = DEPTH
+        self._queues: list[Queue[Any]] = []
+
+    def queue(self) -> Queue[Any]:
+        """A queue between two threads, as long as the lookahead is deep."""
+        queue: Queue[Any] = Queue(self._depth)
+        self._queues.append(queue)
+        return queue
+
+    def count(self) -> int:
+        """How many batches may wait in all queues together."""
+        return sum(queue.maxsize for queue in self._queues)
+
+    def shrink(self) -> None:
+        """Let no more than one batch wait anywhere; slower, and smaller by several MiB."""
+        self._depth = 1
+        for queue in self._queues:
+            queue.maxsize = 1  # read by every put
+
+
 _OUTPUT_BYTES = 1 << 18
 
 ReadInto = Callable[[memoryview], int]
@@ -20,18 +48,23 @@ File = tuple[str, int, ReadInto]
 """Name in the ZIP, size in bytes, and how to read it. Read before the next one is asked for."""
 
 
-def zip_bytes(files: Iterable[File], encoder: ZipEncoder, first: Iterable[Piece] = ()) -> Generator[bytes, None, None]:
+def zip_bytes(
+    files: Iterable[File], encoder: ZipEncoder, first: Iterable[Piece] = (), lookahead: Lookahead | None = None
+) -> Generator[bytes, None, None]:
     """A ZIP of `first` and then `files`, in chunks; errors of reading come out unchanged.
 
     Two threads work ahead of the caller: one reads `files`, one packs. Memory: four blocks of 1 MiB being read, and
     the packed form of three.
     """
-    return ahead(_packed(files, encoder, first), DEPTH)
+    lookahead = lookahead or Lookahead()
+    return ahead(_packed(files, encoder, first, lookahead), lookahead.queue())
 
 
-def _packed(files: Iterable[File], encoder: ZipEncoder, first: Iterable[Piece]) -> Generator[bytes, None, None]:
+def _packed(
+    files: Iterable[File], encoder: ZipEncoder, first: Iterable[Piece], lookahead: Lookahead
+) -> Generator[bytes, None, None]:
     small = bytearray()  # the many short chunks of small files leave together
-    with closing(ahead(in_batches(files), DEPTH)) as batches:
+    with closing(ahead(in_batches(files), lookahead.queue())) as batches:
         for piece in chain(first, chain.from_iterable(batches)):
             for chunk in encoder.add(piece):
                 if len(chunk) < _OUTPUT_BYTES:

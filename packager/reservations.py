@@ -68,8 +68,9 @@ class Ledger:
     def add(self, reservation: Reservation) -> None:
         self._held[id(reservation)] = reservation
 
-    def remove(self, reservation: Reservation) -> None:
-        self._held.pop(id(reservation), None)
+    def remove(self, reservation: Reservation) -> int:
+        """The bytes that were written within it and go with it; 0 when it is not held."""
+        return reservation.written_bytes if self._held.pop(id(reservation), None) else 0
 
     def without(self, reservation: Reservation | None) -> Ledger:
         """The same reservations but for one."""

@@ -40,6 +40,9 @@ class Settings:
         "ENABLE_STREAMING_PROCESSING", True, "Whether `auto` may stream; false stages everything on scratch."
     )
     max_concurrent_operations: int = _setting("MAX_CONCURRENT_OPERATIONS", 2, "Targets packaged at the same time.")
+    max_attempts: int = _setting(
+        "MAX_ATTEMPTS", 3, "How often a target is tried when it fails for a cause that can pass."
+    )
     memory_limit_bytes: int = _setting(
         "PACKAGER_MEMORY_LIMIT", 0, "Memory the process may use; 0 takes Lambda's or the control group's limit."
     )

@@ -38,6 +38,9 @@ class StorageManager:
     """Knows scratch, shares it out, cleans it, and warns. One for each run; any thread may ask.
 
     `clock` gives seconds, from any origin.
+
+    Attributes:
+        written_bytes, peak_written_bytes: what holders of reservations have on scratch, now and at most so far.
     """
 
     def __init__(self, settings: Settings | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,6 +56,7 @@ class StorageManager:
         self._peaks: list[_Peak] = []
         self._used_bytes = self._unseen_bytes = self._look_every_bytes = 0
         self._seen_s = clock()
+        self.written_bytes = self.peak_written_bytes = 0
 
     @property
     def path(self) -> Path:
@@ -128,8 +132,11 @@ class StorageManager:
             self._relief.append(clean)
 
     @contextmanager
-    def measured(self, step: Step) -> Iterator[None]:
-        """Add to a step what scratch held before, at most during, and after the block."""
+    def measured(self, step: Step | None) -> Iterator[None]:
+        """Add to a step, if there is one, what scratch held before, at most during, and after the block."""
+        if step is None:
+            yield
+            return
         with self._lock:
             before_bytes = self._look().used_bytes
             peak = _Peak(before_bytes)
@@ -175,6 +182,8 @@ class StorageManager:
         """Take note of what was written within a reservation, and look at scratch when that is due."""
         with self._lock:
             reservation.written_bytes += size_bytes
+            self.written_bytes += size_bytes
+            self.peak_written_bytes = max(self.peak_written_bytes, self.written_bytes)
             self._unseen_bytes += max(0, size_bytes)
             self._see(self._used_bytes + size_bytes)
             due = self._unseen_bytes >= self._look_every_bytes or self._clock() - self._seen_s >= _LOOK_EVERY_S
@@ -184,7 +193,7 @@ class StorageManager:
     def take_back(self, reservation: Reservation) -> None:
         """Forget a reservation; again, it does no harm."""
         with self._lock:
-            self._ledger.remove(reservation)
+            self.written_bytes -= self._ledger.remove(reservation)
 
     def _granted(self, size_bytes: int, owner: str) -> Reservation | None:
         with self._lock:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-AUTO = "auto"
+AUTO, STREAMING, STANDARD, SEQUENTIAL, PARTIAL = "auto", "streaming", "standard", "sequential", "partial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ class Strategy:
     makes_all: bool
     reason: str
 
+    @property
+    def stages_always(self) -> bool:
+        """Whether it puts members on the disk although a stream would do."""
+        return self.reads_again and self.makes_all
+
 
 def _largest(demand: Demand, count: int) -> int:
     return sum(sorted(demand.staged_bytes, reverse=True)[:count])
@@ -85,11 +90,11 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
         each.name: each
         for each in (
-            Strategy("streaming", lambda _, __: 0, False, True, True, "no scratch and constant memory"),
-            Strategy("standard", _largest, True, True, True, "the targets fit on scratch side by side"),
-            Strategy("sequential", _largest, True, False, True, "the targets fit on scratch one after another"),
+            Strategy(STREAMING, lambda _, __: 0, False, True, True, "no scratch and constant memory"),
+            Strategy(STANDARD, _largest, True, True, True, "the targets fit on scratch side by side"),
+            Strategy(SEQUENTIAL, _largest, True, False, True, "the targets fit on scratch one after another"),
             Strategy(
-                "partial", _smallest_if_staged, True, False, False, "what fits is made, the next call makes the rest"
+                PARTIAL, _smallest_if_staged, True, False, False, "what fits is made, the next call makes the rest"
             ),
         )
     }
@@ -186,7 +191,7 @@ def _choice(strategy: Strategy, demand: Demand, at_once: int, refused: Mapping[s
         reason=f"{strategy.reason} ({before})" if before else strategy.reason,
         at_once=at_once,
         scratch_bytes=scratch_bytes,
-        stages=strategy.reads_again and (demand.needs_staging or strategy.makes_all),
+        stages=strategy.stages_always or demand.needs_staging,
         refused=MappingProxyType(dict(refused)),
     )
 
