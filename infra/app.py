@@ -29,9 +29,9 @@ def build(app: cdk.App, deployment: Deployment, code: aws_lambda.Code) -> tuple[
     protected = deployment.stage == "prod"
     common = {"env": environment, "tags": tags, "termination_protection": protected}
     service = PackagerStack(app, deployment, code, **common)
-    monitoring = MonitoringStack(app, deployment, service.bucket.bucket_name, **common)
+    monitoring = MonitoringStack(app, deployment, **common)
     # The filters stand on the function's log group.
-    monitoring.add_dependency(service)
+    monitoring.add_stack_dependency(service)
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app, write_suppressions_to_cloud_formation=True))
     return service, monitoring
 

@@ -12,6 +12,7 @@ from dashboards.layout import dashboard_bodies
 from dashboards.runbooks import automation_documents
 from dashboards.specs import Catalog, alarm_parameters
 from infra.automation import Automation
+from infra.packager_stack import own_bucket
 from telemetry.catalog import ALARM_PREFIX, NAMESPACE, Severity
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ class MonitoringStack(cdk.Stack):
         self,
         scope: Construct,
         deployment: Deployment,
-        own_bucket: str,
         **stack: Any,  # noqa: ANN401  as Stack
     ) -> None:
         super().__init__(scope, f"{deployment.function_name}-monitoring", description="Watches the packager", **stack)
@@ -49,7 +49,7 @@ class MonitoringStack(cdk.Stack):
         self._alarms()
         self._queries()
         self._metric_filters()
-        Automation(self, deployment, automation_documents(self.source), own_bucket)
+        Automation(self, deployment, automation_documents(self.source), own_bucket(deployment))
 
     def _dashboards(self) -> None:
         for name, body in dashboard_bodies(self.source).items():
@@ -74,7 +74,7 @@ class MonitoringStack(cdk.Stack):
                 )
                 for child in made if type_name == "CompositeAlarm" else ():
                     if f'"{child}"' in alarm["AlarmRule"] or child == alarm.get("ActionsSuppressor"):
-                        resource.add_dependency(made[child])
+                        resource.add_resource_dependency(made[child])
                 made[alarm["AlarmName"]] = resource
 
     def _described(self, alarm: dict[str, Any]) -> str:

@@ -39,6 +39,11 @@ ROLLBACK_ALARMS = ("function-errors", "target-failure-rate", "retries-exhausted"
 _ARCHITECTURES = {"arm64": aws_lambda.Architecture.ARM_64, "x86_64": aws_lambda.Architecture.X86_64}
 
 
+def own_bucket(deployment: Deployment) -> str:
+    """Return the name of the service's own bucket, known before it is made: no two accounts can want the same."""
+    return f"{deployment.function_name}-{cdk.Aws.ACCOUNT_ID}-{cdk.Aws.REGION}"
+
+
 class PackagerStack(cdk.Stack):
     """The function behind its alias, its log group, role, dead letters, bucket, state machines, rule and API."""
 
@@ -71,7 +76,7 @@ class PackagerStack(cdk.Stack):
             f"{self.name}-many",
             state_machine.package_models(deployment),
             {"Machine": self.machine.attr_arn, "Bucket": self.bucket.bucket_name},
-            rights.models_machine(deployment, self.bucket.bucket_name),
+            rights.models_machine(deployment, own_bucket(deployment)),
         )
         if deployment.portal:
             self._compilations()
@@ -94,6 +99,7 @@ class PackagerStack(cdk.Stack):
         bucket = aws_s3.Bucket(
             self,
             "Bucket",
+            bucket_name=own_bucket(self.deployment),
             block_public_access=aws_s3.BlockPublicAccess.BLOCK_ALL,
             encryption=aws_s3.BucketEncryption.S3_MANAGED,
             enforce_ssl=True,
@@ -128,10 +134,10 @@ class PackagerStack(cdk.Stack):
             "Role",
             "lambda.amazonaws.com",
             rights.function(
-                deployment, self.log_group.log_group_arn, self.dead_letters.queue_arn, self.bucket.bucket_name
+                deployment, self.log_group.log_group_arn, self.dead_letters.queue_arn, own_bucket(deployment)
             ),
         )
-        return aws_lambda.Function(
+        function = aws_lambda.Function(
             self,
             "Function",
             function_name=self.name,
@@ -152,6 +158,8 @@ class PackagerStack(cdk.Stack):
             max_event_age=cdk.Duration.hours(6),
             current_version_options=aws_lambda.VersionOptions(removal_policy=cdk.RemovalPolicy.RETAIN),
         )
+        acknowledge(function, {"AwsSolutions-L1": "The newest Python that the packager is tested with."})
+        return function
 
     def _alias(self, function: aws_lambda.Function) -> aws_lambda.Alias:
         """Return the alias that callers use; a new version takes it over step by step, and back when alarms fire."""

@@ -103,7 +103,7 @@ class Deployment:
     stage: str = _setting(
         "dev",
         "Name of this deployment; part of every resource's name.",
-        _matching(r"[a-z][a-z0-9-]{0,19}", "prod or eu-test"),
+        _matching(r"[a-z][a-z0-9-]{0,14}", "prod or eu-test"),
     )
     account: str = _setting(
         "", "Account to deploy to; empty: that of the credentials.", _matching(r"\d{12}", "123456789012")
