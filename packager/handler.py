@@ -6,6 +6,7 @@ Whatever a path does not need is imported by those that do: an answer to a prefl
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import traceback
 from contextlib import contextmanager
@@ -153,9 +154,16 @@ def _package(
         trained,
         compiled,
         output,
-        time_left_s=lambda: lambda_context.get_remaining_time_in_millis() / 1000 - reserve_s,
+        time_left_s=lambda: _left_s(lambda_context) - reserve_s,
         **options,
     )
+
+
+def _left_s(lambda_context: LambdaContext | None) -> float:
+    """Seconds until the clock kills the function; whoever calls it by hand, without a context, has no clock."""
+    if lambda_context is None:
+        return math.inf
+    return lambda_context.get_remaining_time_in_millis() / 1000
 
 
 @cache
@@ -201,8 +209,8 @@ def _log_failure(status: int, error: Exception) -> None:
 @contextmanager
 def _last_words(lambda_context: LambdaContext) -> Iterator[None]:
     """Should the work not stop in time after all, say so and write what is known before the clock kills the process."""
-    left_s = lambda_context.get_remaining_time_in_millis() / 1000
-    timer = threading.Timer(max(left_s - LAST_WORDS_S, left_s / 2), _say_last_words)
+    left_s = _left_s(lambda_context)
+    timer = threading.Timer(min(max(left_s - LAST_WORDS_S, left_s / 2), threading.TIMEOUT_MAX), _say_last_words)
     timer.daemon = True
     timer.start()
     try:

@@ -116,9 +116,31 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         on_progress=on_progress,
         time_left_s=time_left_s,
     )
-    source = open_source(trained, client=client, endpoint_url=endpoint_url)
-    model = TrainedArtifact(source, settings, report=run.report)
-    components = [
+    model = TrainedArtifact(open_source(trained, client=client, endpoint_url=endpoint_url), settings, report=run.report)
+    components = components_of(model, compiled, imported_targets, client=client, endpoint_url=endpoint_url)
+    return _all(run, components, done_before(previous))
+
+
+def components_of(
+    model: TrainedArtifact,
+    compiled: Mapping[str, str],
+    imported_targets: Sequence[str] = (),
+    *,
+    client: S3Client | None = None,
+    endpoint_url: str | None = None,
+) -> list[Component]:
+    """One component for each compiled artifact, or one for an imported model; RequestError for a wrong target or URI."""
+    if imported_targets and compiled:
+        raise RequestError(
+            "Targets of an imported model were named together with compiled artifacts.",
+            next_step="Name either the compiled artifact of each target, or the targets of an imported ONNX model.",
+            field="targets",
+        )
+    if not compiled:
+        served = tuple(targets.target(name) for name in imported_targets) or targets.SERVED_BY_IMPORTED_ONNX
+        label = served[0].name
+        return [Component(label, served, model.source, layout_of(label, imported=True), model)]
+    return [
         Component(
             label=target,
             targets=targets.served_by(target),
@@ -128,17 +150,6 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         )
         for target, uri in compiled.items()
     ]
-    if imported_targets and components:
-        raise RequestError(
-            "Targets of an imported model were named together with compiled artifacts.",
-            next_step="Name either the compiled artifact of each target, or the targets of an imported ONNX model.",
-            field="targets",
-        )
-    if not components:
-        served = tuple(targets.target(name) for name in imported_targets) or targets.SERVED_BY_IMPORTED_ONNX
-        label = served[0].name
-        components = [Component(label, served, source, layout_of(label, imported=True), model)]
-    return _all(run, components, done_before(previous))
 
 
 def create_dda_manifest(
@@ -254,23 +265,13 @@ class _Run:
             staging = needs_staging or not self.settings.streaming_enabled
         else:
             staging = needs_staging or (wanted in STRATEGIES and STRATEGIES[wanted].stages_always)
-        limit_bytes = self.memory.limit_bytes
-        return choose(
-            wanted,
-            Demand(
-                staged_bytes=[self._staged_bytes(each) if staging else 0 for each in components],
-                needs_staging=needs_staging,
-                time_s=sum(packed_bytes(each) for each in components) / PLANNED_BYTES_PER_S,
-            ),
-            Supply(
-                scratch_bytes=self.storage.get_unreserved_space(),
-                path=self.storage.path,
-                memory_bytes=None if limit_bytes is None else max(0, limit_bytes - resident_bytes()),
-                at_once=self.settings.max_concurrent_operations,
-                time_left_s=self.time_left_s() - ABORT_RESERVE_S if self.time_left_s else None,
-                streaming_enabled=self.settings.streaming_enabled,
-            ),
+        demand = Demand(
+            staged_bytes=[self._staged_bytes(each) if staging else 0 for each in components],
+            needs_staging=needs_staging,
+            time_s=sum(packed_bytes(each) for each in components) / PLANNED_BYTES_PER_S,
         )
+        time_left_s = self.time_left_s() - ABORT_RESERVE_S if self.time_left_s else None
+        return choose(wanted, demand, supply(self.settings, self.storage, self.memory, time_left_s))
 
     def is_short_of_scratch(self, error: PackagerError | None) -> bool:
         return isinstance(error, InsufficientStorageError) and error.path == str(self.storage.path)
@@ -334,6 +335,20 @@ class _Run:
                 lookahead=lookahead,
                 measured=self.storage.measured,
             )
+
+
+def supply(
+    settings: Settings, storage: StorageManager, memory: MemoryMonitor, time_left_s: float | None = None
+) -> Supply:
+    """What there is to work with, now."""
+    return Supply(
+        scratch_bytes=storage.get_unreserved_space(),
+        path=storage.path,
+        memory_bytes=None if memory.limit_bytes is None else max(0, memory.limit_bytes - resident_bytes()),
+        at_once=settings.max_concurrent_operations,
+        time_left_s=time_left_s,
+        streaming_enabled=settings.streaming_enabled,
+    )
 
 
 def packed_bytes(component: Component) -> int:

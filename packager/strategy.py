@@ -144,8 +144,8 @@ def choose(wanted: str, demand: Demand, supply: Supply) -> Choice:
             demand = replace(demand, needs_staging=True)
         refused: dict[str, str] = {}
         for strategy in STRATEGIES.values() if wanted == AUTO else (STRATEGIES[wanted],):
-            at_once = _at_once(strategy, demand, supply)
-            why_not = _why_not(strategy, demand, supply, at_once, auto=wanted == AUTO)
+            at_once = at_most_at_once(strategy, demand, supply)
+            why_not = why_not_now(strategy, demand, supply, at_once, auto=wanted == AUTO)
             if not why_not:
                 choice = _choice(strategy, demand, at_once, refused)
                 step.add(
@@ -160,7 +160,7 @@ def choose(wanted: str, demand: Demand, supply: Supply) -> Choice:
         raise _nothing_fits(wanted, demand, supply, refused)
 
 
-def _at_once(strategy: Strategy, demand: Demand, supply: Supply) -> int:
+def at_most_at_once(strategy: Strategy, demand: Demand, supply: Supply) -> int:
     """The most targets at a time that concurrency, memory and scratch allow; side by side means two where it can."""
     most = min(len(demand.staged_bytes), supply.at_once) if strategy.side_by_side else 1
     if supply.memory_bytes is not None:
@@ -171,7 +171,8 @@ def _at_once(strategy: Strategy, demand: Demand, supply: Supply) -> int:
     return next(fits, fewest)
 
 
-def _why_not(strategy: Strategy, demand: Demand, supply: Supply, at_once: int, *, auto: bool) -> str:
+def why_not_now(strategy: Strategy, demand: Demand, supply: Supply, at_once: int, *, auto: bool) -> str:
+    """Why the strategy cannot make the demand with the supply; empty when it can."""
     if demand.needs_staging and not strategy.reads_again:
         return "is switched off" if auto and not supply.streaming_enabled else "cannot go back to earlier bytes"
     needed = strategy.scratch_bytes(demand, at_once)
@@ -206,7 +207,7 @@ def _nothing_fits(
             next_step="Use the strategy auto, standard or sequential; they put the members on scratch.",
             strategy=last.name,
         )
-    required_bytes = last.scratch_bytes(demand, _at_once(last, demand, supply))
+    required_bytes = last.scratch_bytes(demand, at_most_at_once(last, demand, supply))
     return InsufficientStorageError(
         f"The strategy {wanted}" if wanted != AUTO else "Every strategy is refused; the least of them, partial,",
         required_bytes=required_bytes,
@@ -221,7 +222,7 @@ def _ways_out(wanted: str, demand: Demand, supply: Supply, required_bytes: int) 
         yield "set ENABLE_STREAMING_PROCESSING=true: streaming takes no scratch"
     for each in STRATEGIES.values():
         if wanted not in (AUTO, each.name):
-            at_once = _at_once(each, demand, supply)
-            if not _why_not(each, demand, supply, at_once, auto=False):
+            at_once = at_most_at_once(each, demand, supply)
+            if not why_not_now(each, demand, supply, at_once, auto=False):
                 yield f"use the strategy {each.name}: {each.reason}"
     yield f"make {in_units(required_bytes)} of scratch available (the function's ephemeral storage, SCRATCH_DIR)"

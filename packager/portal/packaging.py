@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from packager.errors import PackagerError, RequestError
+from packager.errors import PackagerError, RequestError, StoreError
 from packager.portal import jobs
 from packager.portal.credentials import usecase_s3
 from packager.portal.identity import User, may_package
@@ -13,6 +13,8 @@ from packager.portal.publish import trigger_publish
 from packager.portal.records import ConflictError, Records, now_ms, until_it_holds
 from packager.portal.replies import ForbiddenError
 from packager.records import ComponentResult, PackageResult
+from packager.stores import open_source
+from packager.targets import served_by
 from telemetry import context
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ class Portal:
             )
         try:
             with usecase_s3(usecase, user) as client:
+                choice = _openable(choice, client)
                 result = self._result(job, choice, usecase, client)
             entries, left = _entries(choice, result)
             record = self._merge(job.training_id, entries)
@@ -143,7 +146,7 @@ class Portal:
             imported_targets=choice.imported_targets,
             client=client,
         )
-        _check_shared(choice, result)
+        _check_shared(job, choice, result)
         return result
 
     def _merge(self, training_id: str, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -202,14 +205,34 @@ class Portal:
 _NOTHING_YET = "(attribute_not_exists(packaged_components) OR packaged_components = :nothing)"
 
 
-def _check_shared(choice: Choice, result: PackageResult) -> None:
+def _openable(choice: Choice, client: S3Client | None) -> Choice:
+    """The choice without artifacts whose URIs name no object: they fail alone, and by name."""
+    compiled: dict[str, str] = {}
+    failed = list(choice.failed)
+    for target, uri in choice.compiled.items():
+        try:
+            open_source(uri, client=client)
+        except RequestError as error:
+            served = (each.name for each in served_by(target))
+            failed += [jobs.failed_entry(name, str(error)) for name in served if name in choice.targets]
+        else:
+            compiled[target] = uri
+    return replace(choice, compiled=compiled, failed=tuple(failed))
+
+
+def _check_shared(job: TrainingJob, choice: Choice, result: PackageResult) -> None:
     """Raise what kept every target from being tried: the caller's to mend, or AWS's to allow."""
     errors = [each.error for each in result.components]
     if choice.is_imported and errors and all(_wants_compilations(error) for error in errors):
         raise jobs.no_compilations()
-    # A damaged or unreadable trained artifact fails each target in the same words; the reply says them once.
-    if result.error is not None and not any(each.uri for each in result.components) and not result.left:
+    if result.left or any(each.uri for each in result.components):
+        return
+    # A damaged or forbidden trained artifact fails each target in the same words; the reply says them once.
+    if result.error is not None:
         raise result.error
+    for error in errors:
+        if isinstance(error, StoreError) and error.figures.get("uri") == job.artifact_s3:
+            raise error
 
 
 def _wants_compilations(error: PackagerError | None) -> bool:

@@ -1,11 +1,11 @@
-"""Artifacts read from S3: ordered ranges, two on their way while a third is taken."""
+"""Artifacts read from S3: two ranges on their way, in order."""
 
 from __future__ import annotations
 
 import io
 import threading
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from packager.stores.protocol import Reader
 
-RANGE_BYTES = 4 << 20
-"""Large enough that requests cost nothing beside their bytes, small enough that three fit in little memory."""
+RANGE_BYTES = 8 << 20
+"""Large enough that requests cost little beside their bytes: at 4 MiB the processor is busy half as long again."""
 
 _AT_ONCE = 2
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 19
 _CHECKSUMS = ("CRC64NVME", "SHA256", "SHA1", "CRC32C", "CRC32")
 
 
@@ -49,7 +49,7 @@ class S3Object:
 
 
 class S3Source:
-    """One artifact in a bucket. Memory while it is read: three ranges."""
+    """One artifact in a bucket. Memory while it is read: two ranges."""
 
     def __init__(self, bucket: str, key: str, client: S3Client, *, range_bytes: int = RANGE_BYTES) -> None:
         self._bucket = bucket
@@ -131,24 +131,36 @@ def _identity(head: HeadObjectOutputTypeDef) -> Identity:
     return Identity(head["ContentLength"], tuple(sorted(marks.items())))
 
 
+class _Range:
+    """One range on its way into a buffer: how much of it is there, or why the rest will not come."""
+
+    def __init__(self, first: int, wanted: memoryview) -> None:
+        self.first = first
+        self.wanted = wanted
+        self.filled = 0
+        self.error: BaseException | None = None
+
+
 class RangeReader(io.RawIOBase):
-    """The bytes of an object in order; `close` stops and joins the threads that fetch them, wherever they are."""
+    """The bytes of an object in order; `close` stops and joins the threads that fetch them, wherever they are.
+
+    Bytes are given out while their range is still coming, so two buffers keep two connections busy.
+    """
 
     def __init__(self, seen: S3Object, range_bytes: int) -> None:
         self.bytes_read = 0
         self.requests = 0
         self._seen = seen
-        self._range_bytes = min(range_bytes, seen.size_bytes)
         self._starts = iter(range(0, seen.size_bytes, range_bytes))
-        self._coming: deque[Future[memoryview]] = deque()
-        self._at_hand = memoryview(b"")
-        self._in_use = memoryview(b"")
+        self._coming: deque[_Range] = deque()
+        self._taken = 0
         self._stop = threading.Event()
-        self._lock = threading.Lock()
+        self._news = threading.Condition()
         self._bodies: set[io.IOBase] = set()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="range-read")
-        for _ in range(_AT_ONCE + 1):
-            self._request(None)
+        self._carried = carrying(self._fetch)
+        for _ in range(_AT_ONCE):
+            self._request(None, min(range_bytes, seen.size_bytes))
 
     def readable(self) -> bool:
         return True
@@ -167,7 +179,7 @@ class RangeReader(io.RawIOBase):
         if self.closed:
             return
         self._stop.set()
-        with self._lock:
+        with self._news:
             for body in self._bodies:
                 # Wakes a thread that waits for bytes. Closing alone would leave it waiting until its time-out.
                 with suppress(AttributeError, ValueError, RuntimeError, OSError):
@@ -177,52 +189,57 @@ class RangeReader(io.RawIOBase):
 
     def _next(self, most_bytes: int) -> memoryview:
         """The next bytes, `most_bytes` of them or fewer; valid until the next call, empty at the end."""
-        if not self._at_hand and most_bytes:
-            self._turn()
-        given, self._at_hand = self._at_hand[:most_bytes], self._at_hand[most_bytes:]
+        if self._coming and self._taken == len(self._coming[0].wanted):
+            self._request(self._coming.popleft().wanted, self._taken)
+            self._taken = 0
+        if not self._coming or not most_bytes:
+            return memoryview(b"")
+        now = self._coming[0]
+        with self._news:
+            self._news.wait_for(lambda: now.filled > self._taken or now.error is not None)
+        if now.filled == self._taken and now.error is not None:
+            raise now.error
+        given = now.wanted[self._taken : min(now.filled, self._taken + most_bytes)]
+        self._taken += len(given)
         self.bytes_read += len(given)
         return given
 
-    def _turn(self) -> None:
-        """Give the range that was read back to be filled again; take the one that comes next."""
-        if self._in_use:
-            self._request(self._in_use)
-            self._in_use = memoryview(b"")
-        if self._coming:
-            # A range that failed stays first, so that no later call can go on behind it.
-            self._in_use = self._at_hand = self._coming[0].result()
-            self._coming.popleft()
-
-    def _request(self, buffer: memoryview | None) -> None:
+    def _request(self, buffer: memoryview | None, size_bytes: int) -> None:
+        """Let the next range come into `buffer`, or into a new one of that size."""
         first = next(self._starts, None)
         if first is None:
             return
-        buffer = memoryview(bytearray(self._range_bytes)) if buffer is None else buffer
-        wanted = buffer[: self._seen.size_bytes - first]
-        self._coming.append(self._pool.submit(carrying(self._fetch), first, wanted))
+        buffer = memoryview(bytearray(size_bytes)) if buffer is None else buffer
+        self._coming.append(_Range(first, buffer[: self._seen.size_bytes - first]))
+        self._pool.submit(self._carried, self._coming[-1])
 
-    def _fetch(self, first: int, wanted: memoryview) -> memoryview:
-        filled = 0
+    def _fetch(self, coming: _Range) -> None:
+        try:
+            with mapped("GetObject", self._seen.uri):
+                patiently(lambda: self._fill(coming), self._stop, counted_as="resumed")
+        except BaseException as error:  # noqa: BLE001  raised where the range is waited for
+            with self._news:
+                coming.error = error
+                self._news.notify()
 
-        def fill() -> None:
-            nonlocal filled
-            with self._body(first + filled, first + len(wanted) - 1) as body:
-                while filled < len(wanted) and not self._stop.is_set():
-                    data = body.read(min(_PIECE_BYTES, len(wanted) - filled))
-                    if not data:
-                        raise BrokenTransferError(f"{len(wanted) - filled} bytes of a range did not come")
-                    wanted[filled : filled + len(data)] = data
-                    filled += len(data)
-
-        with mapped("GetObject", self._seen.uri):
-            patiently(fill, self._stop, counted_as="resumed")
-        return wanted
+    def _fill(self, coming: _Range) -> None:
+        """Get what is still missing of a range in one request; what came before an error counts."""
+        size = len(coming.wanted)
+        with self._body(coming.first + coming.filled, coming.first + size - 1) as body:
+            while coming.filled < size and not self._stop.is_set():
+                data = body.read(min(_PIECE_BYTES, size - coming.filled))
+                if not data:
+                    raise BrokenTransferError(f"{size - coming.filled} bytes of a range did not come")
+                coming.wanted[coming.filled : coming.filled + len(data)] = data
+                with self._news:
+                    coming.filled += len(data)
+                    self._news.notify()
 
     @contextmanager
     def _body(self, first: int, last: int) -> Iterator[io.IOBase]:
         """The open body of one range of the object as it was first seen, known to `close` while it is open."""
         seen = self._seen
-        with self._lock:
+        with self._news:
             self.requests += 1
         answer = seen.client.get_object(
             Bucket=seen.bucket, Key=seen.key, Range=f"bytes={first}-{last}", IfMatch=seen.etag
@@ -230,12 +247,12 @@ class RangeReader(io.RawIOBase):
         body = answer["Body"]
         with body as raw:
             _check_range(seen, first, last, answer.get("ContentRange", ""))
-            with self._lock:
+            with self._news:
                 self._bodies.add(raw)
             try:
                 yield body
             finally:
-                with self._lock:
+                with self._news:
                     self._bodies.discard(raw)
 
 
