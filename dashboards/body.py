@@ -63,12 +63,16 @@ def widgets(body: Json) -> list[Widget]:
     placed: list[Widget] = []
     x = y = bottom = 0
     for number, entry in enumerate(body["widgets"], 1):
-        width, height = int(entry.get("width", _DEFAULT_SIZE)), int(entry.get("height", _DEFAULT_SIZE))
-        if "x" in entry:
-            x, y = int(entry["x"]), int(entry.get("y", 0))
-        elif x + width > COLUMNS:
-            x, y = 0, bottom
-        placed.append(Widget(number, str(entry.get("type")), x, y, width, height, entry.get("properties") or {}))
+        try:
+            width, height = int(entry.get("width", _DEFAULT_SIZE)), int(entry.get("height", _DEFAULT_SIZE))
+            if "x" in entry:
+                x, y = int(entry["x"]), int(entry.get("y", 0))
+            elif x + width > COLUMNS:
+                x, y = 0, bottom
+            properties = dict(entry.get("properties") or {})
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
+            raise DefinitionError(f"widget {number} has no place or no properties that can be read: {error}") from error
+        placed.append(Widget(number, str(entry.get("type")), x, y, width, height, properties))
         x, bottom = x + width, max(bottom, y + height)
     return placed
 

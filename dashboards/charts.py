@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
+from altair.utils.schemapi import SchemaValidationError
 
+from dashboards.panels import UNREADABLE
 from dashboards.recording import moment_s
 
 if TYPE_CHECKING:
@@ -19,6 +22,26 @@ if TYPE_CHECKING:
 _MINUTES_S, _HOURS_S = 600, 129_600  # below: labels with seconds; up to: labels with hours
 FEW = 60  # points per line that are still drawn one by one
 RED, GREY = "#d13212", "#687078"
+
+
+def charts(panels: list[Panel]) -> tuple[list[Panel], dict[str, dict[str, Any]]]:
+    """Return the panels and, by the number of their widget, the specifications of those that are charts.
+
+    A panel whose definition breaks its chart is returned without plots, and says so.
+    """
+    specs: dict[str, dict[str, Any]] = {}
+    kept: list[Panel] = []
+    for panel in panels:
+        try:
+            spec = chart(panel)
+        except (*UNREADABLE, SchemaValidationError) as error:
+            reason = f"its chart cannot be drawn: {str(error).splitlines()[0]}"
+            kept.append(replace(panel, plots=(), unsupported=(*panel.unsupported, reason)))
+            continue
+        kept.append(panel)
+        if spec:
+            specs[str(panel.widget.number)] = spec
+    return kept, specs
 
 
 def chart(panel: Panel) -> dict[str, Any] | None:

@@ -5,11 +5,16 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAl
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from dashboards.errors import DefinitionError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DAY_S = 86_400
 MAX_METRICS = 10  # MetricStat entries of one alarm; the same number of expressions
@@ -45,16 +50,10 @@ class Comparison(StrEnum):
     def sign(self) -> str:
         return {"GreaterThan": ">", "LessThan": "<"}[re.split("OrEqual|Threshold", self)[0]] + "=" * ("OrEqual" in self)
 
-    def holds(self, value: float, threshold: float) -> bool:
-        match self:
-            case Comparison.GREATER:
-                return value > threshold
-            case Comparison.GREATER_OR_EQUAL:
-                return value >= threshold
-            case Comparison.LESS:
-                return value < threshold
-            case Comparison.LESS_OR_EQUAL:
-                return value <= threshold
+    @property
+    def holds(self) -> Callable[[float, float], bool]:
+        """Return the comparison of a value with the threshold."""
+        return {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}[self.sign]
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from dashboards.charts import chart, latest
+from dashboards.charts import charts, latest
 from dashboards.markdown import to_html
 from dashboards.model import State
 from dashboards.panels import table_of
@@ -33,9 +33,8 @@ def render_page(
     `runbooks` holds Markdown by alarm name; the page carries those of the alarms it knows. `vega` gives the script that
     defines `vegaEmbed`, asked for last because making it takes as long as everything else.
     """
-    panels = view.panels(body)
+    panels, specs = charts(view.panels(body))
     missing = [f"{panel.widget.title}: {reason}" for panel in panels for reason in panel.unsupported]
-    specs = {str(panel.widget.number): spec for panel in panels if (spec := chart(panel))}
     page = Template((_ASSETS / "page.html").read_text("utf-8")).substitute(
         title=escape(title),
         style=(_ASSETS / "page.css").read_text("utf-8"),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 360  # per line: more than a widget has pixels for; the period grows as it does in CloudWatch
 _PERIODS = (1, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What somebody's definition raises when a member of it is not of the kind that CloudWatch documents."""
+
 _SHORT = 12  # points below which a recording is too short for the period of a panel
 
 
@@ -88,6 +91,8 @@ class View:
             raise UnsupportedError(f"widgets of type {widget.type!r} cannot be drawn offline")
         except DashboardError as error:
             return Panel(widget, grid, unsupported=(str(error),))
+        except UNREADABLE as error:
+            return Panel(widget, grid, unsupported=(f"its definition cannot be read: {error!r}",))
 
     def _rows(self, widget: Widget) -> tuple[Json, ...]:
         found = insights.query(str(widget.properties.get("query", "")), self.recording.lines)

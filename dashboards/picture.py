@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import vl_convert
 
 from dashboards.body import COLUMNS, Json
-from dashboards.charts import chart, latest
+from dashboards.charts import charts, latest
 from dashboards.panels import table_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _CONFIG = {"background": "#ffffff", "font": "sans-serif", "autosize": {"type": "
 
 def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]]:
     """Return the PNG and what could not be drawn, by widget."""
-    panels = view.panels(body)
+    panels, specs = charts(view.panels(body))
     missing = [f"{panel.widget.title}: {reason}" for panel in panels for reason in panel.unsupported]
     width = COLUMNS * _COLUMN + _GAP
     height = 40 + max((panel.widget.y + panel.widget.height for panel in panels), default=1) * _ROW + _GAP
@@ -33,16 +33,15 @@ def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]
         "<style>.own { font-size: 13px }</style>",
         f'<rect width="{width}" height="{height}" fill="#f4f5f7"/>',
         f'<text x="{_GAP}" y="26" font-size="18">{escape(title)}</text>',
-        *(_tile(panel) for panel in panels),
+        *(_tile(panel, specs.get(str(panel.widget.number))) for panel in panels),
         "</svg>",
     ]
     return bytes(vl_convert.svg_to_png("\n".join(parts))), missing
 
 
-def _tile(panel: Panel) -> str:
+def _tile(panel: Panel, spec: dict[str, Any] | None) -> str:
     widget = panel.widget
     width, height = widget.width * _COLUMN - _GAP, widget.height * _ROW - _GAP
-    spec = chart(panel)
     inside = _drawn(spec, width - 16, height - _HEAD - 8) if spec else "".join(_lines(panel, width, height))
     heading = (
         ""

@@ -7,14 +7,14 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from dashboards.errors import DefinitionError, UnsupportedError
 from dashboards.model import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Values = list[float | None]
 """One value per step of a grid, None where there is no data."""
@@ -61,7 +61,7 @@ class Store:
         """Return the samples of every step of the grid."""
         steps: list[list[Sample]] = [[] for _ in range(grid.length)]
         for sample in self.samples.get(metric, ()):
-            index = math.floor((sample.time_s - grid.start_s) / grid.step_s)
+            index = int((sample.time_s - grid.start_s) // grid.step_s)
             if 0 <= index < grid.length:
                 steps[index].append(sample)
         return steps
@@ -80,27 +80,37 @@ class Store:
 
 
 def _sliding(steps: list[list[Sample]], statistic: str, width: int) -> Values:
-    windows = [slice(max(0, end - width), end) for end in range(1, len(steps) + 1)]
-    counts = [math.fsum(sample.count for sample in step) for step in steps]
-    seen = [sum(counts[window]) for window in windows]
+    counts = _rolled([sum(sample.count for sample in step) if step else 0 for step in steps], width, sum)
     match statistic:
         case "SampleCount":
-            return [count or None for count in seen]
+            values: Sequence[float] = counts
         case "Sum" | "Average":
-            sums = [math.fsum(sample.value * sample.count for sample in step) for step in steps]
-            mean = statistic == "Average"
-            pairs = zip(windows, seen, strict=True)
-            return [(math.fsum(sums[w]) / (n if mean else 1)) if n else None for w, n in pairs]
+            values = _rolled([_sum(step) if step else 0.0 for step in steps], width, math.fsum)
+            if statistic == "Average":
+                values = [value / (count or 1) for value, count in zip(values, counts, strict=True)]
         case "Minimum":
-            low = [min((sample.value for sample in step), default=math.inf) for step in steps]
-            return [min(low[w]) if n else None for w, n in zip(windows, seen, strict=True)]
+            values = _rolled([min((s.value for s in step), default=math.inf) for step in steps], width, min)
         case "Maximum":
-            high = [max((sample.value for sample in step), default=-math.inf) for step in steps]
-            return [max(high[w]) if n else None for w, n in zip(windows, seen, strict=True)]
-    fraction = percentile(statistic)
-    return [
-        _percentile(chain.from_iterable(steps[w]), fraction) if n else None for w, n in zip(windows, seen, strict=True)
-    ]
+            values = _rolled([max((s.value for s in step), default=-math.inf) for step in steps], width, max)
+        case _:
+            fraction = percentile(statistic)
+            ends = range(1, len(steps) + 1)
+            windows = (chain.from_iterable(steps[max(0, end - width) : end]) for end in ends)
+            values = [_percentile(list(window), fraction) for window in windows]
+    return [value if count else None for value, count in zip(values, counts, strict=True)]
+
+
+def _sum(step: list[Sample]) -> float:
+    if len(step) == 1:
+        return step[0].value * step[0].count
+    return math.fsum(sample.value * sample.count for sample in step)
+
+
+def _rolled(values: list[float], width: int, work: Callable[[list[float]], float]) -> list[float]:
+    """Return `work` over the `width` values that end with each one."""
+    if width == 1:
+        return values
+    return [work(values[max(0, end - width) : end]) for end in range(1, len(values) + 1)]
 
 
 def percentile(statistic: str) -> float:
@@ -113,15 +123,13 @@ def percentile(statistic: str) -> float:
     return float(match[1]) / 100
 
 
-def _percentile(samples: Iterable[Sample], fraction: float) -> float:
+def _percentile(samples: list[Sample], fraction: float) -> float:
     # Linear between ranks. CloudWatch approximates in logarithmic bins, so its last digits may differ.
+    if not samples:
+        return 0.0
     ordered = sorted(samples, key=lambda sample: sample.value)
-    ranks: list[float] = []
-    total = 0.0
-    for sample in ordered:
-        total += sample.count
-        ranks.append(total)
-    position = fraction * (total - 1)
+    ranks = list(accumulate(sample.count for sample in ordered))
+    position = fraction * (ranks[-1] - 1)
     low = ordered[min(bisect_left(ranks, math.floor(position) + 1), len(ordered) - 1)].value
     high = ordered[min(bisect_left(ranks, math.ceil(position) + 1), len(ordered) - 1)].value
     return low + (high - low) * (position - math.floor(position))

@@ -61,7 +61,7 @@ class Timeline:
         last = int((time_s - self.grid.start_s) // alarm.interval_s * alarm.interval_s // self.grid.step_s) - 1
         steps = range(last - (alarm.evaluation_range - 1) * stride, last + 1, stride)
         kept = [self.values[step] if 0 <= step < len(self.values) else None for step in steps]
-        return "".join(_mark(alarm, value) for value in kept), tuple(kept)
+        return _marks(alarm, kept), tuple(kept)
 
 
 def run(alarms: Mapping[str, Alarm], store: Store, start_s: int, end_s: int) -> dict[str, Timeline]:
@@ -92,7 +92,7 @@ def metric_timeline(alarm: MetricAlarm, store: Store, start_s: int, end_s: int) 
     step_s = gcd(alarm.interval_s, alarm.period_s)
     grid = Grid(start_s, step_s, max(0, end_s - start_s) // step_s)
     values = watched_values(alarm, store, grid)
-    marks = "".join(_mark(alarm, value) for value in values)
+    marks = _marks(alarm, values)
     stride, every = alarm.period_s // step_s, alarm.interval_s // step_s
     reach = (alarm.evaluation_range - 1) * stride
     padded = NONE * reach + marks
@@ -175,7 +175,7 @@ def _composite_timeline(alarm: CompositeAlarm, rule: Rule, lines: Mapping[str, T
     return Timeline(alarm, tuple(changes), grid)
 
 
-def _mark(alarm: MetricAlarm, value: float | None) -> str:
-    if value is None:
-        return NONE
-    return BAD if alarm.comparison.holds(value, alarm.threshold) else GOOD
+def _marks(alarm: MetricAlarm, values: Values) -> str:
+    """Return what each value is to the alarm: good, breaching, or missing."""
+    holds, threshold = alarm.comparison.holds, alarm.threshold
+    return "".join(NONE if value is None else BAD if holds(value, threshold) else GOOD for value in values)

@@ -23,7 +23,8 @@
     button.textContent = theme === "dark" ? "Light" : "Dark";
     button.setAttribute("aria-pressed", String(theme === "dark"));
     const drawn = [...document.querySelectorAll("[data-chart]")].map((place) =>
-      vegaEmbed(place, specs[place.dataset.chart], { renderer: "svg", actions: false, config: config(theme) }));
+      vegaEmbed(place, specs[place.dataset.chart], { renderer: "svg", actions: false, config: config(theme) })
+        .catch((error) => { place.textContent = `Not drawn: ${error.message}`; }));
     await Promise.all(drawn);
     // The place has a role and words of its own; Vega's marks inside would only repeat them, unnamed.
     document.querySelectorAll("[data-chart] svg").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
