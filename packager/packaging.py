@@ -129,7 +129,7 @@ def components_of(
     client: S3Client | None = None,
     endpoint_url: str | None = None,
 ) -> list[Component]:
-    """One component for each compiled artifact, or one for an imported model; RequestError for a wrong target or URI."""
+    """One component for each compiled artifact, or one for an imported model. RequestError for a wrong target."""
     if imported_targets and compiled:
         raise RequestError(
             "Targets of an imported model were named together with compiled artifacts.",
