@@ -35,8 +35,9 @@ _VERSION, _VERSION_ZIP64 = 20, 45
 _UNIX_PLAIN_FILE = 0o100644 << 16
 _MADE_BY_UNIX = 3 << 8
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
-ZIP64_FROM_BYTES = _MAX_32 - (16 << 20)
-"""Files of this size or more get zip64 fields: room for what deflate may add to bytes that cannot be packed."""
+ZIP64_FROM_BYTES = _MAX_32 - (4 << 20)
+"""Files of this size or more get zip64 fields: room for the 1 KiB a block that deflate may add to bytes that cannot be
+packed. No more than that, since Java 17 takes a wide descriptor in a stream only where a size needs it."""
 _DIRECTORY_CHUNK_BYTES = 1 << 18
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zipfile
+from itertools import cycle, islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packager import zipformat
@@ -121,6 +123,17 @@ def test_a_large_files_local_header_is_wide_exactly_when_its_size_is_near_four_g
     assert (needed, flags, method, crc, name_bytes) == (45 if is_wide else 20, 8, 8, 0, 1)
     assert wide_fields(head[31:]) == ((0, 0) if is_wide else None)
     assert (packed, whole, extra_bytes) == ((GIB4 - 1, GIB4 - 1, 20) if is_wide else (0, 0, 0))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 1 << 32), st.lists(st.integers(1, 256), min_size=1, max_size=20), st.booleans())
+def test_a_block_grows_by_a_kib_at_most_so_that_the_room_below_four_gib_is_enough(seed, alphabets, last):
+    """Bytes that hardly pack, in stretches of different statistics, are the worst that deflate meets."""
+    noise = random.Random(seed)
+    stretches = [noise.randbytes(26_000) + bytes(noise.choices(range(n), k=500)) for n in alphabets]
+    data = b"".join(islice(cycle(stretches), 40))[:BLOCK_BYTES]
+    assert len(zipformat._deflated_block(data, last=last)) - len(data) <= 1024
+    assert ZIP64_FROM_BYTES + 1024 * GIB4 // BLOCK_BYTES < GIB4
 
 
 @pytest.mark.parametrize("size", [ZIP64_FROM_BYTES - 1, ZIP64_FROM_BYTES])
