@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,8 @@ def test_an_unknown_strategy_is_an_error_that_lists_the_known_ones():
 
 def test_the_table_and_the_catalog_name_the_same_strategies():
     assert set(STRATEGIES) < set(STRATEGY.values)
+
+
+def test_the_documentation_lists_the_strategies_in_the_order_of_auto():
+    text = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)[: len(STRATEGIES)] == list(STRATEGIES)
