@@ -157,6 +157,7 @@ def composite_alarm(parameters: Json) -> CompositeAlarm:
         alarm_name(suppressor) if suppressor else None,
         int(parameters.get("ActionsSuppressorWaitPeriod", 0)),
         int(parameters.get("ActionsSuppressorExtensionPeriod", 0)),
+        _truth(parameters.get("ActionsEnabled", True)),
     )
 
 
@@ -183,6 +184,7 @@ def metric_alarm(parameters: Json) -> MetricAlarm:
             missing=Missing(parameters.get("TreatMissingData") or Missing.MISSING),
             ignore_low_samples=parameters.get("EvaluateLowSampleCountPercentile") == "ignore",
             warm_up=_warm_up(parameters.get("WarmUpConfiguration")),
+            acts=_truth(parameters.get("ActionsEnabled", True)),
         )
     except KeyError as error:
         raise DefinitionError(f"{name}: {error} is missing") from error
@@ -193,10 +195,14 @@ def metric_alarm(parameters: Json) -> MetricAlarm:
     return alarm
 
 
+def _truth(value: object) -> bool:
+    return str(value).lower() == "true"  # templates write booleans as text, too
+
+
 def _warm_up(configuration: Json | None) -> WarmUp | None:
     if not configuration:
         return None
-    whole = str(configuration.get("OnlyStartEvaluatingAfterWarmUpPeriodEnds", "false")).lower() == "true"
+    whole = _truth(configuration.get("OnlyStartEvaluatingAfterWarmUpPeriodEnds", False))
     return WarmUp(60 * int(configuration["WarmUpPeriodDurationInMinutes"]), whole)
 
 
@@ -207,7 +213,7 @@ def _queries(parameters: Json) -> tuple[tuple[Query, ...], str, int]:
         query = Query("m1", _metric(parameters), _statistic(parameters))
         return (query,), "m1", int(parameters["Period"])
     queries = tuple(_query(entry) for entry in entries)
-    watched = [entry["Id"] for entry in entries if str(entry.get("ReturnData", True)).lower() == "true"]
+    watched = [entry["Id"] for entry in entries if _truth(entry.get("ReturnData", True))]
     if len(watched) != 1:
         raise DefinitionError(
             f"{len(watched)} queries return data ({', '.join(watched)}); an alarm watches exactly one"

@@ -110,8 +110,10 @@ def _differences(wanted: Mapping[str, Any], lines: Mapping[str, Timeline], start
 
 
 def calls(line: Timeline, lines: Mapping[str, Timeline]) -> list[float]:
-    """Return when an alarm's ALARM actions are taken, its suppressor heeded."""
+    """Return when an alarm's ALARM actions are taken, its suppressor heeded; never, when they are switched off."""
     alarm = line.alarm
+    if not alarm.acts:
+        return []
     if not isinstance(alarm, CompositeAlarm) or alarm.suppressor is None:
         return [change.time_s for change in line.fired]
     taken = actions(line.changes, lines[alarm.suppressor].changes, alarm.wait_s, alarm.extension_s)

@@ -89,7 +89,10 @@ class WarmUp:
 
 @dataclass(frozen=True, slots=True)
 class MetricAlarm:
-    """A metric alarm. `result` names the query that is compared; M (`datapoints`) out of N (`periods`)."""
+    """A metric alarm. `result` names the query that is compared; M (`datapoints`) out of N (`periods`).
+
+    `acts` is false when its actions are switched off.
+    """
 
     name: str
     queries: tuple[Query, ...]
@@ -102,6 +105,7 @@ class MetricAlarm:
     missing: Missing = Missing.MISSING
     ignore_low_samples: bool = False
     warm_up: WarmUp | None = None
+    acts: bool = True
 
     def __post_init__(self) -> None:
         _check_window(self)
@@ -148,6 +152,7 @@ class CompositeAlarm:
     suppressor: str | None = None
     wait_s: int = 0
     extension_s: int = 0
+    acts: bool = True
 
 
 Alarm = MetricAlarm | CompositeAlarm

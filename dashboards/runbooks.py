@@ -14,6 +14,7 @@ from telemetry.catalog import Action, Alarm, Composite, Limits, Runbook
 if TYPE_CHECKING:
     from dashboards.model import Metric
 
+_CONSOLE = "https://console.aws.amazon.com/cloudwatch/home"
 _SETTINGS = "the settings of the infrastructure (`infra/`)"
 
 
@@ -32,10 +33,14 @@ def _boards(source: Catalog) -> dict[Metric, str]:
     """Return where a metric is drawn first: dashboard and panel."""
     found: dict[Metric, str] = {}
     for name, body in dashboard_bodies(source).items():
+        board = source.prefix + name
         for widget in body["widgets"]:
             for line in lines(widget["properties"]):
                 if line.metric:
-                    found.setdefault(line.metric, f"dashboard `{name}`, panel *{widget['properties']['title']}*")
+                    found.setdefault(
+                        line.metric,
+                        f"[{board}]({_CONSOLE}#dashboards/dashboard/{board}), panel *{widget['properties']['title']}*",
+                    )
     return found
 
 
@@ -65,8 +70,9 @@ def _text(alarm: Alarm | Composite, source: Catalog, parameters: dict[str, Any],
 
 
 def _logs(runbook: Runbook, function: str) -> str:
-    query = f"Logs Insights on `/aws/lambda/{function}`:\n\n```\n{_lines(runbook.query)}\n```"
-    trace = "A row's `trace_id` opens in the X-Ray console (Traces, search by id): it shows where the time went."
+    where = f"[Logs Insights]({_CONSOLE}#logsV2:logs-insights) on `/aws/lambda/{function}`"
+    query = f"{where}:\n\n```\n{_lines(runbook.query)}\n```"
+    trace = f"A row's `trace_id` opens among the [traces]({_CONSOLE}#xray:traces/query): where the time went."
     return f"{query}\n\n{trace}" if "trace_id" in runbook.query else query
 
 

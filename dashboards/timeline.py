@@ -33,14 +33,12 @@ class Timeline:
     """An alarm's changes of state, oldest first; before the first evaluation it is INSUFFICIENT_DATA.
 
     Attributes:
-        windows: For metric alarms what was judged: `0` good, `X` breaching, `-` no data per step of `grid`.
-        values: The watched value per step.
+        values: For metric alarms the watched value per step of `grid`.
     """
 
     alarm: Alarm
     changes: tuple[Change, ...]
     grid: Grid
-    windows: str = ""
     values: tuple[float | None, ...] = ()
 
     def at(self, time_s: float) -> State:
@@ -108,7 +106,7 @@ def metric_timeline(alarm: MetricAlarm, store: Store, start_s: int, end_s: int) 
             bad = _oldest_bad(window, alarm.periods)
             since_s = None if bad is None else grid.start_s + (step + 1 - bad * stride) * step_s
             changes.append(Change(grid.start_s + (step + 1) * step_s, state, since_s))
-    return Timeline(alarm, tuple(changes), grid, marks, tuple(values))
+    return Timeline(alarm, tuple(changes), grid, tuple(values))
 
 
 def watched_values(alarm: MetricAlarm, store: Store, grid: Grid) -> Values:

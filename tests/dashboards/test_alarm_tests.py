@@ -88,6 +88,14 @@ def test_a_test_file_may_name_its_alarms_itself(tmp_path, alarms):
     assert run(tmp_path, f"alarms: [{alarms.name}]" + textwrap.dedent(PASSING)) == 0
 
 
+def test_an_alarm_whose_actions_are_switched_off_calls_nobody(tmp_path, capsys):
+    path = tmp_path / "alarms.json"
+    path.write_text(json.dumps({"MetricAlarms": [ALARMS["MetricAlarms"][0] | {"ActionsEnabled": False}]}))
+    series = "[{metric: 'N/Used{Host=a}', values: 95x5}]"
+    text = f"tests: [{{series: {series}, expect: [{{alarm: disk, fires: [2m]}}, {{alarm: disk, calls: []}}]}}]"
+    assert run(tmp_path, text, "--alarms", path) == 0, capsys.readouterr().out
+
+
 def test_a_failure_shows_the_series_the_evaluation_and_the_difference(tmp_path, alarms, capsys):
     junit = tmp_path / "junit.xml"
     text = """

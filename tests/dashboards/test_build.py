@@ -17,6 +17,7 @@ from dashboards.alarm_tests import run_file
 from dashboards.body import problems
 from dashboards.checks import incomplete
 from dashboards.cli import main
+from dashboards.insights import query
 from dashboards.layout import dashboard_bodies
 from dashboards.places import CASES, GENERATED
 from dashboards.runbooks import automation_documents, runbook_texts
@@ -107,6 +108,11 @@ def test_every_runbook_answers_what_somebody_who_was_woken_asks():
     for text in texts.values():
         assert all(heading in text for heading in headings)
         assert "{function_name}" not in text
+
+
+@pytest.mark.parametrize("alarm", OURS.everything, ids=lambda alarm: alarm.name)
+def test_the_first_query_of_every_runbook_runs_on_recorded_lines(alarm):
+    assert query(alarm.runbook.query, []) == []
 
 
 def test_every_automation_document_refers_only_to_what_it_declares():
