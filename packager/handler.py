@@ -10,7 +10,7 @@ import math
 import threading
 import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from packager.portal.events import (
     package_call,
 )
 from packager.portal.fields import LONGEST_TEXT, Fields
-from packager.portal.replies import NOT_FOUND, OK, OURS, document, http_failure, http_reply, status_of
+from packager.portal.replies import NOT_FOUND, OK, OURS, document, http_failure, http_reply, shared_failure, status_of
 from packager.portal.settings import from_process_environment
 from telemetry import context, log
 from telemetry.lambda_runtime import invocation, last_words
@@ -123,6 +123,7 @@ def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
         call = machine_call(event)
         with context(training_id=call.training_id):
             result = _package(call.trained, call.compiled, call.output, lambda_context=lambda_context, **call.options)
+        result = replace(result, error=shared_failure(result, call.trained))
     except PackagerError as error:
         result = PackageResult(error=error)
     status = status_of(result.error)

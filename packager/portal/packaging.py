@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from packager.errors import PackagerError, RequestError, StoreError
+from packager.errors import PackagerError, RequestError
 from packager.portal import jobs
 from packager.portal.credentials import usecase_s3
 from packager.portal.identity import User, may_package
 from packager.portal.publish import trigger_publish
 from packager.portal.records import ConflictError, Records, now_ms, until_it_holds
-from packager.portal.replies import ForbiddenError
+from packager.portal.replies import ForbiddenError, shared_failure
 from packager.records import ComponentResult, PackageResult
 from packager.stores import open_source
 from packager.targets import served_by
@@ -225,14 +225,9 @@ def _check_shared(job: TrainingJob, choice: Choice, result: PackageResult) -> No
     errors = [each.error for each in result.components]
     if choice.is_imported and errors and all(_wants_compilations(error) for error in errors):
         raise jobs.no_compilations()
-    if result.left or any(each.uri for each in result.components):
-        return
-    # A damaged or forbidden trained artifact fails each target in the same words; the reply says them once.
-    if result.error is not None:
-        raise result.error
-    for error in errors:
-        if isinstance(error, StoreError) and error.figures.get("uri") == job.artifact_s3:
-            raise error
+    error = shared_failure(result, str(job.artifact_s3))
+    if error is not None:
+        raise error
 
 
 def _wants_compilations(error: PackagerError | None) -> bool:

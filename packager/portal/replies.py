@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packager.errors import (
     AccessDeniedError,
@@ -14,7 +14,11 @@ from packager.errors import (
     PackagerError,
     RequestError,
     SettingsError,
+    StoreError,
 )
+
+if TYPE_CHECKING:
+    from packager.records import PackageResult
 
 OK, BAD, FORBIDDEN, NOT_FOUND, OURS = 200, 400, 403, 404, 500
 
@@ -64,6 +68,15 @@ def status_of(error: Exception | None) -> int:
     if isinstance(error, ArtifactNotFoundError):
         return NOT_FOUND
     return FORBIDDEN if isinstance(error, AccessDeniedError) else OURS
+
+
+def shared_failure(result: PackageResult, trained: str) -> PackagerError | None:
+    """Why no target could begin: a trained artifact that is damaged or cannot be read fails each in the same words."""
+    if result.left or any(each.uri for each in result.components):
+        return None
+    errors = (each.error for each in result.components)
+    about = (error for error in errors if isinstance(error, StoreError) and error.figures.get("uri") == trained)
+    return result.error or next(about, None)
 
 
 def document(status: int, result: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1057 @@
+"""The function's contract with the portal: every reply, role and credential, against tables and buckets on sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+import zipfile
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from packager import handler as function
+from packager.portal import aws
+from packager.portal import settings as portal_settings
+from packager.portal.identity import Role, caller
+from packager.portal.replies import LARGEST_BYTES, document
+from packager.stores import s3_client
+from tests import portal as local
+from tests.faulty_proxy import refuse
+from tests.portal import BODY_SECRET, EXTERNAL_ID, PUBLISHER, compilation_event, request, through_gateway
+
+THREE = ["onnx-jetson-xavier-jp5", "onnx-jetson-xavier-jp6", "onnx-jetson-xavier-jp7"]
+FOUR = ["jetson-xavier-jp5", "jetson-xavier-jp6", "jetson-xavier-jp7", "x86_64-cpu"]
+ROLE_ARN = "arn:aws:iam::123456789012:role/DDAPortalAccess"
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@dataclass
+class Context:
+    """What Lambda hands over beside the event."""
+
+    left_s: float = 900
+    aws_request_id: str = "3f1c5b7e-0000-4000-8000-000000000001"
+    function_version: str = "$LATEST"
+    log_stream_name: str = "2026/01/01/[$LATEST]0"
+
+    def get_remaining_time_in_millis(self):
+        return int(self.left_s * 1000)
+
+
+def forget_the_environment():
+    portal_settings.from_process_environment.cache_clear()
+    aws._client.cache_clear()
+    aws._session.cache_clear()
+    s3_client._clients.clear()
+
+
+@pytest.fixture(scope="module")
+def world(s3_server):
+    with local.portal(s3_server.endpoint_url) as world, pytest.MonkeyPatch.context() as environment:
+        for name, value in world.environment.items():
+            environment.setenv(name, value)
+        forget_the_environment()
+        yield world
+        forget_the_environment()
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret_is_written(world, capfd):
+    """Whatever any test here makes the function write is searched for what must not stand there."""
+    world.assumed.clear()
+    world.published.clear()
+    yield
+    written = "".join(capfd.readouterr())
+    for secret in world.secrets:
+        assert secret not in written
+    assert "\\ud800" not in written
+    assert "\x1b" not in written
+    assert "telemetry:" not in written, written  # a fault in the use of telemetry is said on standard error
+
+
+def ask(event, left_s=900):
+    reply = function.handler(event, Context(left_s))
+    assert set(reply) == {"statusCode", "headers", "body"}
+    assert reply["headers"]["Access-Control-Allow-Origin"] == "*"
+    return reply["statusCode"], json.loads(reply["body"])
+
+
+def put_record(world, training_id, **fields):
+    world.tables["TRAINING_JOBS_TABLE"].put_item(Item={**world.record(training_id), **fields})
+
+
+# Routes
+
+
+def test_a_preflight_is_answered_with_cors_headers():
+    reply = function.handler({"httpMethod": "OPTIONS", "path": "/api/v1/training/x/package"}, Context())
+    assert (reply["statusCode"], reply["body"]) == (200, "")
+    assert reply["headers"]["Access-Control-Allow-Origin"] == "*"
+    assert "POST" in reply["headers"]["Access-Control-Allow-Methods"]
+    assert "Authorization" in reply["headers"]["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/training/x/package"),
+        ("POST", "/api/v1/training/x/publish"),
+        ("POST", "/api/v1/training/x/package/more"),
+        ("POST", "/package"),
+        ("DELETE", "/api/v1/training/x/package"),
+    ],
+)
+def test_any_other_method_or_path_is_not_found(method, path):
+    assert ask({**request("x"), "httpMethod": method, "path": path}) == (404, {"error": "Not found"})
+
+
+# Packaging
+
+
+def test_a_compiled_model_is_packaged_recorded_audited_and_answered(world):
+    job = world.job()
+    status, body = ask(request(job))
+    [entry] = body.pop("packaged_components")
+    assert (status, body) == (
+        200,
+        {"training_id": job, "message": "Packaged 1 of 1 targets.", "component_creation_triggered": False},
+    )
+    assert entry == {
+        "target": "jetson-xavier",
+        "component_package_s3": entry["component_package_s3"],
+        "status": "packaged",
+    }
+    key = entry["component_package_s3"].removeprefix(f"s3://{world.bucket}/")
+    short = key.removeprefix("model_artifacts/model-")[:12]
+    assert key == f"model_artifacts/model-{short}/{short}_greengrass_model_component.zip"
+    with zipfile.ZipFile(io.BytesIO(world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read())) as component:
+        assert component.testzip() is None
+        assert component.namelist()[0] == "manifest.json"
+        assert "mochi/compiled.so" in component.namelist()
+    record = world.record(job)
+    assert record["packaged_components"] == [entry]
+    [audit] = world.audits(job)
+    assert record["updated_at"] <= audit["timestamp"]
+    assert audit == {
+        "event_id": f"system_{audit['timestamp']}",
+        "timestamp": audit["timestamp"],
+        "user_id": "system",
+        "action": "package_components",
+        "resource_type": "training_job",
+        "resource_id": job,
+        "result": "success",
+        "details": {"targets": ["jetson-xavier"], "packaged_count": 1, "failed_count": 0, "failed": [], "left": []},
+        "ttl": audit["timestamp"] // 1000 + 90 * 86_400,
+    }
+
+
+def test_a_compiled_onnx_export_serves_three_targets_from_one_upload(world):
+    status, body = ask(request(world.job(world.compiled("onnx", "onnx"))))
+    assert (status, [each["target"] for each in body["packaged_components"]]) == (200, THREE)
+    assert len({each["component_package_s3"] for each in body["packaged_components"]}) == 1
+
+
+def test_an_export_format_onnx_makes_any_target_an_onnx_export(world):
+    job = world.job(world.compiled("jetson-xavier-jp6", "onnx", export_format="onnx"))
+    assert [each["target"] for each in ask(request(job))[1]["packaged_components"]] == THREE
+
+
+def test_one_of_the_three_can_be_asked_for(world):
+    job = world.job(world.compiled("onnx", "onnx"))
+    assert [each["target"] for each in ask(request(job, {"targets": THREE[1:2]}))[1]["packaged_components"]] == (
+        THREE[1:2]
+    )
+    assert list(world.components(job)) == THREE[1:2]
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"metadata": {"framework": "ONNX"}},
+        {"validation_result": {"metadata": {"framework": "onnx"}}},
+        {"metadata": {"model_file": "model.onnx"}},
+        {"metadata": None, "validation_result": None},
+    ],
+)
+def test_an_imported_onnx_model_serves_four_targets_from_one_upload(world, notes):
+    job = world.job(source="imported", artifact_s3=world.uris["imported"], compilation_jobs=[], **notes)
+    status, body = ask(request(job))
+    assert (status, [each["target"] for each in body["packaged_components"]]) == (200, FOUR)
+    assert len({each["component_package_s3"] for each in body["packaged_components"]}) == 1
+
+
+def test_targets_of_an_imported_onnx_model_can_be_named(world):
+    job = world.job(source="imported", artifact_s3=world.uris["imported"], metadata={"framework": "ONNX"})
+    body = ask(request(job, {"targets": ["x86_64-cpu"]}))[1]
+    assert [each["target"] for each in body["packaged_components"]] == ["x86_64-cpu"]
+    status, body = ask(request(job, {"targets": ["toaster"]}))
+    assert (status, body["type"]) == (400, "RequestError")
+
+
+def test_one_failed_target_leaves_the_others_whole_and_all_three_places_say_so(world):
+    job = world.job(world.compiled("jetson-xavier"), world.compiled("x86_64-cpu", "damaged"))
+    status, body = ask(request(job))
+    good, bad = body["packaged_components"]
+    assert (status, good["status"], bad["status"]) == (200, "packaged", "failed")
+    assert bad == {"target": "x86_64-cpu", "status": "failed", "error": bad["error"]}
+    assert body["message"] == "Packaged 1 of 2 targets, 1 failed."
+    assert world.record(job)["packaged_components"] == [good, bad]
+    [audit] = world.audits(job)
+    assert (audit["result"], audit["details"]["failed"]) == ("partial", ["x86_64-cpu"])
+
+
+@pytest.mark.parametrize("targets", [{"a": "damaged"}, {"a": "damaged", "b": "s3://nowhere-{run}/x"}])
+def test_where_all_targets_fail_reply_message_and_audit_say_so(world, targets):
+    names = ["jetson-xavier", "x86_64-cpu"]
+    job = world.job(*(world.compiled(name, uri) for name, uri in zip(names, targets.values(), strict=False)))
+    status, body = ask(request(job, {"auto_triggered": True}))
+    assert status == 200
+    assert {each["status"] for each in body["packaged_components"]} == {"failed"}
+    assert body["message"] == f"No target was packaged: all {len(targets)} failed."
+    assert body["component_creation_triggered"] is False
+    assert world.published == []
+    [audit] = world.audits(job)
+    assert (audit["result"], audit["details"]["packaged_count"]) == ("failure", 0)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"compiled_model_s3": ""}, {"compiled_model_s3": None}, {"compiled_model_s3": "/etc/passwd"}, {"target": "x"}],
+)
+def test_an_unusable_entry_fails_alone(world, entry):
+    job = world.job({**world.compiled("x86_64-cuda"), **entry}, world.compiled("jetson-xavier"))
+    status, body = ask(request(job))
+    assert status == 200
+    assert {each["target"]: each["status"] for each in body["packaged_components"]} == {
+        entry.get("target", "x86_64-cuda"): "failed",
+        "jetson-xavier": "packaged",
+    }
+
+
+def test_a_target_that_is_not_compiled_is_mentioned_beside_those_that_are(world):
+    job = world.job(world.compiled("jetson-xavier"), world.compiled("x86_64-cpu", status="INPROGRESS"))
+    body = ask(request(job, {"targets": ["jetson-xavier", "x86_64-cpu"]}))[1]
+    assert [each["target"] for each in body["packaged_components"]] == ["jetson-xavier"]
+    assert "1 requested targets have no completed compilation job" in body["message"]
+
+
+def test_packaging_one_target_keeps_the_record_of_the_others(world):
+    job = world.job(world.compiled("jetson-xavier"), world.compiled("x86_64-cpu", "neo2"))
+    ask(request(job, {"targets": ["jetson-xavier"]}))
+    ask(request(job, {"targets": ["x86_64-cpu"]}))
+    assert {name: each["status"] for name, each in world.components(job).items()} == {
+        "jetson-xavier": "packaged",
+        "x86_64-cpu": "packaged",
+    }
+
+
+def test_two_concurrent_requests_lose_nothing(world):
+    names = ["jetson-xavier", "x86_64-cpu", "arm64-cpu", "jetson-xavier-jp5", "jetson-xavier-jp6", "x86_64-cuda"]
+    job = world.job(*(world.compiled(name) for name in names))
+    ready = threading.Barrier(len(names))
+
+    def package(name):
+        ready.wait()
+        assert ask(request(job, {"targets": [name]}))[0] == 200
+
+    threads = [threading.Thread(target=package, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {name: each["status"] for name, each in world.components(job).items()} == dict.fromkeys(names, "packaged")
+    assert len(world.audits(job)) == len(names)
+
+
+def test_a_second_request_finds_what_the_first_made(world):
+    job = world.job()
+    first, second = ask(request(job))[1], ask(request(job))[1]
+    assert first == second
+
+
+# The table of replies
+
+
+def test_a_request_without_an_id_says_so():
+    for parameters in (None, {}, {"id": None}, {"id": ""}):
+        status, body = ask({**request("x"), "pathParameters": parameters})
+        assert (status, body["error"]) == (400, "training_id is required")
+    event = request("x")
+    del event["pathParameters"]
+    assert ask(event)[1]["error"] == "training_id is required"
+
+
+def test_an_unknown_training_job_or_use_case_is_the_callers_mistake(world):
+    status, body = ask(request("no-such-job"))
+    assert (status, body["error"]) == (400, "There is no such training job.")
+    status, body = ask(request(world.job(usecase="no-such-use-case")))
+    assert (status, body["error"]) == (400, "The use case of the training job does not exist.")
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{", "nonsense", '{"targets": NaN}', "[" * 100_000, '{"targets": ' + "9" * 5000 + "}"]
+)
+def test_a_body_that_is_no_json_is_refused_with_the_reason(world, body):
+    status, answer = ask({**request(world.job()), "body": body})
+    assert (status, answer["field"]) == (400, "body")
+    assert answer["error"].startswith("body is not valid JSON: ")
+
+
+def test_a_trained_artifact_without_input_shape_is_refused_with_the_reason(world):
+    job = world.job(artifact_s3=world.uris["neo"])
+    status, body = ask(request(job))
+    assert status == 400
+    assert "trained artifact" in body["error"] or "manifest" in body["error"]
+    [audit] = world.audits(job)
+    assert audit["result"] == "failure"
+    assert "packaged_components" not in world.record(job)
+
+
+def test_a_role_that_is_too_low_is_refused(world):
+    usecase = world.usecase()
+    event = through_gateway(request(world.job(usecase=usecase), user=world.user("Operator", usecase)))
+    assert ask(event) == (403, {"error": "Insufficient permissions"})
+
+
+@pytest.mark.parametrize("jobs", [None, [], "none", {}])
+def test_no_compilation_jobs(world, jobs):
+    job = world.job()
+    put_record(world, job, compilation_jobs=jobs)
+    status, body = ask(request(job))
+    assert (status, body["error"]) == (400, "No compilation jobs found. Run compilation first.")
+
+
+def test_an_imported_model_that_is_no_onnx_needs_compilations(world):
+    for notes in ({"metadata": {"framework": "PyTorch"}}, {}):
+        job = world.job(source="imported", compilation_jobs=[], **notes)
+        status, body = ask(request(job))
+        assert (status, body["error"]) == (400, "No compilation jobs found. Run compilation first.")
+
+
+def test_no_completed_compilation_jobs(world):
+    for status in ("INPROGRESS", "FAILED", None, 5):
+        reply, body = ask(request(world.job(world.compiled("jetson-xavier", status=status))))
+        assert (reply, body["error"]) == (400, "No completed compilation jobs found")
+
+
+def test_the_status_of_a_compilation_may_be_spelled_as_events_do(world):
+    assert ask(request(world.job(world.compiled("jetson-xavier", status="Completed"))))[0] == 200
+
+
+def test_no_completed_compilation_jobs_for_the_targets(world):
+    status, body = ask(request(world.job(), {"targets": ["x86_64-cpu"]}))
+    assert (status, body["error"]) == (400, "No completed compilation jobs for requested targets: ['x86_64-cpu']")
+
+
+@pytest.mark.parametrize("artifact", [None, ""])
+def test_a_training_job_without_an_artifact(world, artifact):
+    job = world.job()
+    put_record(world, job, artifact_s3=artifact)
+    status, body = ask(request(job))
+    assert (status, body["error"]) == (400, "Training job has no model artifact")
+
+
+@pytest.mark.parametrize("operation", ["GetItem", "UpdateItem"])
+def test_where_aws_refuses_the_reply_says_what(world, operation):
+    job = world.job()
+    world.proxy.break_next(
+        "PostBucket",
+        local.refused(operation),
+        where=lambda asked: asked.headers.get("x-amz-target", "").endswith(operation),
+    )
+    status, body = ask(request(job))
+    assert status == 500
+    assert body["error"].startswith("Failed to package components: DynamoDB ")
+    assert "AccessDeniedException" in body["error"]
+
+
+def test_where_s3_refuses_the_trained_artifact_the_reply_says_what(world):
+    job = world.job()
+    world.proxy.break_next("HeadObject", refuse(403, "AccessDenied"), times=20, where=lambda a: "trained" in a.target)
+    status, body = ask(request(job))
+    world.proxy.forget()
+    local.listen(world)
+    assert status == 500
+    assert body["error"].startswith("Failed to package components: S3 ")
+
+
+def test_an_audit_entry_that_cannot_be_written_stops_nothing(world):
+    job = world.job()
+    world.proxy.break_next(
+        "PostBucket",
+        local.refused("PutItem"),
+        where=lambda asked: asked.headers.get("x-amz-target", "").endswith("PutItem"),
+    )
+    assert ask(request(job))[0] == 200
+    assert world.audits(job) == []
+
+
+def test_anything_else_is_an_internal_error_with_the_request_id_and_no_more(world, monkeypatch, capfd):
+    def broken(*_):
+        raise KeyError(BODY_SECRET)
+
+    monkeypatch.setattr("packager.portal.packaging.jobs.choose", broken)
+    status, body = ask(request(world.job()))
+    assert (status, body) == (500, {"error": "Internal server error", "request_id": Context.aws_request_id})
+    written = capfd.readouterr().out
+    assert '"error_type": "KeyError"' in written
+    assert "in broken" in written
+    assert BODY_SECRET not in written
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AUDIT_DAYS", "soon"), ("TIME_RESERVE_S", "-1"), ("USECASES_TABLE", "a table"), ("USECASES_TABLE", "")],
+)
+def test_a_bad_setting_is_named_in_the_log_and_hidden_from_the_caller(world, monkeypatch, capfd, variable, value):
+    job = world.job()
+    monkeypatch.setenv(variable, value)
+    forget_the_environment()
+    try:
+        status, body = ask(request(job))
+        named = function.handler({"trained": "s3://b/k", "compiled": [], "output": "s3://b"}, Context())
+    finally:
+        monkeypatch.undo()
+        forget_the_environment()
+    assert (status, body["error"]) == (500, "Internal server error")
+    assert variable in capfd.readouterr().out
+    if value:
+        assert (named["statusCode"], named["error"]["setting"]) == (500, variable)
+
+
+# Fields
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"httpMethod": None}, "httpMethod"),
+        ({"httpMethod": 5}, "httpMethod"),
+        ({"path": None}, "path"),
+        ({"path": []}, "path"),
+        ({"pathParameters": []}, "pathParameters"),
+        ({"pathParameters": {"id": 5}}, "pathParameters.id"),
+        ({"pathParameters": {"id": "x" * 3000}}, "pathParameters.id"),
+        ({"pathParameters": {"id": "\ud800"}}, "pathParameters.id"),
+        ({"body": None}, "body"),
+        ({"body": {}}, "body"),
+        ({"body": "null"}, "body"),
+        ({"body": "[]"}, "body"),
+        ({"body": '{"targets": null}'}, "body.targets"),
+        ({"body": '{"targets": "jetson-xavier"}'}, "body.targets"),
+        ({"body": '{"targets": [null]}'}, "body.targets.0"),
+        ({"body": '{"targets": ["a", 1]}'}, "body.targets.1"),
+        ({"body": '{"auto_triggered": null}'}, "body.auto_triggered"),
+        ({"body": '{"auto_triggered": "yes"}'}, "body.auto_triggered"),
+        ({"requestContext": None}, "requestContext"),
+        ({"requestContext": {}}, "requestContext.authorizer"),
+        ({"requestContext": {"authorizer": None}}, "requestContext.authorizer"),
+        ({"requestContext": {"authorizer": {}}}, "requestContext.authorizer.userId"),
+        ({"requestContext": {"authorizer": {"userId": None}}}, "requestContext.authorizer.userId"),
+        ({"requestContext": {"authorizer": {"claims": None}}}, "requestContext.authorizer.claims"),
+        ({"requestContext": {"authorizer": {"claims": {}}}}, "requestContext.authorizer.claims.sub"),
+        ({"requestContext": {"authorizer": {"claims": {"sub": ["system"]}}}}, "requestContext.authorizer.claims.sub"),
+        (
+            {"requestContext": {"authorizer": {"claims": {"sub": "a", "email": None}}}},
+            "requestContext.authorizer.claims.email",
+        ),
+    ],
+)
+def test_a_null_missing_or_mistyped_field_is_named(change, field):
+    status, body = ask({**request("x"), **change})
+    assert (status, body["type"], body["field"]) == (400, "RequestError", field)
+
+
+@pytest.mark.parametrize("missing", ["httpMethod", "path", "body", "requestContext"])
+def test_a_missing_field_is_named(missing):
+    event = request("x")
+    del event[missing]
+    status, body = ask(event)
+    assert (status, body["field"], body["error"]) == (400, missing, f"{missing} is required.")
+
+
+def test_what_a_request_holds_is_never_written(world):
+    hostile = f"\x1b[31m\n{BODY_SECRET}\ud800"
+    for event in (
+        {**request("x"), "body": f'{{"targets": ["{BODY_SECRET}", 5]}}'},
+        {**request("x"), "body": hostile},
+        {**request("x"), "path": hostile},
+        {**request(hostile)},
+        {**request(world.job(), {"targets": [f"{BODY_SECRET}"]})},
+        {**request(world.job()), "headers": {"Authorization": BODY_SECRET, "X-Amzn-Trace-Id": hostile}},
+        request("x", user=hostile),
+        {"trained": hostile, "compiled": [], "output": hostile},
+        {"trained": "s3://b/k", "compiled": [{"target": BODY_SECRET, "uri": "s3://b/k"}], "output": "s3://b"},
+        {"detail-type": hostile, "source": hostile},
+        hostile,
+        [hostile],
+    ):
+        assert 200 <= function.handler(event, Context())["statusCode"] < 500
+
+
+def _with(event, place, value):
+    """The event with `value` in the place of one field."""
+    name, *rest = place
+    if rest:
+        return {**event, name: _with(event[name], rest, value)}
+    return {**event, name: value}
+
+
+API_PLACES = [
+    ["httpMethod"],
+    ["path"],
+    ["pathParameters"],
+    ["pathParameters", "id"],
+    ["body"],
+    ["requestContext"],
+    ["requestContext", "authorizer"],
+    ["requestContext", "authorizer", "claims"],
+    ["requestContext", "authorizer", "claims", "sub"],
+    ["requestContext", "authorizer", "claims", "email"],
+    ["requestContext", "authorizer", "claims", "cognito:username"],
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(API_PLACES), value=json_values)
+def test_any_json_value_in_place_of_any_field_is_a_typed_4xx(world, place, value):
+    status, body = ask(_with(through_gateway(request("no-such-job", user="nobody")), place, value))
+    assert 400 <= status < 500, body
+    assert body["error"] in {"Not found", "training_id is required"} or body["type"] == "RequestError"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(["targets", "auto_triggered", ""]), value=json_values)
+def test_any_json_value_in_the_body_is_a_typed_4xx_or_means_nothing(world, place, value):
+    body = {place: value} if place else value
+    status, answer = ask({**request("no-such-job"), "body": json.dumps(body)})
+    assert (status, answer["type"]) == (400, "RequestError")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=json_values)
+def test_any_json_value_as_the_event_is_a_typed_4xx(world, value):
+    answer = function.handler(value, Context())
+    assert 400 <= answer["statusCode"] < 500
+
+
+# Identities and roles
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("claims", [True, False])
+def test_packaging_needs_the_role_data_scientist_or_above(world, role, claims):
+    usecase = world.usecase()
+    event = through_gateway(request(world.job(usecase=usecase), user=world.user(role.name, usecase), claims=claims))
+    assert ask(event)[0] == (200 if role >= Role.DataScientist else 403)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_of_the_global_roles_only_the_administrators_opens_every_use_case(world, role):
+    event = through_gateway(request(world.job(), user=world.user(role.name, "global")))
+    assert ask(event)[0] == (200 if role == Role.PortalAdmin else 403)
+
+
+@pytest.mark.parametrize("role", ["", "portaladmin", "Owner", None, 5, ["PortalAdmin"]])
+def test_no_role_or_an_unknown_one_opens_nothing(world, role):
+    usecase = world.usecase()
+    assert ask(through_gateway(request(world.job(usecase=usecase), user="nobody")))[0] == 403
+    assert ask(through_gateway(request(world.job(usecase=usecase), user=world.user(role, usecase))))[0] == 403
+
+
+def test_a_role_for_another_use_case_opens_nothing(world):
+    event = through_gateway(request(world.job(), user=world.user("UseCaseAdmin", world.usecase())))
+    assert ask(event)[0] == 403
+
+
+@pytest.mark.parametrize("claims", [True, False])
+def test_system_from_outside_opens_nothing_even_with_a_role(world, claims):
+    world.user("PortalAdmin", "global", "system")
+    try:
+        job = world.job()
+        assert ask(through_gateway(request(job, user="system", claims=claims))) == (
+            403,
+            {"error": "Insufficient permissions"},
+        )
+    finally:
+        world.tables["USER_ROLES_TABLE"].delete_item(Key={"user_id": "system", "usecase_id": "global"})
+    assert world.audits(job) == []
+    assert "packaged_components" not in world.record(job)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    mark=st.sampled_from(["accountId", "apiId", "stage", "requestId", "identity", "domainName", "resourceId"]),
+    value=json_values,
+)
+def test_any_mark_of_the_gateway_shuts_the_door_to_system(world, mark, value):
+    event = request("no-such-job")
+    event["requestContext"][mark] = value
+    assert not caller(event).is_portal
+    assert caller(request("x")).is_portal
+
+
+# Credentials
+
+
+def test_a_use_case_of_our_own_account_is_served_with_our_own_credentials(world):
+    for arn in (None, "", "arn:aws:iam::123456789012:root"):
+        assert ask(request(world.job(usecase=world.usecase(cross_account_role_arn=arn))))[0] == 200
+    assert ask(request(world.job(usecase=world.usecase(cross_account_role_arn=ROLE_ARN, account_id=""))))[0] == 200
+    assert world.assumed == []
+    assert _signers(world) == {local.KEYS["AWS_ACCESS_KEY_ID"]}
+
+
+@pytest.mark.parametrize("external_id", [EXTERNAL_ID, None])
+def test_a_use_case_of_another_account_lends_its_role(world, external_id):
+    usecase = world.usecase(cross_account_role_arn=ROLE_ARN, external_id=external_id, region="eu-west-1")
+    user = world.user("DataScientist", usecase, "a user:with/odd characters " + "x" * 60)
+    world.proxy.forget()
+    local.listen(world)
+    job = world.job(world.compiled("jetson-xavier"), usecase=usecase)
+    status, body = ask(through_gateway(request(job, user=user)))
+    assert (status, body["packaged_components"][0]["status"]) == (200, "packaged"), body
+    [(asked, answer)] = world.assumed
+    assert asked["RoleArn"] == ROLE_ARN
+    assert asked["DurationSeconds"] == "3600"
+    assert asked.get("ExternalId") == external_id
+    name, _, epoch = asked["RoleSessionName"].rpartition("-")
+    assert name == "pkg-a-user-with-odd-char"
+    assert epoch.isdigit()
+    assert len(asked["RoleSessionName"]) <= 64
+    [signer] = _signers(world)
+    assert signer != local.KEYS["AWS_ACCESS_KEY_ID"]
+    assert f"<AccessKeyId>{signer}</AccessKeyId>" in answer
+
+
+def test_where_the_role_is_refused_the_reply_says_what(world):
+    usecase = world.usecase(cross_account_role_arn=ROLE_ARN, external_id=EXTERNAL_ID)
+    world.proxy.forget()
+    world.proxy.break_next("PostBucket", refuse(403, "AccessDenied"), where=lambda asked: b"AssumeRole" in asked.body)
+    status, body = ask(request(world.job(usecase=usecase)))
+    local.listen(world)
+    assert (status, body["error"].partition(":")[0]) == (500, "Failed to package components")
+    assert "AssumeRole" in body["error"]
+
+
+@pytest.mark.parametrize("field", ["cross_account_role_arn", "account_id", "external_id", "region", "s3_bucket"])
+def test_a_mistyped_field_of_the_use_case_is_named(world, field):
+    usecase = world.usecase(**{"cross_account_role_arn": ROLE_ARN, field: 5})
+    status, body = ask(request(world.job(usecase=usecase)))
+    assert (status, body["field"]) == (400, f"usecase.{field}")
+
+
+def _signers(world):
+    """Whose keys signed the requests to S3."""
+    found = set()
+    for asked in world.proxy.requests:
+        if "/s3/" in (signed := asked.headers.get("authorization", "")):
+            found.add(signed.partition("Credential=")[2].partition("/")[0])
+    return found
+
+
+# Publishing
+
+
+def test_an_auto_triggered_request_asks_for_publishing(world):
+    job = world.job()
+    body = ask(request(job, {"auto_triggered": True}))[1]
+    assert body["component_creation_triggered"] is True
+    [(name, kind, payload)] = world.published
+    assert (name, kind) == (PUBLISHER, "Event")
+    assert payload["httpMethod"] == "POST"
+    assert payload["path"] == f"/api/v1/training/{job}/publish"
+    assert payload["pathParameters"] == {"id": job}
+    assert payload["requestContext"]["authorizer"]["claims"]["sub"] == "system"
+    assert json.loads(payload["body"]) == {
+        "component_name": "model-mochi-detector-2",
+        "component_version": "1.0.0",
+        "friendly_name": "Mochi Detector_2",
+        "auto_triggered": True,
+    }
+
+
+def test_a_failure_to_ask_for_publishing_is_logged_and_never_raised(world, capfd):
+    world.proxy.forget()
+    world.proxy.break_next("PostObject", refuse(403, "AccessDeniedException"), times=9)
+    status, body = ask(request(world.job(), {"auto_triggered": True}))
+    world.proxy.forget()
+    local.listen(world)
+    assert (status, body["component_creation_triggered"]) == (200, False)
+    assert '"event": "TriggerPublish"' in capfd.readouterr().out
+
+
+def test_without_a_publishing_function_a_warning_says_so(world, monkeypatch, capfd):
+    monkeypatch.setenv("GREENGRASS_PUBLISH_FUNCTION_NAME", "")
+    forget_the_environment()
+    assert ask(request(world.job(), {"auto_triggered": True}))[1]["component_creation_triggered"] is False
+    assert "GREENGRASS_PUBLISH_FUNCTION_NAME" in capfd.readouterr().out
+    monkeypatch.undo()
+    forget_the_environment()
+
+
+# Time
+
+
+def test_with_three_seconds_left_the_answer_says_what_is_left(world, capfd):
+    job = world.job(world.compiled("jetson-xavier"), world.compiled("onnx", "onnx"))
+    status, body = ask(request(job), left_s=3)
+    assert status == 200
+    assert body["left"] == ["jetson-xavier", *THREE]
+    assert {each["status"] for each in body["packaged_components"]} == {"failed"}
+    assert "send the request again" in body["message"]
+    assert world.audits(job)[0]["result"] == "failure"
+    assert world.uploads() == []
+    assert '"AbortedForTime": 1' in capfd.readouterr().out
+    assert ask(request(job))[0] == 200
+    assert {each["status"] for each in world.components(job).values()} == {"packaged"}
+
+
+def test_what_does_not_stop_in_time_leaves_its_last_words(world, monkeypatch, capfd):
+    spoken = threading.Event()
+    say = function._say_last_words
+
+    def heard():
+        say()
+        spoken.set()
+
+    monkeypatch.setattr(function, "_say_last_words", heard)
+    monkeypatch.setattr(
+        "packager.packaging.package", lambda *_, **__: spoken.wait(10) or pytest.fail("nothing was said")
+    )
+    with pytest.raises(AttributeError):
+        function.handler(_machine_event(world), Context(left_s=0.3))
+    written = capfd.readouterr().out
+    assert '"event": "time is up"' in written
+    assert '"outcome": "incomplete"' in written
+
+
+# Machines
+
+
+def _machine_event(world, **change):
+    return {
+        "trained": world.uris["trained"],
+        "compiled": [{"target": "jetson-xavier", "uri": world.uris["neo"]}],
+        "output": f"s3://{world.bucket}/machines",
+        **change,
+    }
+
+
+def test_a_machine_gets_the_document_of_the_command_line(world):
+    answer = function.handler(_machine_event(world), Context())
+    [component] = answer["components"]
+    assert (answer["statusCode"], answer["error"], answer["left"]) == (200, None, [])
+    assert set(answer) == {"statusCode", "components", "manifest", "peak_scratch_bytes", "left", "error"}
+    body = world.s3.get_object(Bucket=world.bucket, Key=component["uri"].split("/", 3)[3])["Body"].read()
+    assert component["sha256"] == hashlib.sha256(body).hexdigest()
+    assert json.loads(json.dumps(answer)) == answer
+
+
+def test_a_machine_can_package_one_target_per_invocation_or_an_imported_model(world):
+    event = _machine_event(
+        world, trained=world.uris["imported"], compiled=[], options={"imported_targets": ["x86_64-cpu"]}
+    )
+    assert [each["target"] for each in function.handler(event, Context())["components"]] == ["x86_64-cpu"]
+
+
+def test_a_machine_goes_on_from_a_partial_result(world):
+    event = _machine_event(
+        world,
+        compiled=[{"target": "x86_64-cpu", "uri": world.uris["neo2"]}, {"target": "onnx", "uri": world.uris["onnx"]}],
+        output=f"s3://{world.bucket}/partial",
+    )
+    partial = function.handler(event, Context(left_s=3))
+    assert (partial["statusCode"], partial["left"]) == (200, ["x86_64-cpu", *THREE])
+    whole = function.handler({**event, "options": {"previous": partial}}, Context())
+    assert (whole["left"], {each["status"] for each in whole["components"]}) == ([], {"packaged"})
+    again = function.handler({**event, "options": {"previous": whole}}, Context())
+    assert [each["uri"] for each in again["components"]] == [each["uri"] for each in whole["components"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"trained": None}, "trained"),
+        ({"trained": "models/relative"}, "trained"),
+        ({"compiled": None}, "compiled"),
+        ({"compiled": {"jetson-xavier": "s3://b/k"}}, "compiled"),
+        ({"compiled": [None]}, "compiled[0]"),
+        ({"compiled": [{"target": "jetson-xavier"}]}, "compiled[0].uri"),
+        ({"compiled": [{"target": "x86_64-cpu", "uri": "s3://b/k"}] * 2}, "compiled[1].target"),
+        ({"output": 5}, "output"),
+        ({"options": None}, "options"),
+        ({"options": {"strategy": "magic"}}, "options.strategy"),
+        ({"options": {"force": "yes"}}, "options.force"),
+        ({"options": {"forse": True}}, "options"),
+        ({"options": {"previous": 5}}, "options.previous"),
+        ({"options": {"previous": {"components": [5]}}}, "options.previous.components[0]"),
+        ({"training_id": 5}, "training_id"),
+    ],
+)
+def test_a_machine_is_told_which_field_is_wrong(world, change, field):
+    answer = function.handler(_machine_event(world, **change), Context())
+    assert (answer["statusCode"], answer["error"]["type"], answer["error"]["field"]) == (400, "RequestError", field)
+    assert answer["components"] == []
+
+
+MACHINE_PLACES = [
+    ["trained"],
+    ["compiled"],
+    ["output"],
+    ["options"],
+    ["options", "strategy"],
+    ["options", "force"],
+    ["options", "strict"],
+    ["options", "imported_targets"],
+    ["options", "previous"],
+    ["options", "previous", "components"],
+    ["training_id"],
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(MACHINE_PLACES), value=json_values)
+def test_any_json_value_in_a_machines_event_is_a_typed_4xx(world, place, value):
+    event = _machine_event(
+        world, trained="s3://no-such-bucket-of-ours/x", options={"previous": {"components": []}}, training_id="t"
+    )
+    answer = function.handler(_with(event, place, value), Context())
+    assert 400 <= answer["statusCode"] < 500, answer
+    assert answer["error"]["type"] in {"RequestError", "ArtifactNotFoundError"}
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(["target", "uri"]), value=json_values)
+def test_any_json_value_in_a_compiled_artifact_is_a_typed_4xx(world, place, value):
+    event = _machine_event(world, trained="s3://no-such-bucket-of-ours/x")
+    event["compiled"] = [{**event["compiled"][0], place: value}]
+    assert 400 <= function.handler(event, Context())["statusCode"] < 500
+
+
+def test_a_damaged_trained_artifact_is_the_machines_mistake(world):
+    answer = function.handler(_machine_event(world, trained=world.uris["damaged"]), Context())
+    assert (answer["statusCode"], answer["error"]["type"]) == (400, "ExtractionError")
+
+
+def test_an_answer_is_valid_utf8_and_small_enough():
+    answer = document(200, {"manifest": {"name": "\ud800"}, "left": []})
+    assert answer == {"statusCode": 200, "manifest": {"name": "?"}, "left": []}
+    assert document(200, {"manifest": "x" * LARGEST_BYTES, "left": []}) == {
+        "statusCode": 200,
+        "manifest": None,
+        "left": [],
+    }
+
+
+# EventBridge
+
+
+def test_a_completed_compilation_is_recorded_and_packaged_without_waiting_for_the_others(world):
+    mine = world.compiled("jetson-xavier", status="INPROGRESS", compiled_model_s3=None)
+    job = world.job(
+        world.compiled("x86_64-cpu", status="FAILED"), mine, world.compiled("arm64-cpu", status="INPROGRESS")
+    )
+    answer = function.handler(compilation_event(mine["compilation_job_name"], artifact=world.uris["neo"]), Context())
+    assert (answer["statusCode"], answer["status"], answer["training_id"]) == (200, "COMPLETED", job)
+    entries = world.record(job)["compilation_jobs"]
+    assert [each["status"] for each in entries] == ["FAILED", "COMPLETED", "INPROGRESS"]
+    assert entries[1]["compiled_model_s3"] == world.uris["neo"]
+    assert {name: each["status"] for name, each in world.components(job).items()} == {"jetson-xavier": "packaged"}
+    assert answer["component_creation_triggered"] is False
+
+
+@pytest.mark.parametrize("status", ["Failed", "Stopped"])
+def test_a_compilation_that_failed_is_recorded_with_its_reason(world, status):
+    mine = world.compiled("jetson-xavier", status="INPROGRESS")
+    job = world.job(mine, world.compiled("x86_64-cpu", status="INPROGRESS"))
+    answer = function.handler(compilation_event(mine["compilation_job_name"], status), Context())
+    assert (answer["statusCode"], answer["packaged_components"]) == (200, [])
+    entry = world.record(job)["compilation_jobs"][0]
+    assert entry["status"] == status.upper()
+    assert entry["failure_reason"] == (
+        "ClientError: the operator is not supported" if status == "Failed" else "The compilation job ended as STOPPED."
+    )
+
+
+def test_when_the_last_compilation_has_ended_publishing_is_asked_for_once(world):
+    first = world.compiled("jetson-xavier", status="INPROGRESS")
+    last = world.compiled("x86_64-cpu", status="INPROGRESS")
+    world.job(first, last)
+    function.handler(compilation_event(first["compilation_job_name"], artifact=world.uris["neo"]), Context())
+    assert world.published == []
+    function.handler(compilation_event(last["compilation_job_name"], "Failed"), Context())
+    assert len(world.published) == 1
+
+
+def test_events_that_come_at_once_undo_nothing_of_each_other(world):
+    names = ["jetson-xavier", "x86_64-cpu", "arm64-cpu", "x86_64-cuda"]
+    entries = [world.compiled(name, status="INPROGRESS", compiled_model_s3=None) for name in names]
+    job = world.job(*entries)
+    ready = threading.Barrier(len(names))
+
+    def news(entry):
+        ready.wait()
+        function.handler(compilation_event(entry["compilation_job_name"], artifact=world.uris["neo"]), Context())
+
+    threads = [threading.Thread(target=news, args=(entry,)) for entry in entries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [each["status"] for each in world.record(job)["compilation_jobs"]] == ["COMPLETED"] * 4
+    assert {name: each["status"] for name, each in world.components(job).items()} == dict.fromkeys(names, "packaged")
+    assert world.published
+
+
+def test_a_job_is_found_on_whichever_page_it_stands(world):
+    entries = [world.compiled("x86_64-cpu", status="INPROGRESS", padding="x" * 300_000) for _ in range(8)]
+    crowd = [world.job(entry) for entry in entries]
+    world.proxy.forget()
+    local.listen(world)
+    for training_id, entry in zip(crowd, entries, strict=True):
+        answer = function.handler(compilation_event(entry["compilation_job_name"], "Failed"), Context())
+        assert answer["training_id"] == training_id
+    scans = [asked for asked in world.proxy.requests if asked.headers.get("x-amz-target", "").endswith("Scan")]
+    assert len(scans) > len(crowd)
+    for training_id in crowd:
+        world.tables["TRAINING_JOBS_TABLE"].delete_item(Key={"training_id": training_id})
+
+
+def test_an_index_that_a_setting_names_is_asked_first(world, monkeypatch):
+    world.tables["TRAINING_JOBS_TABLE"].update(
+        AttributeDefinitions=[{"AttributeName": "compilation_job_name", "AttributeType": "S"}],
+        GlobalSecondaryIndexUpdates=[
+            {
+                "Create": {
+                    "IndexName": "by-compilation",
+                    "KeySchema": [{"AttributeName": "compilation_job_name", "KeyType": "HASH"}],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            }
+        ],
+    )
+    monkeypatch.setenv("COMPILATION_JOB_INDEX", "by-compilation")
+    forget_the_environment()
+    mine = world.compiled("jetson-xavier", status="INPROGRESS")
+    indexed = world.job(mine, compilation_job_name=mine["compilation_job_name"])
+    other = world.compiled("x86_64-cpu", status="INPROGRESS")
+    not_indexed = world.job(other)
+    world.proxy.forget()
+    local.listen(world)
+    assert function.handler(compilation_event(mine["compilation_job_name"], "Failed"), Context())["training_id"] == (
+        indexed
+    )
+    assert not [asked for asked in world.proxy.requests if asked.headers.get("x-amz-target", "").endswith("Scan")]
+    found = function.handler(compilation_event(other["compilation_job_name"], "Failed"), Context())["training_id"]
+    assert found == not_indexed
+    monkeypatch.undo()
+    forget_the_environment()
+
+
+def test_news_of_a_compilation_that_nobody_knows_is_a_typed_refusal(world):
+    answer = function.handler(compilation_event("somebody-elses-job", "Failed"), Context())
+    assert (answer["statusCode"], answer["error"]["field"]) == (400, "detail.CompilationJobName")
+
+
+def test_what_aws_refuses_about_an_event_is_raised_so_that_it_comes_again(world):
+    world.proxy.break_next(
+        "PostBucket", local.refused("Scan"), where=lambda a: a.headers.get("x-amz-target", "").endswith("Scan")
+    )
+    with pytest.raises(aws.AwsRefusedError, match="Scan"):
+        function.handler(compilation_event("a-job", "Failed"), Context())
+
+
+EVENT_PLACES = [
+    ["source"],
+    ["detail-type"],
+    ["detail"],
+    ["detail", "CompilationJobName"],
+    ["detail", "CompilationJobStatus"],
+    ["detail", "ModelArtifacts"],
+    ["detail", "ModelArtifacts", "S3ModelArtifacts"],
+]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.sampled_from(EVENT_PLACES), value=json_values)
+def test_any_json_value_in_an_event_of_event_bridge_is_a_typed_4xx(world, place, value):
+    answer = function.handler(_with(compilation_event("nobodys", artifact="s3://b/k"), place, value), Context())
+    assert (answer["statusCode"], answer["error"]["type"]) == (400, "RequestError")
+
+
+# Cold start
+
+
+NOT_DEPLOYED = (
+    "aiohttp",
+    "altair",
+    "aws_cdk",
+    "click",
+    "dashboards",
+    "infra",
+    "moto",
+    "prometheus_client",
+    "pytest",
+    "rich",
+)
+
+
+def _modules_after(event):
+    """What a process has imported that answered one event, where only what is deployed can be imported."""
+    code = f"""
+import json, os, sys
+
+class NotDeployed:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in {NOT_DEPLOYED!r}:
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, NotDeployed())
+from packager.handler import handler
+answers = os.dup(1)
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+assert handler(json.loads({json.dumps(event)!r}), None)["statusCode"] in (200, 400, 404)
+os.write(answers, json.dumps(sorted(sys.modules)).encode())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("event", [{"httpMethod": "OPTIONS", "path": "/x"}, {"httpMethod": "GET", "path": "/x"}, {}])
+def test_an_answer_that_needs_no_aws_imports_none_of_it(world, event):
+    loaded = _modules_after(event)
+    assert loaded.isdisjoint(["boto3", "botocore", "urllib3", "requests", "yaml", *NOT_DEPLOYED])
+    assert len(loaded) <= 520, len(loaded)
+
+
+def test_a_request_that_is_packaged_imports_boto3_and_no_tool_of_people(world):
+    loaded = _modules_after(request(world.job()))
+    assert "boto3" in loaded
+    assert loaded.isdisjoint(["requests", *NOT_DEPLOYED])
+    assert len(loaded) <= 900, len(loaded)
+
+
+def test_a_clients_and_sessions_are_made_once(world, monkeypatch):
+    ask(request(world.job()))
+    made = []
+    monkeypatch.setattr("boto3.session.Session.client", lambda *_, **__: made.append(1))
+    assert ask(request(world.job()))[0] == 200
+    assert made == []
+
+
+def test_libraries_stay_quiet_about_requests_at_any_level(world, monkeypatch):
+    for name in ("botocore", "urllib3", "boto3"):
+        assert logging.getLogger(name).getEffectiveLevel() >= logging.WARNING
