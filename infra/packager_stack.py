@@ -206,7 +206,7 @@ class PackagerStack(cdk.Stack):
             )
         )
         role = rights.role(self, f"{name}Role", "states.amazonaws.com", allowed)
-        machine = aws_stepfunctions.CfnStateMachine(
+        return aws_stepfunctions.CfnStateMachine(
             self,
             f"{name}Machine",
             state_machine_name=full_name,
@@ -218,8 +218,6 @@ class PackagerStack(cdk.Stack):
             ),
             tracing_configuration=aws_stepfunctions.CfnStateMachine.TracingConfigurationProperty(enabled=True),
         )
-        machine.node.add_dependency(role)
-        return machine
 
     def _compilations(self) -> None:
         """Have the function told of every compilation that ended."""

@@ -88,7 +88,7 @@ def publisher(deployment: Deployment) -> tuple[str, ...]:
 
 def _reading(places: Sequence[str]) -> list[Right]:
     objects = tuple(s3_arn(f"{place}/*") for place in places)
-    return [Right(("s3:GetObject",), objects, "The names of artifacts are the users'."), *_listing(places)]
+    return [Right(("s3:GetObject",), objects, "The names of artifacts and lists are the users'."), *_listing(places)]
 
 
 def _writing(places: Sequence[str]) -> list[Right]:
@@ -173,7 +173,11 @@ def models_machine(deployment: Deployment, own_bucket: str) -> list[Right]:
         *_children(f"{deployment.function_name}-many"),
         *_children(deployment.function_name),
         Right(("events:DescribeRule", "events:PutRule", "events:PutTargets"), (waiting,)),
-        Right(("s3:GetObject",), tuple(s3_arn(f"{place}/*") for place in lists), "Lists have any name."),
+        Right(
+            ("s3:GetObject",),
+            tuple(s3_arn(f"{place}/*") for place in lists),
+            "The names of artifacts and lists are the users'.",
+        ),
         Right(
             ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"),
             results,

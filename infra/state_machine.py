@@ -22,7 +22,6 @@ _THROTTLED = (
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
 )
-_CALLERS_MISTAKES = ("RequestError", "SettingsError")
 
 
 def package_model(deployment: Deployment) -> States:
@@ -196,7 +195,6 @@ def _invocation(deployment: Deployment) -> States:
 def _retries(deployment: Deployment) -> list[States]:
     backoff = {"IntervalSeconds": 2, "BackoffRate": 2.0, "JitterStrategy": "FULL", "MaxDelaySeconds": 300}
     return [
-        {"ErrorEquals": [*_CALLERS_MISTAKES], "MaxAttempts": 0},
         # Other executions hold the function's concurrency; there is no harm in waiting for them.
         {"ErrorEquals": [*_THROTTLED], "MaxAttempts": 5 * deployment.retries, **backoff},
         {"ErrorEquals": ["States.ALL"], "MaxAttempts": deployment.retries, **backoff},
@@ -237,7 +235,9 @@ def _publishing() -> States:
                     "path.$": "States.Format('/api/v1/training/{}/publish', $.publish.training_id)",
                     "pathParameters": {"id.$": "$.publish.training_id"},
                     "body.$": "States.JsonToString($.publish)",
-                    "requestContext": {"authorizer": {"claims": {"sub": "system", "email": "system"}}},
+                    "requestContext": {
+                        "authorizer": {"claims": dict.fromkeys(("sub", "email", "cognito:username"), "system")}
+                    },
                 },
             },
             "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 3, "IntervalSeconds": 2, "BackoffRate": 2.0}],

@@ -1,0 +1,133 @@
+"""Who may do what, as a list that has to be changed together with the rights."""
+
+from __future__ import annotations
+
+import json
+
+from tests.infra.conftest import of_type, templates
+
+OBSERVING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+LOG_DELIVERY = {
+    f"logs:{action}"
+    for action in (
+        "CreateLogDelivery", "DeleteLogDelivery", "DescribeLogGroups", "DescribeResourcePolicies",
+        "GetLogDelivery", "ListLogDeliveries", "PutResourcePolicy", "UpdateLogDelivery",
+    )
+}  # fmt: skip
+MAP = {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"}
+MACHINE = OBSERVING | LOG_DELIVERY | MAP | {"xray:GetSamplingRules", "xray:GetSamplingTargets"}
+WRITING = {
+    "s3:AbortMultipartUpload", "s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket",
+    "s3:ListMultipartUploadParts", "s3:PutObject", "s3:PutObjectTagging",
+}  # fmt: skip
+ALONE = OBSERVING | WRITING | {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
+FUNCTION = ALONE | {
+    "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem",
+    "kms:Decrypt", "kms:GenerateDataKey", "lambda:InvokeFunction", "sts:AssumeRole",
+}  # fmt: skip
+MAY = {
+    ("service", "Role"): FUNCTION,
+    ("service", "ModelRole"): MACHINE | {"lambda:InvokeFunction"},
+    ("service", "ModelsRole"): MACHINE
+    | {"events:DescribeRule", "events:PutRule", "events:PutTargets"}
+    | {"s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"},
+    ("monitoring", "RunbookStarterRole"): {"iam:PassRole", "ssm:StartAutomationExecution"},
+}
+READING = {
+    "logs:StartQuery",
+    "logs:GetQueryResults",
+    "lambda:GetFunctionConfiguration",
+    "s3:ListBucketMultipartUploads",
+}
+RUNBOOKS = READING | {"s3:AbortMultipartUpload"}
+
+
+def statements(template):
+    """Every statement of every role and policy: (name of the role, statement)."""
+    for name, role in of_type(template, "AWS::IAM::Role").items():
+        for policy in role.get("Policies", ()):
+            yield from ((name, each) for each in policy["PolicyDocument"]["Statement"])
+    for name, policy in of_type(template, "AWS::IAM::Policy").items():
+        yield from ((name, each) for each in policy["PolicyDocument"]["Statement"])
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def actions(template):
+    found = {}
+    for name, statement in statements(template):
+        found.setdefault(name[:-8], set()).update(listed(statement["Action"]))
+    return found
+
+
+def test_every_role_may_do_what_is_listed_here_and_nothing_else(everything):
+    found = {(stack, name): may for stack, each in templates(everything).items() for name, may in actions(each).items()}
+    runbooks = {key: may for key, may in found.items() if key[1].startswith("Runbook") and key not in MAY}
+    assert {key: may for key, may in found.items() if key not in runbooks} == MAY
+    assert runbooks
+    for key, may in runbooks.items():
+        assert may <= RUNBOOKS, key
+
+
+def test_only_sweeping_runbooks_may_abort_uploads(monitoring):
+    changing = {
+        name for name, may in actions(monitoring).items() if name.startswith("Runbook") and may & (RUNBOOKS - READING)
+    }
+    started = json.dumps([each["Targets"] for each in of_type(monitoring, "AWS::Events::Rule").values()])
+    assert changing
+    assert not [name for name in changing if f'"{name}' in started]
+
+
+def test_without_a_portal_the_function_has_no_right_to_tables_roles_or_functions(small):
+    assert actions(templates(small)["service"])["Role"] == ALONE
+
+
+def test_no_statement_allows_an_action_with_a_wildcard_or_denies(everything):
+    for template in templates(everything).values():
+        for name, statement in statements(template):
+            assert statement["Effect"] == "Allow", name
+            assert not [each for each in listed(statement["Action"]) if "*" in each], name
+
+
+def test_every_resource_with_a_wildcard_has_a_reason_beside_it(everything):
+    for template in templates(everything).values():
+        for name, statement in statements(template):
+            wild = [each for each in listed(statement["Resource"]) if "*" in json.dumps(each)]
+            known = template["Resources"][name].get("Metadata", {}).get("cdk_nag", {}).get("rules_to_suppress", ())
+            reasons = [rule for rule in known if rule["id"].startswith("AwsSolutions-IAM5[Resource::")]
+            assert not wild or reasons, (name, wild)
+
+
+def test_whole_services_are_named_only_where_aws_knows_no_resources(everything):
+    unnameable = OBSERVING | LOG_DELIVERY | {"xray:GetSamplingRules", "xray:GetSamplingTargets", "logs:GetQueryResults"}
+    for template in templates(everything).values():
+        for name, statement in statements(template):
+            if "*" in listed(statement["Resource"]):
+                assert set(listed(statement["Action"])) <= unnameable, name
+
+
+def test_the_function_reaches_only_the_places_tables_roles_and_keys_of_the_settings(service):
+    reached = {
+        json.dumps(each)
+        for name, statement in statements(service)
+        if name.startswith("Role")
+        for each in listed(statement["Resource"])
+    }
+    named = ("models/trained/*", "compiled-models/*", "components/edge/model_artifacts/*", "role/use-case")
+    named += ("table/training-jobs", "table/usecases", "table/user-roles", "table/audit-log", "key/1234")
+    named += ("function:publish-components",)
+    for each in named:
+        assert [resource for resource in reached if each in resource], each
+    allowed = (
+        *named,
+        ":models",
+        ":compiled-models",
+        ":components",
+        "edge-model-packager-test-",
+        "DeadLetters",
+        "Logs",
+        '"*"',
+    )
+    assert [resource for resource in reached if not any(part in resource for part in allowed)] == []

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dashboards.layout import dashboard_bodies
+from dashboards.specs import alarm_parameters
+from infra.environment import environment
+from infra.monitoring_stack import catalog_of
+from infra.settings import CDK_JSON, MIB, Deployment, SettingError, from_cdk_json, reference
+from packager.portal.settings import PortalSettings
+from packager.settings import Settings
+from telemetry import catalog
+from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
+
+LIMITS = st.fixed_dictionaries(
+    {
+        "scratch_bytes": st.integers(512, 10_240).map(lambda mib: mib * MIB),
+        "memory_bytes": st.integers(256, 10_240).map(lambda mib: mib * MIB),
+        "time_s": st.integers(30, 900),
+    }
+)
+
+
+def thresholds(deployment):
+    return {
+        each["AlarmName"].removeprefix(f"{deployment.function_name}-"): each["Threshold"]
+        for each in alarm_parameters(catalog_of(deployment))["MetricAlarms"]
+    }
+
+
+@given(limits=LIMITS)
+def test_thresholds_and_the_functions_environment_follow_the_limits(limits):
+    deployment = replace(SMALL, **limits)
+    at = thresholds(deployment)
+    assert at["storage-warning"] == deployment.scratch_bytes * 0.75
+    assert at["storage-critical"] == deployment.scratch_bytes * 0.875
+    assert at["memory-nearly-up"] == pytest.approx(deployment.memory_bytes * 0.9)
+    assert at["time-nearly-up"] == pytest.approx(deployment.time_s * 100)
+    read = Settings.from_environment(environment(deployment))
+    assert (read.storage_warning_bytes, read.storage_critical_bytes) == (at["storage-warning"], at["storage-critical"])
+
+
+@given(limits=LIMITS)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_one_setting_changes_function_alarms_and_dashboards_together(limits, tmp_path_factory):
+    deployment = replace(SMALL, **limits)
+    folder = tmp_path_factory.mktemp("synth") / "out"
+    synthesize(deployment, folder)
+    made = templates(folder)
+    (function,) = of_type(made["service"], "AWS::Lambda::Function").values()
+    assert function["EphemeralStorage"]["Size"] * MIB == deployment.scratch_bytes
+    assert function["MemorySize"] * MIB == deployment.memory_bytes
+    assert function["Timeout"] == deployment.time_s
+    alarms = {each["AlarmName"]: each for each in of_type(made["monitoring"], "AWS::CloudWatch::Alarm").values()}
+    critical = alarms[f"{deployment.function_name}-storage-critical"]["Threshold"]
+    assert critical == deployment.scratch_bytes * 0.875
+    bodies = [
+        each["DashboardBody"]["Fn::Sub"] for each in of_type(made["monitoring"], "AWS::CloudWatch::Dashboard").values()
+    ]
+    assert any(f'"value": {json.dumps(critical)}' in body for body in bodies)
+    scratch_mib, memory_mib = limits["scratch_bytes"] // MIB, limits["memory_bytes"] // MIB
+    facts = f"{scratch_mib:,} MiB scratch, {memory_mib:,} MiB memory, {limits['time_s']} s"
+    assert all(facts in body for body in bodies)
+
+
+def test_the_packager_reads_back_every_setting_it_is_given():
+    given_ = environment(EVERYTHING)
+    read, portal = Settings.from_environment(given_), PortalSettings.from_environment(given_)
+    assert read.max_concurrent_operations == EVERYTHING.concurrent_targets
+    assert read.streaming_enabled is EVERYTHING.streaming
+    assert read.strict_device_rules is EVERYTHING.strict_device_rules
+    for name in ("training_jobs_table", "usecases_table", "user_roles_table", "audit_log_table", "publish_function"):
+        assert getattr(portal, name) == getattr(EVERYTHING, name)
+    assert given_["TELEMETRY_LOG_LEVEL"] == "info"
+    assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in given_
+
+
+def test_every_setting_that_a_runbook_names_exists():
+    runbooks = [alarm.runbook for alarm in (*catalog.ALARMS, *catalog.COMPOSITES)]
+    named = {action.text for runbook in runbooks for action in runbook.automation if action.kind == "setting"}
+    assert named
+    assert named <= {each.name for each in fields(Deployment)}
+
+
+WRONG = {
+    "stage": ["", "Prod", "a" * 16, 7],
+    "account": ["12", "12345678901x"],
+    "region": ["europe"],
+    "scratch_bytes": [511 * MIB, 10_241 * MIB, 8192, 600 * MIB + 1, "8192 MB", True, None],
+    "memory_bytes": [127 * MIB, 10_241 * MIB, "lots"],
+    "time_s": [0, 901, 1.5, "900 MiB"],
+    "storage_warning_share": [0, 1.1, "much", True, 0.9],
+    "storage_critical_share": [0, 2],
+    "streaming": ["yes", 1],
+    "concurrent_targets": [0, 17],
+    "architecture": ["riscv"],
+    "reserved_concurrency": [0],
+    "map_concurrency": [0, 51],
+    "continuations": [-1],
+    "retries": [21],
+    "log_retention_days": [2, 0],
+    "log_level": ["loud"],
+    "deployment": ["Hope"],
+    "traces_endpoint": ["http://collector"],
+    "read_from": [["*"], ["models/*"], "UPPER", [1]],
+    "write_to": [["arn:aws:s3:::bucket"]],
+    "encryption_keys": [["arn:aws:kms:*:123456789012:key/*"]],
+    "use_case_roles": [["arn:aws:iam::123456789012:role/*"], ["arn:aws:iam::123456789012:root"]],
+    "training_jobs_table": ["jobs", "no such*"],
+    "compilation_job_index": ["by-job"],
+    "publish_function": ["arn:aws:lambda"],
+    "user_pool": ["pool", EVERYTHING.user_pool],
+    "page_emails": [["nobody"]],
+    "cors_origin": ["everywhere"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_setting_is_an_error_that_names_it(name, value):
+    context = (
+        {"stage": "dev", "stages": {"dev": {name: value}}}
+        if name != "stage"
+        else {"stage": value, "stages": {value: {}}}
+    )
+    with pytest.raises(SettingError, match=rf"^{name}: .{{10,}}") as caught:
+        Deployment.from_context(context)
+    assert caught.value.name == name
+
+
+@given(name=st.sampled_from([each.name for each in fields(Deployment)]), value=st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+))  # fmt: skip
+def test_any_json_for_any_setting_is_taken_or_refused_by_a_setting_error(name, value):
+    with suppress(SettingError):
+        assert Deployment.from_context({"stage": "dev", "stages": {"dev": {name: value}}})
+
+
+def test_an_unknown_setting_or_stage_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(
+        SettingError, match=r"scratch_gb: no such setting \(stage dev\); there are stage, .*scratch_bytes"
+    ):
+        Deployment.from_context({"stages": {"dev": {"scratch_gb": 8}}})
+    with pytest.raises(SettingError, match="'prod' is not in `stages`"):
+        Deployment.from_context({"stage": "prod", "stages": {"dev": {}}})
+
+
+def test_the_command_line_goes_before_the_file_and_gives_texts():
+    made = from_cdk_json(
+        stage="prod", scratch_bytes="10240 MiB", read_from="models,more/prefix", streaming="false", time_s="60"
+    )
+    assert made.function_name == "edge-model-packager-prod"
+    assert made.scratch_bytes == 10_240 * MIB
+    assert made.read_from == ("models", "more/prefix")
+    assert (made.streaming, made.time_s) == (False, 60)
+
+
+def test_every_stage_of_the_file_can_be_deployed_with_the_limits_the_models_need():
+    for stage in json.loads(CDK_JSON.read_text("utf-8"))["context"]["stages"]:
+        made = from_cdk_json(stage=stage)
+        assert (made.scratch_bytes, made.memory_bytes, made.time_s) == (8192 * MIB, 3008 * MIB, 900)
+        assert dashboard_bodies(catalog_of(made))
+
+
+def test_the_settings_in_the_documentation_are_those_of_the_code():
+    page = (CDK_JSON.parents[1] / "docs" / "deploy.md").read_text("utf-8")
+    table = re.search(r"<!-- settings -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    assert table
+    assert table[1].strip() == reference().strip()

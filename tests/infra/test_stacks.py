@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from dashboards.specs import alarm_parameters
+from infra.environment import environment
+from infra.monitoring_stack import catalog_of
+from infra.settings import MIB
+from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
+
+KEPT = {"AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Lambda::Version"}
+
+
+def only(template, kind):
+    (found,) = of_type(template, kind).values()
+    return found
+
+
+@pytest.mark.parametrize("deployment", [EVERYTHING, SMALL], ids=lambda each: each.stage)
+def test_the_function_has_exactly_the_limits_of_the_settings(deployment, request):
+    folder = request.getfixturevalue("everything" if deployment is EVERYTHING else "small")
+    function = only(templates(folder)["service"], "AWS::Lambda::Function")
+    assert function["FunctionName"] == deployment.function_name
+    assert function["MemorySize"] * MIB == deployment.memory_bytes
+    assert function["EphemeralStorage"]["Size"] * MIB == deployment.scratch_bytes
+    assert function["Timeout"] == deployment.time_s
+    assert function["ReservedConcurrentExecutions"] == deployment.reserved_concurrency
+    assert function["Architectures"] == [deployment.architecture]
+    assert function["Runtime"] == "python3.13"
+    assert function["Handler"] == "packager.handler.handler"
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    assert "DeadLetterConfig" in function
+    assert function["Environment"]["Variables"] == environment(deployment)
+
+
+def test_the_default_limits_are_those_the_models_need(service):
+    function = only(service, "AWS::Lambda::Function")
+    assert (function["EphemeralStorage"]["Size"], function["MemorySize"], function["Timeout"]) == (8192, 3008, 900)
+
+
+@pytest.mark.parametrize("deployment", [EVERYTHING, SMALL], ids=lambda each: each.stage)
+def test_every_alarm_of_the_catalog_is_deployed_as_it_is_tested(deployment, request):
+    folder = request.getfixturevalue("everything" if deployment is EVERYTHING else "small")
+    template = templates(folder)["monitoring"]
+    expected = alarm_parameters(catalog_of(deployment))
+    for kind, key in (
+        ("AWS::CloudWatch::Alarm", "MetricAlarms"),
+        ("AWS::CloudWatch::CompositeAlarm", "CompositeAlarms"),
+    ):
+        deployed = {p["AlarmName"]: p for p in of_type(template, kind).values()}
+        assert deployed.keys() == {each["AlarmName"] for each in expected[key]}
+        for each in expected[key]:
+            beyond = {"AlarmDescription", "AlarmActions", "OKActions"}
+            there = deployed[each["AlarmName"]]
+            assert {k: v for k, v in there.items() if k not in beyond} == {
+                k: v for k, v in each.items() if k not in beyond
+            }
+            assert bool(there.get("AlarmActions")) == each["ActionsEnabled"]
+
+
+def test_every_alarm_links_to_a_runbook_that_is_in_the_repository(monitoring):
+    from dashboards.places import GENERATED  # noqa: PLC0415  beside its use
+
+    for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+        for alarm in of_type(monitoring, kind).values():
+            path = alarm["AlarmDescription"].rpartition("Runbook: ")[2]
+            assert (GENERATED.parents[1] / path).is_file(), path
+
+
+def test_composites_wait_for_the_alarms_they_watch(monitoring):
+    names = {
+        properties["AlarmName"]: logical
+        for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
+        for logical, properties in of_type(monitoring, kind).items()
+    }
+    for logical, composite in of_type(monitoring, "AWS::CloudWatch::CompositeAlarm").items():
+        waits = monitoring["Resources"][logical]["DependsOn"]
+        watched = {names[name] for name in names if f'"{name}"' in composite["AlarmRule"]}
+        assert watched
+        assert watched <= set(waits)
+
+
+def test_what_holds_data_outlives_the_stacks(service, monitoring):
+    for template in (service, monitoring):
+        for name, resource in template["Resources"].items():
+            if resource["Type"] in KEPT:
+                assert resource.get("DeletionPolicy") == "Retain", name
+                assert resource.get("UpdateReplacePolicy") == "Retain", name
+
+
+def test_every_log_group_forgets_after_the_days_of_the_settings(service):
+    groups = of_type(service, "AWS::Logs::LogGroup")
+    assert {each["LogGroupName"] for each in groups.values()} == {
+        "/aws/lambda/edge-model-packager-test",
+        "/aws/vendedlogs/states/edge-model-packager-test",
+        "/aws/vendedlogs/states/edge-model-packager-test-many",
+        "/aws/apigateway/edge-model-packager-test",
+    }
+    assert {each["RetentionInDays"] for each in groups.values()} == {EVERYTHING.log_retention_days}
+
+
+def test_a_deployment_is_undone_by_alarms_that_exist(service, monitoring):
+    group = only(service, "AWS::CodeDeploy::DeploymentGroup")
+    alarms = {each["AlarmName"] for each in of_type(monitoring, "AWS::CloudWatch::Alarm").values()}
+    watched = {each["Name"] for each in group["AlarmConfiguration"]["Alarms"]}
+    assert group["AlarmConfiguration"]["Enabled"]
+    assert watched
+    assert watched <= alarms
+    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+
+
+def test_uploads_that_never_ended_are_removed_after_a_day(service):
+    rules = only(service, "AWS::S3::Bucket")["LifecycleConfiguration"]["Rules"]
+    assert {"DaysAfterInitiation": 1} in [each.get("AbortIncompleteMultipartUpload") for each in rules]
+
+
+def test_topics_call_those_that_the_settings_name(monitoring):
+    subscriptions = of_type(monitoring, "AWS::SNS::Subscription").values()
+    assert {each["Endpoint"] for each in subscriptions} == {"on-call@example.com", "team@example.com"}
+    assert {each["TopicName"] for each in of_type(monitoring, "AWS::SNS::Topic").values()} == {
+        "edge-model-packager-test-page",
+        "edge-model-packager-test-ticket",
+    }
+
+
+def test_the_portal_and_its_api_are_there_only_when_the_settings_name_them(small, service):
+    kinds = {each["Type"] for each in templates(small)["service"]["Resources"].values()}
+    assert not {"AWS::ApiGateway::RestApi", "AWS::Events::Rule"} & kinds
+    (rule,) = of_type(service, "AWS::Events::Rule").values()
+    assert rule["EventPattern"]["detail-type"] == ["SageMaker Compilation Job State Change"]
+    methods = of_type(service, "AWS::ApiGateway::Method").values()
+    assert {each["HttpMethod"]: each["AuthorizationType"] for each in methods} == {
+        "POST": "COGNITO_USER_POOLS",
+        "OPTIONS": "NONE",
+    }
+
+
+def test_both_stacks_are_the_same_bytes_when_synthesized_twice(everything, tmp_path):
+    # The asset's path is part of nothing but its own manifest.
+    again = tmp_path / "out"
+    synthesize(EVERYTHING, again)
+    first = {path.name: path.read_bytes() for path in everything.glob("*.template.json")}
+    assert first
+    assert {path.name: path.read_bytes() for path in again.glob("*.template.json")} == first
+
+
+@pytest.mark.parametrize("name", ["everything", "small"])
+def test_cfn_lint_finds_nothing(name, request):
+    folder = request.getfixturevalue(name)
+    # W3005: the CDK writes down that a function needs its role, which the reference says already.
+    command = [sys.executable, "-c", "from cfnlint.runner import main; main()", "--ignore-checks", "W3005", "--"]
+    paths = [str(path) for path in folder.glob("*.template.json")]
+    done = subprocess.run([*command, *paths], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip(), len(paths)) == (0, "", "", 2)
+
+
+def test_a_finding_of_cdk_nag_without_a_reason_stops_the_synthesis(tmp_path):
+    def and_a_bare_bucket(app):
+        from aws_cdk import Stack, aws_s3  # noqa: PLC0415  starts Node
+
+        aws_s3.Bucket(Stack(app, "Other"), "Bare")
+
+    with pytest.raises(RuntimeError, match=r"AwsSolutions-S10"):
+        synthesize(SMALL, tmp_path / "out", and_a_bare_bucket)
+
+
+def test_every_finding_that_stays_has_a_reason_in_words(everything):
+    for template in templates(everything).values():
+        for resource in template["Resources"].values():
+            for rule in resource.get("Metadata", {}).get("cdk_nag", {}).get("rules_to_suppress", ()):
+                assert len(rule["reason"].split()) >= 5, rule
