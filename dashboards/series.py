@@ -14,7 +14,7 @@ from dashboards.errors import DefinitionError, UnsupportedError
 from dashboards.model import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 Values = list[float | None]
 """One value per step of a grid, None where there is no data."""
@@ -69,14 +69,6 @@ class Store:
     def statistic(self, metric: Metric, statistic: str, grid: Grid, width: int = 1) -> Values:
         """Return the statistic of the `width` steps that end with each step (a sliding window when above 1)."""
         return _sliding(self.steps(metric, grid), statistic, width)
-
-    def find(self, namespace: str, name: str, dimensions: Iterable[str] = ()) -> Iterator[Metric]:
-        """Yield the recorded metrics of that name with exactly these dimension names, in order."""
-        wanted = sorted(dimensions)
-        for metric in sorted(self.samples):
-            same = metric.namespace == namespace and metric.name == name
-            if same and [dimension for dimension, _ in metric.dimensions] == wanted:
-                yield metric
 
 
 def _sliding(steps: list[list[Sample]], statistic: str, width: int) -> Values:
