@@ -6,6 +6,7 @@ with s3_server() as server:
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -105,20 +106,13 @@ def _serve() -> None:
     from moto.s3.models import FakeKey  # noqa: PLC0415  same
     from werkzeug.serving import WSGIRequestHandler  # noqa: PLC0415  same
 
-    # The library reads and copies a whole object for every range of it; a benchmark would measure nothing else.
-    slow = FakeKey.value
+    def keep(key: FakeKey, value: bytes | str) -> None:
+        # The library copies a whole object for every range of it; a benchmark would measure nothing else. This one
+        # shares the bytes it was made of until somebody writes to it.
+        key._value_buffer = io.BytesIO(value.encode() if isinstance(value, str) else value)
+        key.contentsize = len(key._value_buffer.getvalue())
 
-    def value(self: FakeKey) -> bytes:
-        cached = self.__dict__.get("whole")
-        if cached is None or len(cached) != self.contentsize:
-            cached = self.__dict__["whole"] = slow.fget(self)
-        return cached
-
-    def put(self: FakeKey, new: bytes) -> None:
-        self.__dict__.pop("whole", None)
-        slow.fset(self, new)
-
-    FakeKey.value = property(value, put)
+    FakeKey.value = property(lambda key: key._value_buffer.getvalue(), keep)
     WSGIRequestHandler.protocol_version = "HTTP/1.1"  # connections are kept, as S3 keeps them
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
