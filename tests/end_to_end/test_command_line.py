@@ -71,8 +71,10 @@ def artifacts(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory) -> Path:
-    """Large enough that a signal arrives while it is packaged."""
-    return models.neo(tmp_path_factory.mktemp("large") / "large.tar.gz", 64 << 20)
+    """A pruned model, small on the disk, that takes long enough to package for a signal to arrive."""
+    block = b"".join(models.weights(64 << 10, "large")).ljust(models.BLOCK_BYTES, b"\0")
+    weights = ("compiled.params", 256 * len(block), (block for _ in range(256)))
+    return models.archive(tmp_path_factory.mktemp("large") / "large.tar.gz", [weights])
 
 
 @pytest.fixture
