@@ -39,10 +39,6 @@ class Request:
         """Where the range begins that was asked for; 0 without one."""
         return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
 
-    @property
-    def query(self) -> dict[str, list[str]]:
-        return parse_qs(urlsplit(self.target).query, keep_blank_values=True)
-
 
 @dataclass(frozen=True)
 class Answer:

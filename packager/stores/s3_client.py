@@ -75,7 +75,7 @@ def _made(endpoint_url: str | None) -> S3Client:
 
     config = Config(
         connect_timeout=5,
-        read_timeout=30,
+        read_timeout=20,
         retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=32,
         tcp_keepalive=True,

@@ -15,6 +15,7 @@ from packager.errors import (
     AccessDeniedError,
     ArtifactChangedError,
     ArtifactNotFoundError,
+    CleanupFailedError,
     InsufficientStorageError,
     RequestError,
     StoreError,
@@ -155,6 +156,23 @@ def test_uploads_that_make_and_remove_the_same_folders_do_not_trip_each_other(tm
     assert errors == []
     assert len([name for name in below(folder) if name.endswith(".zip")]) == 40
     assert not [name for name in below(folder) if TEMPORARY_PREFIX in name]
+
+
+@pytest.mark.parametrize("error", [None, LookupError])
+def test_a_temporary_file_that_cannot_be_removed_is_named_and_hides_nothing(tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "not yours")
+
+    def leave():
+        with FolderSink(tmp_path).open(known):
+            if error:
+                raise error
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(error or CleanupFailedError) as caught:
+        leave()
+    (name,) = below(tmp_path)
+    assert name in (caught.value.__notes__[0] if error else str(caught.value))
 
 
 @needs_root

@@ -14,6 +14,7 @@ from packager.stores import s3_client, s3_source
 from packager.stores.s3_client import client_for
 from packager.stores.s3_sink import S3Sink
 from packager.stores.s3_source import S3Source
+from telemetry import Recorder, attached
 from telemetry.testing import recorded
 from tests import faulty_proxy as faults
 from tests.s3_server import client
@@ -139,6 +140,13 @@ def test_every_range_insists_on_the_version_that_was_first_seen(source, proxy):
 def test_a_shorter_answer_than_asked_for_is_not_taken_for_the_end(source, proxy):
     proxy.break_next("GetObject", faults.fewer(100), times=2)
     assert read(source) == DATA
+
+
+def test_a_flipped_bit_arrives_unseen_so_whoever_unpacks_has_to_check(source, proxy):
+    proxy.break_next("GetObject", faults.flipped(5))
+    with recorded() as records:
+        assert sum(a != b for a, b in zip(read(source), DATA, strict=True)) == 1
+    assert only(records).outcome == "success"
 
 
 def test_a_range_that_never_comes_is_an_error_and_what_follows_is_not_read_instead(source, proxy):
@@ -376,6 +384,18 @@ def test_parts_that_arrive_after_the_abort_are_removed_too(sink, proxy, left):
     assert left() == ([], [])
 
 
+def test_leaving_without_a_commit_says_when_the_upload_could_not_be_removed(sink, proxy):
+    proxy.break_next("AbortMultipartUpload", faults.refuse(403, "AccessDenied"), times=1000)
+
+    def leave():
+        with sink.open(lambda: (KEY, IDENTITY)) as upload:
+            upload.write(DATA)
+
+    with pytest.raises(AccessDeniedError) as caught:
+        leave()
+    assert caught.value.operation == "AbortMultipartUpload"
+
+
 def test_an_abort_that_fails_is_noted_and_never_hides_the_error(sink, proxy):
     proxy.break_next("AbortMultipartUpload", faults.refuse(403, "AccessDenied"), times=1000)
     with recorded() as records, pytest.raises(KeyboardInterrupt) as caught:
@@ -384,9 +404,24 @@ def test_an_abort_that_fails_is_noted_and_never_hides_the_error(sink, proxy):
     assert only(records).fields["aborted"] == 0
 
 
-def test_who_may_not_tag_still_has_the_component(sink, proxy, lying):
+class Listener(Recorder):
+    """Keeps what is logged beside the steps."""
+
+    def __init__(self):
+        self.heard = []
+
+    def event(self, level, name, keys):
+        self.heard.append((level, name, keys))
+
+
+def test_who_may_not_tag_still_has_the_component_and_is_warned(sink, proxy, lying):
     proxy.break_next("PutObjectTagging", faults.refuse(403, "AccessDenied"), times=1000)
-    stored = write(sink)
+    listener = Listener()
+    with attached(listener):
+        stored = write(sink)
+    ((level, name, keys),) = listener.heard
+    assert (level, name, keys["error_type"]) == ("warning", "SHA-256 not kept", "AccessDeniedError")
+    assert "s3:PutObjectTagging" in keys["next_step"]
     assert len(stored.sha256) == 64
     assert lying() == DATA
     assert sink.find(KEY) is None

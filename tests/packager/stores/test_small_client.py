@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import tempfile
 from pathlib import Path
@@ -9,7 +10,13 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from packager.errors import ArtifactChangedError, ArtifactNotFoundError, RequestError, StoreError
+from packager.errors import (
+    ArtifactChangedError,
+    ArtifactNotFoundError,
+    InsufficientStorageError,
+    RequestError,
+    StoreError,
+)
 from packager.stores import StoredComponent, open_sink, open_source, small_client
 from packager.stores.protocol import TEMPORARY_PREFIX
 from telemetry.testing import recorded
@@ -89,6 +96,14 @@ def test_an_upload_that_fails_is_an_error_of_ours():
     with pytest.raises(StoreError) as caught:
         write(open_sink("s3://bucket", client=client), [b"x"])
     assert (caught.value.operation, caught.value.uri) == ("upload_file", "s3://bucket/a/b.zip")
+
+
+def test_a_scratch_disk_that_fills_up_is_told_with_its_figures(scratch):
+    client = Files()
+    client.error = OSError(errno.ENOSPC, "full")
+    with pytest.raises(InsufficientStorageError) as caught:
+        write(open_sink("s3://bucket", client=client), [b"x"])
+    assert caught.value.path.startswith(str(scratch))
 
 
 def test_an_artifact_replaced_between_two_downloads_is_an_error():
