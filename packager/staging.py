@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from packager.archive.reading import ArchiveReader, Member
+from packager.errors import printable
 from packager.scratch import scratch_folder
 from packager.stores.os_errors import mapped
 from telemetry import add, catalog, observe
 
 if TYPE_CHECKING:
+    from io import FileIO
     from pathlib import Path
 
     from packager.reservations import Reservation
@@ -59,12 +62,18 @@ def staged_members(
     needed_bytes = storage.estimate_space_needed(listed(source, settings, report), "standard")
     with storage.reserve(needed_bytes, owner) as reservation, scratch_folder(settings, owner) as folder:
         with observe(catalog.EXTRACT_ARCHIVE, source=source.uri) as step, storage.measured(step):
-            staged = _stage(source, settings, folder, reservation, report)
-        yield _from_scratch(staged, reservation), source.size_bytes
+            staged = _stage(source, settings, storage, folder, reservation, report)
+        files = _FromScratch(staged, reservation, source.size_bytes())
+        yield files.members(), files.packed_bytes
 
 
-def _stage(
-    source: Source, settings: Settings, folder: Path, reservation: Reservation, report: Report
+def _stage(  # noqa: PLR0913, PLR0917  where from, where to, and whom to tell
+    source: Source,
+    settings: Settings,
+    storage: StorageManager,
+    folder: Path,
+    reservation: Reservation,
+    report: Report,
 ) -> list[tuple[Member, Path]]:
     """Every member with the file that holds its content; the names of the files are ours."""
     staged: list[tuple[Member, Path]] = []
@@ -75,7 +84,8 @@ def _stage(
         for member in archive.files_and_links():
             path = content.get(member.same_as) or folder / f"{len(staged):08d}"
             if not member.same_as:
-                with mapped("write", path), path.open("xb") as file:
+                full_disk = storage.explained(f"Staging {printable(source.uri, 1000)}", reservation)
+                with mapped("write", path), full_disk, path.open("xb") as file:
                     while count := member.readinto(buffer):
                         file.write(buffer[:count])
                         reservation.wrote(count)
@@ -86,13 +96,37 @@ def _stage(
     return staged
 
 
-def _from_scratch(staged: list[tuple[Member, Path]], reservation: Reservation) -> Iterator[Member]:
-    uses = Counter(path for _, path in staged)
-    for member, path in staged:
-        with mapped("read", path), path.open("rb", buffering=0) as file:
-            size = path.stat().st_size
-            yield Member(member.path, size, file.readinto)
-        uses[path] -= 1
-        if not uses[path]:
-            reservation.freeing(size)
-            path.unlink()
+class _FromScratch:
+    """Staged members, and how far their reading is, in packed bytes of the artifact."""
+
+    def __init__(self, staged: list[tuple[Member, Path]], reservation: Reservation, packed_bytes: int) -> None:
+        self._staged = staged
+        self._reservation = reservation
+        self._all_packed_bytes = packed_bytes
+        self._all_bytes = sum(path.stat().st_size for _, path in staged)
+        self._read_bytes = 0
+
+    def packed_bytes(self) -> int:
+        """What was read so far, as the same share of the artifact."""
+        return (
+            self._all_packed_bytes * self._read_bytes // self._all_bytes if self._all_bytes else self._all_packed_bytes
+        )
+
+    def members(self) -> Iterator[Member]:
+        uses = Counter(path for _, path in self._staged)
+        passed_bytes = 0
+        for member, path in self._staged:
+            with mapped("read", path), path.open("rb", buffering=0) as file:
+                size = path.stat().st_size
+                yield Member(member.path, size, partial(self._readinto, file))
+            passed_bytes += size
+            self._read_bytes = passed_bytes  # whoever left it out is past it too
+            uses[path] -= 1
+            if not uses[path]:
+                self._reservation.freeing(size)
+                path.unlink()
+
+    def _readinto(self, file: FileIO, buffer: memoryview) -> int:
+        count = file.readinto(buffer)
+        self._read_bytes += count
+        return count
