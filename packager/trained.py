@@ -6,9 +6,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from packager.archive.reading import ArchiveReader
-from packager.errors import PackagerError
+from packager.errors import OperationAbortedError, PackagerError
 from packager.manifest import TrainedFacts, TrainedFactsCollector, build_manifest
 from packager.records import ProcessingState
+from packager.retry import is_recoverable
 from telemetry import add, catalog, traced
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class GivenManifest:
 class TrainedArtifact:
     """A trained artifact; its manifest is made when first asked for, once, whoever asks.
 
+    A failure is kept too, unless it can pass.
+
     The artifact is read to its checked end. Memory: the two files that are wanted of it, at most 9 MiB.
     """
 
@@ -81,14 +84,17 @@ class TrainedArtifact:
 
     def _manifest_and_name(self) -> tuple[dict[str, Any], str]:
         with self._making:
-            if self.failure:
+            if self.failure and not is_recoverable(self.failure):
                 raise self.failure
             if not self._made:
                 try:
                     self._made = build_manifest(self._facts())
+                except OperationAbortedError:
+                    raise  # nothing is wrong with the artifact
                 except PackagerError as error:
                     self.failure = error
                     raise
+                self.failure = None
             return self._made
 
     @traced(catalog.CREATE_MANIFEST)
