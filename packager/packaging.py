@@ -52,7 +52,7 @@ from packager.storage import StorageManager
 from packager.stores import open_sink, open_source
 from packager.strategy import AUTO, PARTIAL, SEQUENTIAL, STRATEGIES, Choice, Demand, Supply, choose
 from packager.trained import GivenManifest, TrainedArtifact
-from telemetry import carrying, catalog, context, observe
+from telemetry import carrying, catalog, context, log, observe
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -137,7 +137,8 @@ def components_of(
             field="targets",
         )
     if not compiled:
-        served = tuple(targets.target(name) for name in imported_targets) or targets.SERVED_BY_IMPORTED_ONNX
+        named = dict.fromkeys(targets.target(name) for name in imported_targets)
+        served = tuple(named) or targets.SERVED_BY_IMPORTED_ONNX
         label = served[0].name
         return [Component(label, served, model.source, layout_of(label, imported=True), model)]
     return [
@@ -192,6 +193,12 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
     ONNX model, `compiled_model_s3` is the trained artifact itself. Raises the error of the work, a PackagerError.
     """
     settings = settings or from_process_environment()
+    if not isinstance(dda_manifest, Mapping):
+        raise RequestError(
+            f"The manifest is {type(dda_manifest).__name__}.",
+            next_step="Give the manifest that create_dda_manifest returns first.",
+            field="dda_manifest",
+        )
     bucket = (usecase or {}).get("s3_bucket")
     if not output and not (isinstance(bucket, str) and bucket):
         raise RequestError(
@@ -259,6 +266,15 @@ class _Run:
             with self._telling:
                 self.on_progress(state)
 
+    def report_done(self, state: ProcessingState) -> None:
+        """Tell the caller that a component is there. It is too late to stop: what this raises is logged."""
+        if self.on_progress:
+            try:
+                with self._telling:
+                    self.on_progress(state)
+            except Exception as error:  # noqa: BLE001  the component is visible, and must not be called a failure
+                log("warning", "on_progress failed", target=state.target, error_type=type(error).__name__)
+
     def choice(self, wanted: str, components: Sequence[Component], *, needs_staging: bool = False) -> Choice:
         """How to make these components, now."""
         if wanted == AUTO:
@@ -290,10 +306,10 @@ class _Run:
     def _staged_bytes(self, component: Component) -> int:
         try:
             listing = listed(component.source, self.settings, self._reporter(component, "listing"))
-        except PackagerError as error:
-            if isinstance(error, OperationAbortedError):
-                raise
-            return 0  # it fails the same way when its turn comes, and leaves the others whole
+        except OperationAbortedError:
+            raise
+        except Exception:  # noqa: BLE001  it fails the same way when its turn comes, and leaves the others whole
+            return 0
         return self.storage.estimate_space_needed(listing, "standard")
 
     def _reporter(self, component: Component, phase: str) -> Callable[[int, int], None]:
@@ -366,11 +382,16 @@ def _all(run: _Run, components: Sequence[Component], done: Mapping[str, Componen
     with observe(catalog.PACKAGE_REQUEST, targets=len(wanted)) as step, run.storage.measured(step):
         sweep(run.storage.path)
         run.storage.monitor_usage()
+        nothing_fits: PackagerError | None = None
+        made: dict[str, list[ComponentResult]] = {}
         try:
-            results = _in_rounds(run, to_do, run.choice(run.wanted, to_do)) if to_do else []
-        except (InsufficientStorageError, StagingNeededError, OutOfTimeError) as nothing_fits:
-            step.add(targets_failed=len(wanted))
-            return PackageResult(error=nothing_fits)
+            made = _in_rounds(run, to_do, run.choice(run.wanted, to_do)) if to_do else {}
+        except OutOfTimeError as error:
+            made = {each.label: _not_begun(run, each, LEFT, error) for each in to_do}
+        except (InsufficientStorageError, StagingNeededError) as error:
+            nothing_fits = error
+            made = {each.label: _not_begun(run, each, FAILED, error) for each in to_do}
+        results = [result for each in made.values() for result in each]
         bytes_out = sum({each.uri: each.size_bytes or 0 for each in results}.values())
         step.add(
             targets_failed=sum(each.status == FAILED for each in results),
@@ -378,17 +399,24 @@ def _all(run: _Run, components: Sequence[Component], done: Mapping[str, Componen
             peak_scratch_bytes=run.storage.peak_written_bytes,
             throughput=bytes_out / max(time.monotonic() - started, 1e-6),
         )
-    now = {**done, **{each.target: each for each in results}}
     manifest_source = components[0].manifest_source
     return PackageResult(
-        components=[now[target] for target in wanted],
+        components=[
+            result
+            for each in components
+            for result in made.get(each.label) or [done[target.name] for target in each.targets]
+        ],
         manifest=manifest_source.manifest if any(each.status == PACKAGED for each in results) else None,
         peak_scratch_bytes=run.storage.peak_written_bytes,
-        error=manifest_source.failure,
+        error=nothing_fits or manifest_source.failure,
     )
 
 
-def _in_rounds(run: _Run, components: Sequence[Component], choice: Choice) -> list[ComponentResult]:
+def _not_begun(run: _Run, component: Component, status: str, error: PackagerError) -> list[ComponentResult]:
+    return [ComponentResult(target.name, status, run.wanted, 0, error=error) for target in component.targets]
+
+
+def _in_rounds(run: _Run, components: Sequence[Component], choice: Choice) -> dict[str, list[ComponentResult]]:
     """Side by side as far as the choice goes; those whose scratch the others held come afterwards, one at a time."""
     results: dict[str, list[ComponentResult]] = {}
     with _pool(run, choice.at_once) as pool:
@@ -398,7 +426,7 @@ def _in_rounds(run: _Run, components: Sequence[Component], choice: Choice) -> li
         for each in components:
             if run.is_short_of_scratch(results[each.label][0].error):
                 results[each.label] = _results(run, each, replace(choice, strategy=SEQUENTIAL, stages=True))
-    return [result for each in components for result in results[each.label]]
+    return results
 
 
 @contextmanager
@@ -456,7 +484,7 @@ def _one(run: _Run, component: Component, choice: Choice) -> ComponentResult:
             peak_scratch_bytes=run.storage.peak_written_bytes,
             peak_memory_bytes=resident_bytes(),
         )
-        run.report(
+        run.report_done(
             ProcessingState(
                 "done", component.label, made.read_bytes, made.read_bytes, made.files, made.files, cleaned_up=True
             )
