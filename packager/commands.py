@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,8 +15,6 @@ import click
 from packager.errors import PackagerError, RequestError, SettingsError, in_units, printable
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from packager.packaging import OnProgress
     from packager.records import ComponentResult, Finding, PackageResult
 
@@ -96,11 +93,12 @@ def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -
     """Package a model for one or more targets."""
     from packager.packaging import package as package_model  # noqa: PLC0415  kept off the path of --help
     from packager.records import PackageResult  # noqa: PLC0415  same
+    from packager.termination import terminate_cleanly  # noqa: PLC0415  same
 
     with (
         _faults_of_use(PackageResult().as_dict() if as_json else None),
         _observed(telemetry, trace=trace),
-        _terminated_cleanly(),
+        terminate_cleanly(),
         _progress() as bars,
     ):
         result = package_model(**wanted, on_progress=bars)
@@ -273,17 +271,3 @@ def _observed(folder: Path | None, *, trace: bool) -> Iterator[None]:
         yield
         if trace:
             click.echo(telemetry.waterfall(spans), err=True)
-
-
-@contextmanager
-def _terminated_cleanly() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that uploads are aborted and scratch is freed."""
-
-    def stop(number: int, _: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -133,7 +133,6 @@ class InsufficientStorageError(PackagerError, OSError):
     def __init__(
         self, what: str, *, required_bytes: int, available_bytes: int, path: str | Path, suggestions: Sequence[str] = ()
     ) -> None:
-        self.errno = errno.ENOSPC
         super().__init__(
             f"{what} needs {in_units(required_bytes)} ({required_bytes} bytes) in {path}, where "
             f"{in_units(available_bytes)} ({available_bytes} bytes) can be had.",
@@ -144,6 +143,7 @@ class InsufficientStorageError(PackagerError, OSError):
             path=str(path),
             suggestions=list(suggestions),
         )
+        self.errno = errno.ENOSPC  # OSError's own __init__ resets it
 
 
 class CleanupFailedError(PackagerError, OSError):

@@ -14,6 +14,7 @@ FORMAT_VERSION = 1
 """Part of every identity: raise it whenever the same artifacts give other bytes than before."""
 
 ID_DIGITS = 12
+KEYS_BEGIN_WITH = "model_artifacts/model-"
 FILE_NAME_ENDING = "greengrass_model_component.zip"
 
 Marks = Sequence[tuple[str, str]]
@@ -54,4 +55,4 @@ def component_key(identity_hex: str) -> str:
             field="identity",
         )
     short = identity_hex[:ID_DIGITS]
-    return f"model_artifacts/model-{short}/{short}_{FILE_NAME_ENDING}"
+    return f"{KEYS_BEGIN_WITH}{short}/{short}_{FILE_NAME_ENDING}"

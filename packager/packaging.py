@@ -381,6 +381,7 @@ def _all(run: _Run, components: Sequence[Component], done: Mapping[str, Componen
     to_do = [each for each in components if not all(target.name in done for target in each.targets)]
     with observe(catalog.PACKAGE_REQUEST, targets=len(wanted)) as step, run.storage.measured(step):
         sweep(run.storage.path)
+        run.sink.sweep(run.settings.abandoned_upload_s)
         run.storage.monitor_usage()
         nothing_fits: PackagerError | None = None
         made: dict[str, list[ComponentResult]] = {}

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
 from contextlib import contextmanager, suppress
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
+from packager import locks
 from packager.cleanup import CleanupContext
 from packager.errors import InsufficientStorageError, PackagerError
+from packager.locks import Lock
 from packager.removal import FOLDER, Removal, failed, logged, observed, remove
 from packager.stores.os_errors import FULL, translated
 from packager.stores.protocol import TEMPORARY_PREFIX
@@ -69,7 +69,7 @@ def _swept(folder: Path) -> Removal:
     except OSError:
         return Removal()  # no folder, gone meanwhile, or another user's
     try:
-        dead = os.fstat(lock).st_uid == os.geteuid() and _lock(lock, folder) is _Lock.TAKEN
+        dead = os.fstat(lock).st_uid == os.geteuid() and locks.lock(lock, folder) is Lock.TAKEN
         return logged(remove(folder)) if dead else Removal()
     finally:
         os.close(lock)
@@ -88,30 +88,9 @@ def _new_folder(scratch_dir: Path, owner: str) -> tuple[Path, int]:
         # A sweep may take the folder for a dead run's before it is locked: then there has to be another one.
         with suppress(FileNotFoundError):
             lock = os.open(folder, FOLDER)
-            if _lock(lock, folder) is not _Lock.LOST:
+            if locks.lock(lock, folder) is not Lock.LOST:
                 return folder, lock
             os.close(lock)
-
-
-class _Lock(Enum):
-    TAKEN = "taken"
-    LOST = "lost"
-    UNKNOWN = "unknown"
-
-
-def _lock(descriptor: int, folder: Path) -> _Lock:
-    """Lock an open folder. Lost: somebody has it, or removed it. Unknown: the file system has no locks for folders."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _Lock.LOST
-    except OSError:
-        return _Lock.UNKNOWN
-    try:
-        there = os.path.samestat(os.fstat(descriptor), folder.lstat())
-    except OSError:
-        there = False
-    return _Lock.TAKEN if there else _Lock.LOST
 
 
 def _cannot_make(scratch_dir: Path, error: OSError) -> PackagerError:

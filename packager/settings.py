@@ -43,6 +43,9 @@ class Settings:
     max_attempts: int = _setting(
         "MAX_ATTEMPTS", 3, "How often a target is tried when it fails for a cause that can pass."
     )
+    abandoned_upload_s: int = _setting(
+        "ABANDONED_UPLOAD_AGE", 6 * 3600, "Seconds after which an upload that is still open counts as a dead run's."
+    )
     memory_limit_bytes: int = _setting(
         "PACKAGER_MEMORY_LIMIT", 0, "Memory the process may use; 0 takes Lambda's or the control group's limit."
     )
@@ -92,7 +95,7 @@ def from_process_environment() -> Settings:
 
 
 def _smallest(name: str) -> int:
-    return 0 if name == "memory_limit_bytes" else 1
+    return 0 if name in ("memory_limit_bytes", "abandoned_upload_s") else 1
 
 
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

@@ -80,9 +80,9 @@ def _client(service: str, _process_id: int) -> Any:  # noqa: ANN401  as client()
     from botocore.config import Config  # noqa: PLC0415  only a request of the portal needs it
 
     config = Config(
-        connect_timeout=3,
-        read_timeout=10,
-        retries={"mode": "standard", "total_max_attempts": 4},
+        connect_timeout=2,
+        read_timeout=3,
+        retries={"mode": "standard", "total_max_attempts": 3},
         tcp_keepalive=True,
     )
     return new_client(service, config=config)

@@ -14,8 +14,10 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from packager.errors import CleanupFailedError, RequestError, printable
+from packager.locks import Lock, lock
 from packager.stores.os_errors import FULL, full, mapped, translated
 from packager.stores.protocol import TEMPORARY_PREFIX, StoredComponent
+from packager.stores.sweeping import swept_away
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -75,6 +77,29 @@ class FolderSink:
                 if upload.committed:
                     step.add(key=upload.key, sha256=upload.sha256)
 
+    def sweep(self, older_than_s: float) -> int:  # noqa: ARG002  locks tell, whatever the age
+        try:
+            ours = [each for each in self._folder.iterdir() if each.name.startswith(TEMPORARY_PREFIX)]
+        except OSError:
+            return 0
+        return swept_away(ours, _remove_if_dead)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.zip"
+
+
+def _remove_if_dead(file: Path) -> int:
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or lock(descriptor, file) is not Lock.TAKEN:
+            return 0
+        file.unlink()
+    finally:
+        os.close(descriptor)
+    return status.st_size
+
 
 class _FolderUpload:
     def __init__(self, folder: Path, key: Callable[[], tuple[str, str]]) -> None:
@@ -84,13 +109,17 @@ class _FolderUpload:
         self.sha256 = ""
         self._folder = folder
         self._key = key
-        self._temporary = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.zip"
+        self._temporary = _temporary(folder)
         self._made: list[Path] = []
         self._sha256 = hashlib.sha256()
 
     def begin(self) -> None:
         with mapped("write below", self._folder):
             descriptor = self._into(self._folder, lambda: os.open(self._temporary, _NEW_FILE, 0o666))
+            while lock(descriptor, self._temporary) is Lock.LOST:  # to a sweep, which took it for a dead run's
+                os.close(descriptor)
+                self._temporary = _temporary(self._folder)
+                descriptor = self._into(self._folder, lambda: os.open(self._temporary, _NEW_FILE, 0o666))
             self._file = io.BufferedWriter(io.FileIO(descriptor, "w"), _WRITE_BUFFER_BYTES)
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:

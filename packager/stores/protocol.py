@@ -92,6 +92,13 @@ class Sink(Protocol):
     def find(self, key: str) -> StoredComponent | None:
         """What lies under `key`, or None when nothing does or its identity or SHA-256 is not known."""
 
+    def sweep(self, older_than_s: float) -> int:
+        """Remove what killed runs left half-written here, and return how many; never what a live run writes.
+
+        A folder tells by locks, which die with the process. S3 cannot: there, uploads begun longer ago are dead.
+        Never raises a failure: what cannot be swept now waits for the next run, or a lifecycle rule.
+        """
+
     def open(self, key: Callable[[], tuple[str, str]]) -> AbstractContextManager[Upload]:
         """Begin a component; leaving the block without a commit removes every trace of it.
 

@@ -6,20 +6,25 @@ import hashlib
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from isal.isal_zlib import crc32 as crc32_of
 
 from packager.errors import PackagerError
+from packager.identity import KEYS_BEGIN_WITH
 from packager.stores.protocol import StoredComponent
+from packager.stores.s3_errors import code_of
 from packager.stores.s3_multipart import Multipart, as_checksum, part_size_bytes
 from packager.stores.s3_place import KEPT_IDENTITY, KEPT_SHA256, Place
-from telemetry import carrying, catalog, observe
+from packager.stores.sweeping import swept_away
+from telemetry import carrying, catalog, log, observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
 
     from packager.stores.protocol import Upload
 
@@ -43,6 +48,21 @@ class S3Sink:
 
     def find(self, key: str) -> StoredComponent | None:
         return self._place(key).find()
+
+    def sweep(self, older_than_s: float) -> int:
+        """One request, more only when something is found; without the right to list or abort, nothing."""
+        try:
+            listed = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._prefix}{KEYS_BEGIN_WITH}")
+        except Exception as error:  # noqa: BLE001  as promised: a lifecycle rule does it as well
+            log("debug", "abandoned uploads were not listed", cause=code_of(error), bucket=self._bucket)
+            return 0
+        dead_before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        dead = [each for each in listed.get("Uploads", []) if each["Initiated"] <= dead_before]
+        return swept_away(dead, self._abort)
+
+    def _abort(self, upload: MultipartUploadTypeDef) -> int:
+        self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        return 0  # S3 does not say how much that was
 
     @contextmanager
     def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:

@@ -130,6 +130,9 @@ class SmallSink:
     def find(self, key: str) -> StoredComponent | None:  # noqa: ARG002  the protocol's; this client cannot look
         return None
 
+    def sweep(self, older_than_s: float) -> int:  # noqa: ARG002  the protocol's; this client leaves nothing half-written
+        return 0
+
     @contextmanager
     def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:
         with observe(catalog.WRITE_COMPONENT, store="s3", bucket=self._bucket) as step, _scratch() as folder:
