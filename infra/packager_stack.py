@@ -75,7 +75,7 @@ class PackagerStack(cdk.Stack):
             "Models",
             f"{self.name}-many",
             state_machine.package_models(deployment),
-            {"Machine": self.machine.attr_arn, "Bucket": self.bucket.bucket_name},
+            {"Machine": self.machine.ref, "Bucket": self.bucket.bucket_name},
             rights.models_machine(deployment, own_bucket(deployment)),
         )
         if deployment.portal:
@@ -83,8 +83,8 @@ class PackagerStack(cdk.Stack):
         if deployment.user_pool:
             Api(self, deployment, self.alias, self._log_group("ApiLogs", f"/aws/apigateway/{self.name}"))
         cdk.CfnOutput(self, "FunctionArn", value=self.alias.function_arn)
-        cdk.CfnOutput(self, "MachineArn", value=self.machine.attr_arn)
-        cdk.CfnOutput(self, "MachineOfManyArn", value=self.machine_of_many.attr_arn)
+        cdk.CfnOutput(self, "MachineArn", value=self.machine.ref)
+        cdk.CfnOutput(self, "MachineOfManyArn", value=self.machine_of_many.ref)
         cdk.CfnOutput(self, "BucketName", value=self.bucket.bucket_name)
 
     def _log_group(self, name: str, log_group_name: str) -> aws_logs.ILogGroup:
@@ -211,7 +211,7 @@ class PackagerStack(cdk.Stack):
             f"{name}Machine",
             state_machine_name=full_name,
             role_arn=role.role_arn,
-            definition_string=cdk.Fn.sub(json.dumps(definition), {"Partition": cdk.Aws.PARTITION, **filled_in}),
+            definition_string=_filled(json.dumps(definition), {"Partition": cdk.Aws.PARTITION, **filled_in}),
             # The data of executions is the users': names of models and buckets stay out of the logs.
             logging_configuration=aws_stepfunctions.CfnStateMachine.LoggingConfigurationProperty(
                 level="ALL", include_execution_data=False, destinations=[destination]
@@ -239,6 +239,12 @@ class PackagerStack(cdk.Stack):
                 )
             ],
         )
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"${{{name}}}", value)
+    return text
 
 
 def _steps(deployment: str) -> str:

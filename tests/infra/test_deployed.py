@@ -1,0 +1,239 @@
+"""What moto can make of the templates is made, and the state machine runs there with our function behind Lambda."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.cloudformation.parsing import get_model_map
+from moto.stepfunctions.models import stepfunctions_backends
+
+from tests import models
+from tests.infra.conftest import ACCOUNT, REGION, of_type
+
+MADE = get_model_map()
+WORLD = {"lambda": {"use_docker": False}, "stepfunctions": {"execute_state_machine": True}}
+OUTSIDE = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm", "AWS::Logs::MetricFilter")
+OUTSIDE += ("AWS::Logs::QueryDefinition",)
+WANTED = {
+    "service": {"AWS::IAM::Role", "AWS::Lambda::Function", "AWS::StepFunctions::StateMachine", "AWS::Events::Rule"},
+    "monitoring": {"AWS::CloudWatch::Dashboard", "AWS::SSM::Document", "AWS::Events::Rule", "AWS::IAM::Role"},
+}
+TARGETS = ("jetson-xavier", "jetson-xavier-jp5", "x86_64-cpu")
+
+
+def makeable(template):
+    """The template without the types that moto does not know; the function stands in for its alias."""
+    gone = {name for name, each in template["Resources"].items() if each["Type"] not in MADE}
+    aliases = set(of_type(template, "AWS::Lambda::Alias"))
+    function = next(iter(of_type(template, "AWS::Lambda::Function")), None)
+
+    def filled(value):
+        match value:
+            case {"Ref": name} if name in aliases:
+                return {"Fn::GetAtt": [function, "Arn"]}
+            case {"Ref": name} | {"Fn::GetAtt": [name, _]} if name in gone:
+                return name
+            case dict():
+                return {key: filled(each) for key, each in value.items()}
+            case list():
+                return [filled(each) for each in value]
+            case _:
+                return value
+
+    resources = {
+        name: {**each, "DependsOn": [other for other in _listed(each.get("DependsOn", [])) if other not in gone]}
+        for name, each in template["Resources"].items()
+        if name not in gone
+    }
+    return filled({**template, "Resources": resources})
+
+
+def _listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.fixture
+def aws(monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "local")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
+    with mock_aws(config=WORLD):
+        yield
+
+
+def deploy(name, template):
+    """Create a stack and return the kinds of what is there then."""
+    if name == "service":
+        boto3.client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="30", Type="String")
+        assets = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
+        boto3.client("s3").create_bucket(Bucket=assets)
+        (function,) = of_type(template, "AWS::Lambda::Function").values()
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("empty.py", "")
+        boto3.client("s3").put_object(Bucket=assets, Key=function["Code"]["S3Key"], Body=packed.getvalue())
+    stacks = boto3.client("cloudformation")
+    stacks.create_stack(StackName=name, TemplateBody=json.dumps(makeable(template)))
+    pages = stacks.get_paginator("list_stack_resources").paginate(StackName=name)
+    return sorted(each["ResourceType"] for page in pages for each in page["StackResourceSummaries"])
+
+
+def test_what_can_be_made_from_both_templates_is_made(aws, service, monitoring):
+    for name, template in (("service", service), ("monitoring", monitoring)):
+        made = deploy(name, template)
+        expected = [each["Type"] for each in template["Resources"].values() if each["Type"] in MADE]
+        assert set(made) >= WANTED[name]
+        assert made == sorted(expected)
+    function = boto3.client("lambda").get_function_configuration(FunctionName="edge-model-packager-test")
+    assert (function["MemorySize"], function["Timeout"]) == (3008, 900)
+    for board in ("overview", "storage", "targets", "telemetry"):
+        body = boto3.client("cloudwatch").get_dashboard(DashboardName=f"edge-model-packager-test-{board}")[
+            "DashboardBody"
+        ]
+        assert "${" not in body
+        assert f":{REGION}:{ACCOUNT}:alarm:edge-model-packager-test-" in body
+    pages = boto3.client("ssm").get_paginator("list_documents").paginate(Filters=[{"Key": "Owner", "Values": ["Self"]}])
+    documents = [each["Name"] for page in pages for each in page["DocumentIdentifiers"]]
+    assert len(documents) == len(of_type(monitoring, "AWS::SSM::Document"))
+
+
+def test_what_templates_cannot_make_there_is_taken_through_the_api(aws, monitoring):
+    """Every parameter's name, type and range is checked against AWS's own description of the service."""
+    cloudwatch, logs = boto3.client("cloudwatch"), boto3.client("logs")
+    logs.create_log_group(logGroupName="/aws/lambda/edge-model-packager-test")
+    put = {
+        "AWS::CloudWatch::Alarm": lambda given: cloudwatch.put_metric_alarm(**given),
+        "AWS::CloudWatch::CompositeAlarm": lambda given: _checked(cloudwatch, "PutCompositeAlarm", given),
+        "AWS::Logs::MetricFilter": lambda given: logs.put_metric_filter(**_camel(given)),
+        "AWS::Logs::QueryDefinition": lambda given: _checked(logs, "PutQueryDefinition", _camel(given)),
+    }
+    for kind in OUTSIDE:
+        found = of_type(monitoring, kind)
+        assert found
+        for properties in found.values():
+            actions = {key: [f"arn:aws:sns:{REGION}:{ACCOUNT}:topic"] for key in ("AlarmActions", "OKActions")}
+            put[kind]({**properties, **{key: value for key, value in actions.items() if key in properties}})
+    there = cloudwatch.describe_alarms(MaxRecords=100)["MetricAlarms"]
+    assert len(there) == len(of_type(monitoring, OUTSIDE[0]))
+
+
+def _camel(value):
+    """CloudFormation's spelling of names as the API of the logs spells them."""
+    if isinstance(value, dict):
+        return {key[0].lower() + key[1:]: _camel(each) for key, each in value.items()}
+    return [_camel(each) for each in value] if isinstance(value, list) else value
+
+
+def _checked(client, operation, given):
+    from botocore.validate import validate_parameters  # noqa: PLC0415  beside its use
+
+    validate_parameters(given, client.meta.service_model.operation_model(operation).input_shape)
+
+
+@dataclass
+class Context:
+    """What Lambda hands to a handler."""
+
+    left_s: float = 900.0
+    aws_request_id: str = "request"
+    function_version: str = "1"
+    log_stream_name: str = "stream"
+    started: float = field(default_factory=time.monotonic)
+
+    def get_remaining_time_in_millis(self):
+        return int((self.left_s - (time.monotonic() - self.started)) * 1000)
+
+
+@dataclass
+class Lambda:
+    """The function behind moto's Lambda; `faults` says by target what an invocation meets, first one first."""
+
+    faults: dict[str, list[Any]] = field(default_factory=dict)
+    events: list[Any] = field(default_factory=list)
+
+    def invoke(self, function_name, _qualifier, body, _headers, response_headers):
+        from packager.handler import handler  # noqa: PLC0415  what runs in Lambda
+
+        event = json.loads(body)
+        self.events.append((function_name, event))
+        if "httpMethod" in event:
+            return b"{}"
+        target = event["compiled"][0]["target"] if event["compiled"] else "imported"
+        fault = (self.faults.get(target) or [None]).pop(0)
+        if isinstance(fault, Exception):
+            response_headers["x-amz-function-error"] = "Unhandled"
+            return json.dumps({"errorType": type(fault).__name__, "errorMessage": str(fault)}).encode()
+        return json.dumps(handler(event, fault or Context())).encode()
+
+
+@pytest.fixture
+def run(aws, service, monkeypatch):
+    """Deploy the service, and return a way to run the machine of one model to its end."""
+    deploy("service", _impatient(service))
+    machines = boto3.client("stepfunctions")
+    # What stacks make and what runs are two worlds in moto: the deployed definition is carried over.
+    deployed = stepfunctions_backends[ACCOUNT][REGION].state_machines
+    (made,) = [each for each in deployed if each.name == "edge-model-packager-test"]
+    arn = machines.create_state_machine(name=made.name, roleArn=made.roleArn, definition=made.definition)
+    arn = arn["stateMachineArn"]
+
+    def run_(given, function):
+        monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda _, *given: function.invoke(*given))
+        execution = machines.start_execution(stateMachineArn=arn, input=json.dumps(given))["executionArn"]
+        ended = machines.describe_execution(executionArn=execution)
+        while ended["status"] == "RUNNING":
+            time.sleep(0.05)
+            ended = machines.describe_execution(executionArn=execution)
+        assert ended["status"] == "SUCCEEDED", ended
+        return json.loads(ended["output"])
+
+    return run_
+
+
+def _impatient(template):
+    """The same machines with the shortest pauses between retries."""
+    text = json.dumps(template)
+    return json.loads(text.replace('\\"IntervalSeconds\\": 2', '\\"IntervalSeconds\\": 1'))
+
+
+@pytest.fixture
+def model(tmp_path):
+    trained = models.trained(tmp_path / "model.tar.gz", 1 << 16)
+    compiled = [
+        {"target": target, "uri": str(models.neo(tmp_path / f"{target}.tar.gz", 1 << 16, seed=target))}
+        for target in TARGETS
+    ]
+    return {"trained": str(trained), "compiled": compiled, "output": str(tmp_path / "out")}
+
+
+def test_one_fails_once_one_for_good_one_is_partial_and_nothing_is_lost(run, model, tmp_path):
+    function = Lambda(
+        {
+            TARGETS[0]: [ConnectionError("once")],
+            TARGETS[1]: [MemoryError("each time")] * 100,
+            TARGETS[2]: [Context(left_s=1.0), Context(left_s=1.0)],
+        }
+    )
+    records = run(model, function)["components"]
+    by_target = {each["target"]: each for each in records}
+    assert [each["target"] for each in records] == list(TARGETS)
+    assert by_target[TARGETS[0]]["status"] == by_target[TARGETS[2]]["status"] == "packaged"
+    failed = by_target[TARGETS[1]]
+    assert failed["status"] == "failed"
+    assert failed["error"]["type"] == "MemoryError"
+    assert "each time" in failed["error"]["message"]
+    assert failed["error"]["next_step"]
+    for target in (TARGETS[0], TARGETS[2]):
+        assert zipfile.is_zipfile(by_target[target]["uri"].removeprefix("file://"))
+    previous = [event["options"]["previous"] for _, event in function.events if "previous" in event["options"]]
+    assert [each["left"] for each in previous] == [[TARGETS[2]], [TARGETS[2]]]
