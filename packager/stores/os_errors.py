@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What a file system answers when it, or the user's share of it, is used up."""
 
+_BLOCK_BYTES = 1 << 20
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 _NEXT_STEPS = {
@@ -54,6 +55,8 @@ def translated(error: OSError, operation: str, path: Path) -> PackagerError:
     what = (
         f"Cannot {operation} {printable(path, 1000)}: {os.strerror(number) if number else printable(error)} ({code})."
     )
+    if number in FULL:
+        return full(path.parent, held_bytes=0, more_bytes=_BLOCK_BYTES, code=number, what="The next block")
     if number in _ABSENT:
         return ArtifactNotFoundError(what, next_step="Check the path; nothing lies there.", **figures)
     if number in _DENIED:
@@ -62,7 +65,14 @@ def translated(error: OSError, operation: str, path: Path) -> PackagerError:
     return StoreError(what, next_step=_NEXT_STEPS.get(number, ""), **figures)
 
 
-def full(folder: Path, *, held_bytes: int, more_bytes: int, code: int) -> InsufficientStorageError:
+def full(
+    folder: Path,
+    *,
+    held_bytes: int,
+    more_bytes: int,
+    code: int,
+    what: str = "The component, as far as it was written,",
+) -> InsufficientStorageError:
     """The shortage met when `more_bytes` were to follow the `held_bytes` already written below `folder`."""
     try:
         # A used-up quota shows in no figure of the file system: what could be had is what was had.
@@ -70,9 +80,9 @@ def full(folder: Path, *, held_bytes: int, more_bytes: int, code: int) -> Insuff
     except OSError:
         free_bytes = 0
     return InsufficientStorageError(
-        "The component, as far as it was written,",
+        what,
         required_bytes=held_bytes + more_bytes,
         available_bytes=held_bytes + min(free_bytes, more_bytes - 1),
         path=folder,
-        suggestions=("free space there", "give another folder as output", "give a bucket as output"),
+        suggestions=("free space there", "give another folder", "stream to a bucket, which needs no disk"),
     )
