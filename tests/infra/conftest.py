@@ -28,6 +28,7 @@ EVERYTHING = Deployment(
     user_roles_table="user-roles",
     audit_log_table="audit-log",
     publish_function="publish-components",
+    retries=2,
     user_pool=f"arn:aws:cognito-idp:{REGION}:{ACCOUNT}:userpool/{REGION}_pool",
     page_emails=("on-call@example.com",),
     ticket_emails=("team@example.com",),

@@ -16,8 +16,9 @@ from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudformation.parsing import get_model_map
 from moto.stepfunctions.models import stepfunctions_backends
 
+from infra.state_machine import package_model, package_models
 from tests import models
-from tests.infra.conftest import ACCOUNT, REGION, of_type
+from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, of_type
 
 MADE = get_model_map()
 WORLD = {"lambda": {"use_docker": False}, "stepfunctions": {"execute_state_machine": True}}
@@ -237,3 +238,64 @@ def test_one_fails_once_one_for_good_one_is_partial_and_nothing_is_lost(run, mod
         assert zipfile.is_zipfile(by_target[target]["uri"].removeprefix("file://"))
     previous = [event["options"]["previous"] for _, event in function.events if "previous" in event["options"]]
     assert [each["left"] for each in previous] == [[TARGETS[2]], [TARGETS[2]]]
+
+
+def test_what_is_left_after_the_last_continuation_is_reported_as_left(run, model):
+    model["compiled"] = model["compiled"][:1]
+    function = Lambda({TARGETS[0]: [Context(left_s=1.0)] * 100})
+    (record,) = run(model, function)["components"]
+    assert (record["target"], record["status"]) == (TARGETS[0], "left")
+    assert len(function.events) == 1 + EVERYTHING.continuations
+
+
+def test_a_refused_request_is_a_record_with_the_functions_own_words(run, model):
+    model["compiled"] = [{**model["compiled"][0], "uri": "relative/path"}]
+    (record,) = run(model, Lambda())["components"]
+    assert (record["target"], record["status"], record["uri"]) == (TARGETS[0], "failed", None)
+    assert record["error"]["type"] == "RequestError"
+    assert "compiled[0].uri" in record["error"]["message"]
+
+
+def test_an_imported_model_is_one_invocation_for_all_its_targets(run, tmp_path):
+    trained = models.imported_onnx(tmp_path / "model.tar.gz", 1 << 16)
+    function = Lambda()
+    records = run({"trained": str(trained), "output": str(tmp_path / "out")}, function)["components"]
+    assert len(function.events) == 1
+    assert {each["status"] for each in records} == {"packaged"}
+    assert len({each["target"] for each in records}) == 4
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("packaged", [True, False])
+def test_components_are_published_when_that_is_asked_for_and_there_are_any(run, model, asked, packaged):
+    model["compiled"] = model["compiled"][:1]
+    wanted = {"training_id": "job-7", "component_name": "model-mochi", "component_version": "1.0.0"}
+    function = Lambda({} if packaged else {TARGETS[0]: [ValueError("no")] * 100})
+    records = run({**model, **({"publish": wanted} if asked else {})}, function)["components"]
+    published = [(name, event) for name, event in function.events if "httpMethod" in event]
+    assert len(records) == 1
+    assert bool(published) == (asked and packaged)
+    for name, event in published:
+        assert name.endswith("function:publish-components")
+        assert (event["path"], event["pathParameters"]) == ("/api/v1/training/job-7/publish", {"id": "job-7"})
+        assert json.loads(event["body"]) == wanted
+        assert event["requestContext"]["authorizer"]["claims"]["sub"] == "system"
+
+
+@pytest.mark.parametrize("machine", [package_model, package_models])
+def test_names_of_states_are_unique_and_every_transition_leads_to_one(machine):
+    def scopes(states):
+        yield states
+        for each in states["States"].values():
+            if "ItemProcessor" in each:
+                yield from scopes(each["ItemProcessor"])
+
+    found = list(scopes(machine(EVERYTHING)))
+    names = [name for scope in found for name in scope["States"]]
+    assert len(set(names)) == len(names)
+    for scope in found:
+        ways = [scope["StartAt"]]
+        for each in scope["States"].values():
+            ways += [each[key] for key in ("Next", "Default") if key in each]
+            ways += [way["Next"] for key in ("Choices", "Catch") for way in each.get(key, ())]
+        assert set(ways) == set(scope["States"])
