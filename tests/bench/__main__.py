@@ -83,8 +83,9 @@ def _compared(each: Input, trained: Path, work: Path, options: argparse.Namespac
     for number in range(options.rounds):
         for peer in PEERS:
             if peer.missing:
-                _say(f"  {peer.name}: not measured, {peer.missing} is not installed", once=number == 0)
-            elif number == 0 or peer.is_quick or not options.quick:
+                if number == 0:
+                    _say(f"  {peer.name}: not measured, {peer.missing} is not installed")
+            elif not options.quick or number < peer.most_when_quick:
                 runs[peer.name].append(measure(peer.command(artifact, trained), work))
                 _say(f"  {peer.name}: {runs[peer.name][-1].wall_s:.2f} s")
     return runs
@@ -136,9 +137,8 @@ def _machine() -> dict[str, object]:
     }
 
 
-def _say(line: str, *, once: bool = True) -> None:
-    if once:
-        print(line, file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print_runs(runs: dict[str, dict[str, list[Run]]]) -> None:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import shutil
+import sys
+
+import pytest
+
+from tests import models
+from tests.bench import inputs, marks
+from tests.bench.peers import BSDTAR, LIMIT, OURS, PEERS, PORTAL
+from tests.bench.runs import CommandFailedError, Run, measure
+
+MIB = 1 << 20
+FIRST, SECOND = 40 * MIB, 3 * MIB
+
+
+def test_a_process_is_measured_without_the_one_that_measures(tmp_path):
+    held = bytearray(b"x") * (120 * MIB)
+    code = f"a = b'x' * {FIRST}; import os, time; p = os.environ['TMPDIR'] + '/f'; f = open(p, 'wb'); "
+    code += f"f.write(bytes({SECOND})); f.flush(); time.sleep(0.3); os.unlink(p); open('out', 'wb').write(b'12')"
+    run = measure([sys.executable, "-S", "-c", code], tmp_path)
+    del held
+    assert FIRST < run.peak_bytes < FIRST + 30 * MIB
+    assert (run.scratch_bytes, run.out_bytes) == (SECOND, 2)
+    assert run.wall_s >= 0.3
+
+
+def test_scratch_is_seen_however_short_it_lasts(tmp_path):
+    code = "import os; p = os.environ['TMPDIR'] + '/f'; open(p, 'w').close(); os.unlink(p)"
+    assert measure([sys.executable, "-c", code], tmp_path).scratch_bytes > 0
+    assert measure([sys.executable, "-c", "pass"], tmp_path).scratch_bytes == 0
+
+
+def test_a_command_that_fails_is_no_figure(tmp_path):
+    with pytest.raises(CommandFailedError, match="exit status 3"):
+        measure([sys.executable, "-c", "print('why'); raise SystemExit(3)"], tmp_path)
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_every_peer_makes_of_a_small_artifact_what_it_is_there_for(peer, tmp_path):
+    if peer.missing:
+        pytest.skip(f"{peer.missing} is not installed")
+    compiled, trained = models.neo(tmp_path / "compiled.tar.gz"), models.trained(tmp_path / "trained.tar.gz")
+    run = measure(peer.command(compiled, trained), tmp_path)
+    assert (run.out_bytes > 0) == (peer.name != LIMIT)
+
+
+def test_the_input_of_any_size_is_a_sound_archive(tmp_path):
+    size = 2 * inputs.REPEATED_BYTES
+    path = inputs.of_size(size).at(tmp_path)
+    shutil.unpack_archive(path, tmp_path / "out", "gztar")
+    assert (tmp_path / "out" / "compiled.params").stat().st_size == size
+
+
+def taking(wall_s: float, out_bytes: int = 100) -> Run:
+    return Run(wall_s, wall_s, 50 * MIB, 0, out_bytes)
+
+
+def test_marks_are_judged_by_medians_and_a_missing_peer_is_named_not_judged():
+    runs = {OURS: [taking(1), taking(2), taking(9)], PORTAL: [taking(16, 99)], BSDTAR: [taking(13)]}
+    rows = {row.what: row for row in marks.rows("a-1024", runs, full_size=True)}
+    assert rows["faster than the portal's way"].found == 8
+    assert rows["faster than the portal's way"].passed
+    assert rows["faster than bsdtar"].passed is False
+    assert rows["time over igzip alone"].found is rows["time over igzip alone"].passed is None
+    assert rows["peak memory"].found == 50
+    assert rows["scratch"].passed
+    assert rows["size over zlib level 6"].passed
