@@ -13,7 +13,7 @@ from packager.archive.reading import ArchiveReader, Member
 from packager.errors import printable
 from packager.scratch import scratch_folder
 from packager.stores.os_errors import mapped
-from telemetry import add, catalog, observe
+from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -63,6 +63,7 @@ def staged_members(
     with storage.reserve(needed_bytes, owner) as reservation, scratch_folder(settings, owner) as folder:
         with observe(catalog.EXTRACT_ARCHIVE, source=source.uri) as step, storage.measured(step):
             staged = _stage(source, settings, storage, folder, reservation, report)
+            step.add(members=len(staged), bytes_out=reservation.written_bytes)
         files = _FromScratch(staged, reservation, source.size_bytes())
         yield files.members(), files.packed_bytes
 
@@ -92,7 +93,6 @@ def _stage(  # noqa: PLR0913, PLR0917  where from, where to, and whom to tell
                         report(archive.packed_bytes, archive.members)
             content[member.path] = path
             staged.append((member, path))
-        add(members=len(staged), bytes_out=archive.unpacked_bytes)
     return staged
 
 

@@ -37,6 +37,7 @@ class Span:
 class _Collector(Recorder):
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        self._steps: list[Step] = []  # kept alive, so that no later step gets the id of an earlier one
         self._lock = threading.Lock()
 
     def end(self, step: Step) -> None:
@@ -52,6 +53,7 @@ class _Collector(Recorder):
         )
         with self._lock:
             self.spans.append(span)
+            self._steps.append(step)
 
 
 @contextmanager

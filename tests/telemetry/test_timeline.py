@@ -79,3 +79,12 @@ def test_the_tree_of_a_run_is_the_same_from_memory_and_from_the_file(recorded_in
 
 def test_bytes_are_told_in_binary_units():
     assert [in_units(count) for count in (0, 1023, 1024, 5 * 1024**4)] == ["0 B", "1023 B", "1.0 KiB", "5.0 TiB"]
+
+
+def test_every_step_stands_in_the_tree_once_however_many_there_were():
+    with telemetry.collected_spans() as spans, telemetry.observe(catalog.PACKAGE_REQUEST):
+        for _ in range(200):
+            with telemetry.observe(catalog.PACKAGE_TARGET), telemetry.observe(catalog.MONITOR_STORAGE):
+                pass
+    assert len({span.span_id for span in spans}) == len(spans) == 401
+    assert len(waterfall(spans).splitlines()) == 401
