@@ -257,6 +257,48 @@ def test_an_imported_onnx_model_serves_four_targets_or_those_that_are_named(arti
     assert [(each["target"], each["uri"]) for each in one] == [("x86_64-cpu", every[0]["uri"])]
 
 
+@pytest.mark.parametrize("strategy", ["streaming", "standard", "sequential", "partial"])
+def test_every_strategy_gives_the_same_bytes_and_leaves_scratch_empty(asked, tmp_path, strategy):
+    (tmp_path / "scratch").mkdir()
+    auto = packager(*asked, "--output", tmp_path / "auto", "--json").document["components"][0]
+    done = packager(
+        *(*asked, "--output", tmp_path / "out", "--strategy", strategy, "--json"),
+        SCRATCH_DIR=str(tmp_path / "scratch"),
+    )
+    (component,) = done.document["components"]
+    assert (component["status"], component["strategy"]) == ("packaged", strategy)
+    assert component["sha256"] == auto["sha256"]
+    assert (done.document["peak_scratch_bytes"] > 0) == (strategy in {"standard", "sequential"})
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+# -- plan -------------------------------------------------------------------------------------------------------------
+
+
+def test_plan_says_what_every_strategy_would_take_and_writes_nothing(asked, artifacts, tmp_path):
+    planned = packager("plan", *asked[1:], "--output", tmp_path / "out", "--json")
+    (component,) = planned.document["components"]
+    made = packager(*asked, "--output", tmp_path / "made", "--json").document["components"][0]
+    assert (planned.status, planned.err) == (0, "")
+    assert component["targets"] == ["jetson-xavier"]
+    assert component["bytes_in"] == (artifacts / "jetson.tar.gz").stat().st_size
+    assert component["files"] == len(NEO_FILES)
+    assert made["size_bytes"] == pytest.approx(component["bytes_out"], rel=0.1)
+    strategies = {each["name"]: each for each in planned.document["strategies"]}
+    assert strategies.keys() == {"streaming", "standard", "sequential", "partial"}
+    assert strategies["streaming"]["scratch_bytes"] == 0
+    assert strategies["standard"]["scratch_bytes"] >= component["bytes_unpacked"]
+    assert planned.document["strategy"] == made["strategy"]
+    assert planned.document["fits"] is True
+    assert not (tmp_path / "out").exists()
+
+
+def test_plan_tells_people_the_choice_and_the_reason(asked, tmp_path):
+    done = packager("plan", *asked[1:], "--output", tmp_path / "out")
+    assert "Strategy: streaming (no scratch and constant memory)" in done.out.splitlines()
+    assert packager("plan", *asked[1:], "--compiled", "toaster=x", "--output", tmp_path).status == 2
+
+
 # -- S3 ---------------------------------------------------------------------------------------------------------------
 
 
