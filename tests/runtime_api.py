@@ -48,6 +48,9 @@ class _RuntimeApi(ThreadingHTTPServer):
         self.events: queue.Queue[dict[str, str | bytes]] = queue.Queue()
         self.answers: queue.Queue[tuple[str, Any]] = queue.Queue()
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a process that is killed hangs up
+
 
 class _Exchange(BaseHTTPRequestHandler):
     server: _RuntimeApi
@@ -96,16 +99,25 @@ class Function:
                 "Lambda-Runtime-Deadline-Ms": str(int((time.time() + left_s) * 1000)),
                 "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:packager",
                 "Lambda-Runtime-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
+                "Content-Type": "application/json",  # the runtime client dies without it
                 "body": json.dumps(event).encode(),
             }
         )
 
     def answer(self, within_s: float = 120) -> Any:
         """The reply to what was sent."""
-        try:
-            kind, payload = self.api.answers.get(timeout=within_s)
-        except queue.Empty:
-            raise TimeoutError(f"no answer within {within_s} s; output: {self.text()[-2000:]}") from None
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                kind, payload = self.api.answers.get(timeout=0.2)
+                break
+            except queue.Empty:
+                if self.process.poll() is not None:
+                    raise FunctionFailedError(
+                        f"it ended with {self.process.returncode}: {self.text()[-2000:]}"
+                    ) from None
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no answer within {within_s} s; output: {self.text()[-2000:]}") from None
         if kind != "response":
             raise FunctionFailedError(payload)
         return payload

@@ -1,0 +1,301 @@
+"""The function as Lambda runs it: AWS's runtime client in its own process, on a small disk, frozen, late, killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import pytest
+from isal.isal_zlib import crc32
+
+from tests import models, runtime_api
+from tests import portal as local
+from tests.faulty_proxy import stall, unbroken
+from tests.portal import compilation_event, request, through_gateway
+from tests.runtime_api import MIB, function
+
+SMALL_DISK = "size=512m"
+GIB = 1 << 30
+
+limits = pytest.mark.skipif(
+    bool(runtime_api.why_no_limits()), reason=f"NOT TESTED under Lambda's limits: {runtime_api.why_no_limits()}"
+)
+needs_root = pytest.mark.needs_root
+
+
+@pytest.fixture(scope="module")
+def world(s3_server):
+    with local.portal(s3_server.endpoint_url) as world:
+        yield world
+
+
+@pytest.fixture(autouse=True)
+def _fresh(world):
+    world.assumed.clear()
+    world.published.clear()
+    yield
+    world.proxy.forget()
+    local.listen(world)
+
+
+def no_secrets(world, deployed):
+    text = deployed.text()
+    for secret in world.secrets:
+        assert secret not in text
+
+
+def packaged(reply):
+    assert reply["statusCode"] == 200, reply
+    return [each["status"] for each in json.loads(reply["body"])["packaged_components"]]
+
+
+def machine_event(world, compiled="neo", **change):
+    return {
+        "trained": world.uris["trained"],
+        "compiled": [{"target": "jetson-xavier", "uri": world.uris.get(compiled, compiled)}],
+        "output": f"s3://{world.bucket}/machines",
+        **change,
+    }
+
+
+def test_every_shape_of_event_is_answered_by_one_process(world):
+    usecase = world.usecase(
+        cross_account_role_arn="arn:aws:iam::123456789012:role/Portal", external_id=local.EXTERNAL_ID
+    )
+    user = world.user("DataScientist", usecase)
+    mine = world.compiled("x86_64-cpu", status="INPROGRESS")
+    world.job(mine)
+    with function({**world.environment, "AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}) as deployed:
+        assert deployed.invoke({"httpMethod": "OPTIONS", "path": "/"})["statusCode"] == 200
+        event = through_gateway(request(world.job(usecase=usecase), {"auto_triggered": True}, user=user))
+        assert packaged(deployed.invoke(event)) == ["packaged"]
+        assert deployed.invoke(through_gateway(request(world.job(), user="system")))["statusCode"] == 403
+        assert [each["status"] for each in deployed.invoke(machine_event(world))["components"]] == ["packaged"]
+        news = deployed.invoke(compilation_event(mine["compilation_job_name"], artifact=world.uris["neo2"]))
+        assert [each["status"] for each in news["packaged_components"]] == ["packaged"]
+        assert deployed.invoke("nonsense")["statusCode"] == 400
+        assert len(world.assumed) == 1
+        invocations = deployed.operations("InvokeFunction")
+        assert [line["ColdStart"] for line in invocations] == [1, 0, 0, 0, 0, 0]
+        assert [line["Trigger"] for line in invocations] == ["api", "api", "api", "direct", "event", "direct"]
+        assert sum(line["Faults"] for line in deployed.operations("TelemetryHealth")) == 0
+        no_secrets(world, deployed)
+
+
+def test_warm_invocations_leak_nothing(world, tmp_path):
+    """Files, descriptors, threads and memory after 50 invocations, against those after the first few."""
+    usecase = world.usecase(cross_account_role_arn="arn:aws:iam::123456789012:role/Portal")
+    own, lent = world.job(), world.job(usecase=usecase)
+    with function(world.environment) as deployed:
+
+        def invoke(times):
+            for number in range(times):
+                assert packaged(deployed.invoke(request(own if number % 2 else lent))) == ["packaged"]
+                forced = machine_event(world, options={"force": True})
+                assert deployed.invoke(forced)["components"][0]["status"] == "packaged"
+
+        invoke(6)
+        files, threads, resident = deployed.descriptors(), deployed.threads(), deployed.resident_bytes()
+        invoke(25)
+        assert deployed.descriptors() <= files
+        assert deployed.threads() <= threads
+        assert deployed.resident_bytes() - resident < 12 * MIB
+        no_secrets(world, deployed)
+
+
+@needs_root
+@limits
+def test_scratch_is_as_empty_after_warm_invocations_as_before(world):
+    with function(world.environment, tmp=SMALL_DISK, memory_bytes=512 * MIB) as deployed:
+        for _ in range(5):
+            assert packaged(deployed.invoke(request(world.job()))) == ["packaged"]
+        assert list(deployed.inside("/tmp").iterdir()) == []  # noqa: S108  the function's own
+
+
+@needs_root
+@limits
+def test_frozen_between_invocations_it_goes_on_unharmed(world):
+    with function(world.environment, freezable=True) as deployed:
+        for _ in range(4):
+            assert packaged(deployed.invoke(request(world.job()))) == ["packaged"]
+            deployed.freeze()
+            deployed.send(request(world.job()))
+            deployed.thaw()
+            assert packaged(deployed.answer()) == ["packaged"]
+        assert [line["Invocations"] for line in deployed.operations("InvokeFunction")] == list(range(1, 9))
+        assert sum(line["Faults"] for line in deployed.operations("TelemetryHealth")) == 0
+
+
+@needs_root
+@limits
+@pytest.mark.parametrize("operation", ["HeadObject", "GetObject", "PutObject"])
+def test_frozen_in_the_middle_of_the_work_it_goes_on_unharmed(world, operation):
+    with function(world.environment, freezable=True) as deployed:
+
+        def freeze(exchange, asked):
+            deployed.freeze()
+            deployed.thaw()
+            unbroken(exchange, asked)
+
+        world.proxy.break_next(operation, freeze, times=5)
+        answer = deployed.invoke(machine_event(world, options={"force": True}))
+        assert answer["components"][0]["status"] == "packaged"
+
+
+def test_with_three_seconds_left_the_answer_comes_in_time_and_says_what_is_left(world):
+    job = world.job(world.compiled("jetson-xavier"), world.compiled("x86_64-cpu", "neo2"))
+    with function(world.environment) as deployed:
+        deployed.invoke({"httpMethod": "OPTIONS", "path": "/"})
+        began = time.monotonic()
+        reply = deployed.invoke(request(job), left_s=3)
+        assert time.monotonic() - began < 3
+        body = json.loads(reply["body"])
+        assert (reply["statusCode"], body["left"]) == (200, ["jetson-xavier", "x86_64-cpu"])
+        [line] = [line for line in deployed.operations("InvokeFunction") if line["AbortedForTime"]]
+        assert line["TimeLeft"] > 0
+        assert packaged(deployed.invoke(request(job))) == ["packaged", "packaged"]
+        assert world.uploads() == []
+
+
+def test_time_that_runs_out_in_the_middle_leaves_no_upload_and_says_so(world, tmp_path):
+    large = models.neo(tmp_path / "large.tar.gz", 64 * MIB, seed="large")
+    world.s3.upload_file(str(large), world.bucket, "large.tar.gz")
+
+    def slowly(exchange, asked):
+        world.proxy.released.wait(1)
+        unbroken(exchange, asked)
+
+    with function({**world.environment, "TIME_RESERVE_S": "1"}) as deployed:
+        world.proxy.break_next("GetObject", slowly, times=10**6, where=lambda asked: asked.first_byte > 20 * MIB)
+        began = time.monotonic()
+        answer = deployed.invoke(machine_event(world, f"s3://{world.bucket}/large.tar.gz"), left_s=7)
+        took_s = time.monotonic() - began
+        [line] = deployed.operations("InvokeFunction")
+        no_secrets(world, deployed)
+    assert (answer["statusCode"], answer["left"]) == (200, ["jetson-xavier"])
+    assert took_s < 7
+    assert (line["AbortedForTime"], line["UploadsAborted"]) == (1, 1)
+    assert world.uploads() == []
+
+
+def test_the_function_is_never_killed_in_silence(world):
+    """Where even the guard cannot help, what was known is written a second before the end."""
+    job = world.job()
+    world.proxy.break_next(
+        "PostBucket",
+        stall(),
+        times=10**6,
+        where=lambda asked: asked.headers.get("x-amz-target", "").endswith("UpdateItem"),
+    )
+    with function(world.environment) as deployed:
+        deployed.send(request(job), left_s=4)
+        with pytest.raises(TimeoutError):
+            deployed.answer(within_s=4)
+        [line] = [line for line in deployed.lines() if line.get("event") == "time is up"]
+        assert line["next_step"]
+        ended = {each["Operation"]: each["outcome"] for each in deployed.lines() if "_aws" in each}
+        assert (ended["InvokeFunction"], ended["UpdateRecord"]) == ("incomplete", "incomplete")
+        no_secrets(world, deployed)
+
+
+def test_what_a_killed_run_left_on_scratch_is_gone_after_the_next_start(world, tmp_path):
+    """Lambda starts the function again in the same environment, with the same /tmp."""
+    foreign = tmp_path / "somebody-elses"
+    foreign.mkdir()
+    staging = (
+        "import sys, pathlib; from packager.scratch import scratch_folder; from packager.settings import Settings\n"
+        "with scratch_folder(Settings(scratch_dir=pathlib.Path(sys.argv[1])), 'target') as folder:\n"
+        "    (folder / 'staged').write_bytes(bytes(1 << 20)); print('staged', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", staging, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=runtime_api.ROOT) as killed:
+        assert killed.stdout.readline() == b"staged\n"
+        killed.kill()
+    assert len(list(tmp_path.iterdir())) == 2
+    with function({**world.environment, "SCRATCH_DIR": str(tmp_path)}) as deployed:
+        assert packaged(deployed.invoke(request(world.job()))) == ["packaged"]
+    assert list(tmp_path.iterdir()) == [foreign]
+
+
+def test_a_crash_in_the_middle_of_an_upload_publishes_nothing_and_the_next_start_does_the_work(world, tmp_path):
+    large = models.neo(tmp_path / "crash.tar.gz", 32 * MIB, seed="crash")
+    world.s3.upload_file(str(large), world.bucket, "crash.tar.gz")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    job = world.job(world.compiled("jetson-xavier", f"s3://{world.bucket}/crash.tar.gz"))
+    before = world.keys()
+    environment = {**world.environment, "SCRATCH_DIR": str(scratch)}
+    with function(environment) as deployed:
+
+        def crash(exchange, asked):
+            deployed.process.kill()
+            exchange.hang_up(reset=True)
+
+        world.proxy.break_next("UploadPart", crash, times=10**6)
+        deployed.send(request(job))
+        deployed.process.wait(60)
+    assert world.keys() == before
+    assert "packaged_components" not in world.record(job)
+    world.proxy.forget()
+    with function(environment) as deployed:
+        assert packaged(deployed.invoke(request(job))) == ["packaged"]
+    assert len(world.keys()) == len(before) + 1
+    assert list(scratch.iterdir()) == []
+
+
+def large_artifact(path, size_bytes):
+    """A compiled artifact that unpacks to `size_bytes`, made in a moment: one packed block again and again."""
+    block = random.Random(1).randbytes(20 << 10) + bytes((4 * MIB) - (20 << 10))
+    files = [models.small(name, b"{}") for name in ("compiled.so", "compiled.json", "compiled.meta")]
+    head = b"".join(models.tar(files))[: -2 * 512]
+    head += next(iter(models.tar([("compiled.params", size_bytes, ())])))
+    tail = bytes(2 * 512)
+    checksum = crc32(head)
+    with path.open("wb") as file:
+        file.write(models.GZIP_HEAD + _deflated(head, zlib.Z_FULL_FLUSH))
+        packed = _deflated(block, zlib.Z_FULL_FLUSH)
+        for _ in range(size_bytes // len(block)):
+            checksum = crc32(block, checksum)
+            file.write(packed)
+        checksum = crc32(tail, checksum)
+        size = len(head) + size_bytes + len(tail)
+        file.write(_deflated(tail, zlib.Z_FINISH) + struct.pack("<LL", checksum, size & 0xFFFFFFFF))
+    return path
+
+
+def _deflated(data, flush):
+    packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush(flush)
+
+
+@pytest.fixture(scope="module")
+def huge(world, tmp_path_factory):
+    path = large_artifact(tmp_path_factory.mktemp("huge") / "huge.tar.gz", 4 * GIB)
+    world.s3.upload_file(str(path), world.bucket, "huge.tar.gz")
+    path.unlink()
+    return f"s3://{world.bucket}/huge.tar.gz"
+
+
+@needs_root
+@limits
+@pytest.mark.parametrize("memory_mib", [3008, 512])
+def test_a_compiled_artifact_of_4_gib_is_packaged_on_a_small_disk(world, s3_server, huge, memory_mib):
+    environment = {**world.environment, "AWS_ENDPOINT_URL_S3": s3_server.endpoint_url}
+    uploads = world.uploads()
+    with function(environment, tmp=SMALL_DISK, memory_bytes=memory_mib * MIB) as deployed:
+        answer = deployed.invoke(machine_event(world, huge, output=f"s3://{world.bucket}/huge-{memory_mib}"))
+        [component] = answer["components"]
+        assert (component["status"], component["files"]) == ("packaged", 5), component
+        [line] = deployed.operations("InvokeFunction")
+        assert line["PeakMemoryBytes"] < 160 * MIB
+        [zipped] = deployed.operations("ZipComponent")
+        assert zipped["BytesIn"] > 4 * GIB
+        assert list(deployed.inside("/tmp").iterdir()) == []  # noqa: S108  the function's own
+    head = world.s3.head_object(Bucket=world.bucket, Key=component["uri"].split("/", 3)[3])
+    assert head["ContentLength"] == component["size_bytes"]
+    assert world.uploads() == uploads
