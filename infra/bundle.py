@@ -47,7 +47,7 @@ class BundleError(RuntimeError):
     """A tool that makes the bundle failed; the message is what it said, and what to look at."""
 
 
-def build(architecture: str, folder: Path) -> Path:
+def build(architecture: str, folder: Path, python_version: str = PYTHON_VERSION) -> Path:
     """Write the bundle for `arm64` or `x86_64` into a folder, its bill of materials beside it, and return its path.
 
     Raises BundleError when a dependency cannot be had or its hash is not that of the lock.
@@ -57,7 +57,7 @@ def build(architecture: str, folder: Path) -> Path:
     bill = bill_of_materials()
     with tempfile.TemporaryDirectory() as scratch:
         dependencies = Path(scratch) / "dependencies"
-        install(LOCK, dependencies, PLATFORMS[architecture], PYTHON_VERSION)
+        install(LOCK, dependencies, PLATFORMS[architecture], python_version)
         unfinished = Path(scratch) / path.name
         with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
             for name, content in sorted([*_dependencies(dependencies), *_ours(), (BILL, bill)]):
