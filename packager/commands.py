@@ -205,12 +205,18 @@ def _package_lines(result: PackageResult) -> Iterator[str]:
 
 
 def _component_line(component: ComponentResult) -> str:
-    words = {"packaged": "packaged", "already_there": "already there", "failed": "FAILED"}
+    words = {
+        "packaged": "packaged",
+        "already_there": "already there",
+        "failed": "FAILED",
+        "left": "left for the next call",
+    }
     line = f"{component.target}: {words[component.status]}"
     if component.uri is None:
         return line
     size = in_units(component.size_bytes or 0)
-    return f"{line} in {component.duration_s:.1f} s, {size}\n    {component.uri}\n    SHA-256 {component.sha256}"
+    where = printable(component.uri, 1100)
+    return f"{line} in {component.duration_s:.1f} s, {size}\n    {where}\n    SHA-256 {component.sha256}"
 
 
 def _finding_line(finding: Finding) -> str:

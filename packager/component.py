@@ -151,6 +151,7 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
                 report(packed_bytes(), len(encoder.entries))
         step.add(files=len(encoder.entries), bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
         findings = _checked(component, encoder, head, name, strict=strict)
+        report(packed_bytes(), len(encoder.entries))
         stored = upload.commit()
         read_bytes = packed_bytes()
     add(bytes_in=read_bytes, files=len(encoder.entries), ratio=encoder.bytes_out / encoder.bytes_in)

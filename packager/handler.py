@@ -149,7 +149,6 @@ def _package(
     """As `packager.packaging.package`, which stops in time for records, reply and telemetry."""
     from packager.packaging import package  # noqa: PLC0415  refusals come without it
 
-    _sweep()
     reserve_s = from_process_environment().time_reserve_s
     return package(
         trained,
@@ -165,15 +164,6 @@ def _left_s(lambda_context: LambdaContext | None) -> float:
     if lambda_context is None:
         return math.inf
     return lambda_context.get_remaining_time_in_millis() / 1000
-
-
-@cache
-def _sweep() -> None:
-    """Remove what a run that was killed left on the scratch disk, which the environment keeps; once per process."""
-    from packager.scratch import sweep  # noqa: PLC0415  as above
-    from packager.settings import from_process_environment as limits  # noqa: PLC0415  same
-
-    sweep(limits().scratch_dir)
 
 
 @cache

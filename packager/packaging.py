@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -64,6 +64,8 @@ OnProgress = Callable[[ProcessingState], None]
 
 ABORT_RESERVE_S = 2.0
 """Work stops when no more than this is left of the caller's time: enough to abort an upload and to clean up."""
+
+_NOTICE_SIGNALS_S = 0.1
 
 PLANNED_BYTES_PER_S = 32 << 20
 """Packed bytes per second that a plan counts on: cautious, since a target that is begun in vain is time lost."""
@@ -286,6 +288,8 @@ class _Run:
             needs_staging=needs_staging,
             time_s=sum(packed_bytes(each) for each in components) / PLANNED_BYTES_PER_S,
         )
+        if staging:
+            self.storage.monitor_usage()  # listing took its time, and a warning comes before a refusal
         time_left_s = self.time_left_s() - ABORT_RESERVE_S if self.time_left_s else None
         return choose(wanted, demand, supply(self.settings, self.storage, self.memory, time_left_s))
 
@@ -422,7 +426,11 @@ def _in_rounds(run: _Run, components: Sequence[Component], choice: Choice) -> di
     results: dict[str, list[ComponentResult]] = {}
     with _pool(run, choice.at_once) as pool:
         work = carrying(lambda component: _results(run, component, choice))
-        results.update(zip((each.label for each in components), pool.map(work, components), strict=True))
+        waiting = {each.label: pool.submit(work, each) for each in components}
+        # A signal is noticed between two waits; one wait without an end could sleep through it.
+        while wait(waiting.values(), timeout=_NOTICE_SIGNALS_S).not_done:
+            pass
+        results.update((label, future.result()) for label, future in waiting.items())
     if choice.at_once > 1:
         for each in components:
             if run.is_short_of_scratch(results[each.label][0].error):

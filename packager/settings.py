@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 GIB = 1 << 30
-SCRATCH = Path(tempfile.gettempdir())
+SCRATCH = Path("/tmp")  # noqa: S108  Lambda's scratch disk; every folder made there has a random name and mode 0700
 
 
 def _setting(variable: str, default: Any, meaning: str) -> Any:  # noqa: ANN401  a field of any type

@@ -60,6 +60,7 @@ def staged_members(
     is written when it does not fit.
     """
     needed_bytes = storage.estimate_space_needed(listed(source, settings, report), "standard")
+    storage.monitor_usage()  # listing took its time, and whoever else fills the disk calls for a warning first
     with storage.reserve(needed_bytes, owner) as reservation, scratch_folder(settings, owner) as folder:
         with observe(catalog.EXTRACT_ARCHIVE, source=source.uri) as step, storage.measured(step):
             staged = _stage(source, settings, storage, folder, reservation, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import stat
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def look(scratch_dir: Path) -> Use:
     """How full scratch is now. A folder that is not there yet is empty.
 
     What counts as used depends on whose the space is. A disk of its own (Lambda's /tmp): everything on it. The
-    system's folder for temporary files on a larger disk: what the packager put there. Any other folder: all below it.
+    folder for everyone's temporary files (its sticky bit is set): what the packager put there. Any other: all below it.
     """
     existing = scratch_dir.absolute()
     while not existing.exists():
@@ -49,7 +49,7 @@ def look(scratch_dir: Path) -> Use:
     elif existing.is_mount():
         used_bytes = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
     else:
-        everyones = existing == type(existing)(tempfile.gettempdir())
+        everyones = bool(existing.stat().st_mode & stat.S_ISVTX)
         used_bytes = _bytes_below(existing, TEMPORARY_PREFIX if everyones else "")
     return Use(
         total_bytes=disk.f_blocks * disk.f_frsize,

@@ -61,11 +61,12 @@ class FolderSink:
     @contextmanager
     def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:
         upload = _FolderUpload(self._folder, key)
-        with observe(catalog.WRITE_COMPONENT, store="file") as step:
+        with observe(catalog.WRITE_COMPONENT, store="file", aborted=0) as step:
             try:
                 upload.begin()
                 yield upload
             except BaseException as error:
+                step.add(aborted=1)
                 for failure in upload.discard():
                     error.add_note(f"{failure['path']} could not be removed: {failure['cause']}")
                 raise
@@ -73,7 +74,7 @@ class FolderSink:
                 if failures := upload.discard():
                     raise CleanupFailedError(failures)
             finally:
-                step.add(bytes_written=upload.bytes_written, parts=1, aborted=int(not upload.committed))
+                step.add(bytes_written=upload.bytes_written, parts=1)
                 if upload.committed:
                     step.add(key=upload.key, sha256=upload.sha256)
 

@@ -7,7 +7,7 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from packager.errors import OperationAbortedError
+from packager.errors import OperationAbortedError, RequestError, printable
 from packager.stores.s3_errors import is_recoverable, is_throttled
 from telemetry import current
 
@@ -72,6 +72,7 @@ def pause_s(attempt: int) -> float:
 def _made(endpoint_url: str | None) -> S3Client:
     import boto3  # noqa: PLC0415  boto3 only where S3 is spoken
     from botocore.config import Config  # noqa: PLC0415  same
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415  same
 
     config = Config(
         connect_timeout=5,
@@ -88,7 +89,14 @@ def _made(endpoint_url: str | None) -> S3Client:
             "payload_signing_enabled": endpoint_url is not None and not endpoint_url.startswith("https:"),
         },
     )
-    client: S3Client = boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
+    try:
+        client: S3Client = boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
+    except (ValueError, BotoCoreError) as error:
+        raise RequestError(
+            f"There can be no client of S3: {printable(error)}.",
+            next_step="Correct --endpoint-url, or what the environment says (AWS_PROFILE, AWS_REGION, ~/.aws).",
+            field="endpoint_url",
+        ) from error
     client.meta.events.register("needs-retry.s3", _count_attempt)
     return client
 

@@ -70,12 +70,16 @@ class S3Sink:
             below, identity = key()
             return self._place(below), identity
 
-        with observe(catalog.WRITE_COMPONENT, store="s3", bucket=self._bucket, retries=0, throttles=0) as step:
+        with observe(
+            catalog.WRITE_COMPONENT, store="s3", bucket=self._bucket, retries=0, throttles=0, aborted=0
+        ) as step:
             upload = _S3Upload(destination, self._part_bytes)
             try:
                 yield upload
             except BaseException as error:
-                if (failure := upload.give_up()) is not None:
+                failure = upload.give_up()
+                step.add(aborted=int(failure is None))
+                if failure is not None:
                     error.add_note(f"The upload was not removed: {failure}")
                 raise
             else:
@@ -96,7 +100,6 @@ class _S3Upload:
         self._part_bytes = part_bytes
         self._multipart: Multipart | None = None
         self._stored: StoredComponent | None = None
-        self._removed = False
         self._sha256 = hashlib.sha256()
         self._crc32 = 0
         self._sent_bytes = 0
@@ -148,7 +151,6 @@ class _S3Upload:
                 self._multipart.remove()
             except PackagerError as error:
                 failure = error
-        self._removed = self._stored is None and failure is None
         return failure
 
     def figures(self) -> dict[str, str | int]:
@@ -156,7 +158,6 @@ class _S3Upload:
         figures: dict[str, str | int] = {
             "bytes_written": self._sent_bytes,
             "parts": self._multipart.parts if self._multipart else int(self._stored is not None),
-            "aborted": int(self._removed),
         }
         if self._place is not None:
             figures["key"] = self._place.key

@@ -392,8 +392,8 @@ def test_in_a_folder_of_a_larger_disk_only_that_folder_counts(tmp_path):
     assert look(tmp_path).used_bytes == 8192
 
 
-def test_in_everyones_temporary_folder_only_what_is_ours_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_in_everyones_temporary_folder_only_what_is_ours_counts(tmp_path):
+    tmp_path.chmod(0o1777)
     write(tmp_path / "somebodys", 8192)
     with scratch_folder(Settings(scratch_dir=tmp_path)) as folder:
         empty_bytes = look(tmp_path).used_bytes

@@ -288,8 +288,15 @@ def test_a_shortage_is_never_told_as_enough(tmp_path):
     assert full(tmp_path / "gone", held_bytes=100, more_bytes=0, code=errno.ENOSPC).missing_bytes >= 0
 
 
-@pytest.mark.parametrize("number", sorted(errno.errorcode))
+@pytest.mark.parametrize("number", sorted(errno.errorcode.keys() - {errno.ENOSPC, errno.EDQUOT}))
 def test_every_error_of_the_system_has_a_type_a_code_and_a_path(tmp_path, number):
     error = translated(OSError(number, "x"), "read", tmp_path)
     assert isinstance(error, StoreError)
     assert error.figures == {"operation": "read", "uri": str(tmp_path), "code": errno.errorcode[number]}
+
+
+def test_a_full_disk_has_its_figures_wherever_it_is_met(tmp_path):
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        error = translated(OSError(number, "x"), "write", tmp_path / "file")
+        assert isinstance(error, InsufficientStorageError)
+        assert error.missing_bytes > 0
