@@ -6,9 +6,6 @@ from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-import stamina
-from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
-
 from packager.errors import ArtifactChangedError, InsufficientStorageError, StoreError, printable
 from telemetry import catalog, observe
 
@@ -16,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    import stamina
     from stamina.instrumentation import RetryDetails, RetryHook
 
 T = TypeVar("T")
@@ -72,6 +70,13 @@ def retrying(
     is no further attempt. The pauses grow exponentially, with jitter. What `work` raised last comes out unchanged, with
     notes on the attempts.
     """
+    first_failure: list[Exception] = []
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  it is the outcome of the first of the attempts below
+        first_failure.append(error)
+    import stamina  # noqa: PLC0415  takes 50 ms, and nearly all work succeeds at once
+
     _silence_hooks()
     run = _Run(clean, attempts, time_left_s, on)
     for attempt in stamina.retry_context(
@@ -85,6 +90,8 @@ def retrying(
         _OURS.set(False)
         run.attempt = attempt
         with attempt:
+            if first_failure:
+                raise first_failure.pop()
             return work()
     raise AssertionError("an attempt returns or raises")
 
@@ -155,6 +162,8 @@ _OURS: ContextVar[bool] = ContextVar("packager_retrying", default=False)
 @cache
 def _silence_hooks() -> None:
     """Keep stamina's hooks, which are the whole process's, from telling of our retries a second time."""
+    from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks  # noqa: PLC0415  see above
+
     set_on_retry_hooks([_but_for_ours(hook) for hook in get_on_retry_hooks()])
 
 
