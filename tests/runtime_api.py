@@ -15,14 +15,15 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,7 +84,7 @@ class Function:
 
     process: subprocess.Popen[bytes]
     api: _RuntimeApi
-    output: list[bytes] = field(default_factory=list)
+    output: BinaryIO
     freezer: Path | None = None
 
     def invoke(self, event: Any, *, left_s: float = 900, within_s: float = 120) -> Any:
@@ -124,7 +125,8 @@ class Function:
 
     def text(self) -> str:
         """Everything the process wrote so far."""
-        return b"".join(self.output).decode("utf-8", "replace")
+        descriptor = self.output.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("utf-8", "replace")
 
     def lines(self) -> list[dict[str, Any]]:
         """The JSON documents among what it wrote, a line each."""
@@ -193,17 +195,16 @@ def function(
             groups.append(stack.enter_context(_group("memory")))
             (groups[-1] / "memory.limit_in_bytes").write_text(str(memory_bytes))
         freezer = stack.enter_context(_group("freezer")) if freezable else None
+        output = stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
             _command(handler, tmp, [*groups, *([freezer] if freezer else [])]),
             cwd=ROOT,
             env=_variables(api, environment, memory_bytes),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=output,
+            stderr=output,
         )
-        running = Function(process, api, freezer=freezer)
-        reader = threading.Thread(target=_read, args=(process, running.output), daemon=True)
-        reader.start()
+        running = Function(process, api, output, freezer)
         try:
             yield running
         finally:
@@ -211,7 +212,6 @@ def function(
                 running.thaw()
             process.send_signal(signal.SIGKILL)
             process.wait()
-            reader.join()
 
 
 def why_no_limits() -> str:
@@ -278,9 +278,3 @@ def _group(controller: str) -> Iterator[Path]:
                 break
             except OSError:
                 time.sleep(0.05)  # the kernel is not through with the process that just died
-
-
-def _read(process: subprocess.Popen[bytes], output: list[bytes]) -> None:
-    if process.stdout is not None:
-        output.extend(process.stdout)
-        process.stdout.close()

@@ -167,7 +167,7 @@ def test_time_that_runs_out_in_the_middle_leaves_no_upload_and_says_so(world, tm
     world.s3.upload_file(str(large), world.bucket, "large.tar.gz")
 
     def slowly(exchange, asked):
-        world.proxy.released.wait(1)
+        world.proxy.released.wait(2)
         unbroken(exchange, asked)
 
     with function({**world.environment, "TIME_RESERVE_S": "1"}) as deployed:
@@ -177,7 +177,7 @@ def test_time_that_runs_out_in_the_middle_leaves_no_upload_and_says_so(world, tm
         took_s = time.monotonic() - began
         [line] = deployed.operations("InvokeFunction")
         no_secrets(world, deployed)
-    assert (answer["statusCode"], answer["left"]) == (200, ["jetson-xavier"])
+    assert (answer["statusCode"], answer["left"]) == (200, ["jetson-xavier"]), answer["components"]
     assert took_s < 7
     assert (line["AbortedForTime"], line["UploadsAborted"]) == (1, 1)
     assert world.uploads() == []
@@ -222,14 +222,20 @@ def test_what_a_killed_run_left_on_scratch_is_gone_after_the_next_start(world, t
     assert list(tmp_path.iterdir()) == [foreign]
 
 
-def test_a_crash_in_the_middle_of_an_upload_publishes_nothing_and_the_next_start_does_the_work(world, tmp_path):
-    large = models.neo(tmp_path / "crash.tar.gz", 32 * MIB, seed="crash")
-    world.s3.upload_file(str(large), world.bucket, "crash.tar.gz")
+@pytest.mark.parametrize("strategy", ["streaming", "standard"])
+def test_a_crash_in_the_middle_leaves_nothing_behind_after_the_next_start(world, tmp_path, strategy):
+    large = models.neo(tmp_path / "crash.tar.gz", 32 * MIB, seed=f"crash {strategy}")
+    world.s3.upload_file(str(large), world.bucket, f"crash-{strategy}.tar.gz")
+    event = machine_event(
+        world,
+        f"s3://{world.bucket}/crash-{strategy}.tar.gz",
+        output=f"s3://{world.bucket}",
+        options={"strategy": strategy},
+    )
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    job = world.job(world.compiled("jetson-xavier", f"s3://{world.bucket}/crash.tar.gz"))
     before = world.keys()
-    environment = {**world.environment, "SCRATCH_DIR": str(scratch)}
+    environment = {**world.environment, "SCRATCH_DIR": str(scratch), "ABANDONED_UPLOAD_AGE": "0"}
     with function(environment) as deployed:
 
         def crash(exchange, asked):
@@ -237,14 +243,17 @@ def test_a_crash_in_the_middle_of_an_upload_publishes_nothing_and_the_next_start
             exchange.hang_up(reset=True)
 
         world.proxy.break_next("UploadPart", crash, times=10**6)
-        deployed.send(request(job))
+        deployed.send(event)
         deployed.process.wait(60)
     assert world.keys() == before
-    assert "packaged_components" not in world.record(job)
+    assert len(world.uploads()) == 1
+    assert bool(list(scratch.iterdir())) == (strategy == "standard")
     world.proxy.forget()
     with function(environment) as deployed:
-        assert packaged(deployed.invoke(request(job))) == ["packaged"]
+        [component] = deployed.invoke(event)["components"]
+        assert (component["status"], component["strategy"]) == ("packaged", strategy)
     assert len(world.keys()) == len(before) + 1
+    assert world.uploads() == []
     assert list(scratch.iterdir()) == []
 
 
