@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -276,3 +278,15 @@ def test_a_query_with_a_signature_is_not_repeated_in_an_error():
 def test_an_error_of_our_own_passes_unchanged():
     with pytest.raises(ZeroDivisionError), spoken("STS AssumeRole"):
         raise ZeroDivisionError
+
+
+# Documentation
+
+
+def test_the_examples_of_the_documentation_are_requests():
+    page = (Path(__file__).parents[2] / "docs" / "function.md").read_text(encoding="utf-8")
+    body, event = (json.loads(block.partition("```")[0]) for block in page.split("```json\n")[1:])
+    assert package_call(request("t", body)).targets == ("jetson-xavier", "x86_64-cpu")
+    assert set(machine_call(event).options) == {"strategy", "force", "strict"}
+    for option in ("strategy", "force", "strict", "imported_targets", "previous"):
+        assert f"`{option}`" in page
