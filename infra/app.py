@@ -26,8 +26,7 @@ def build(app: cdk.App, deployment: Deployment, code: aws_lambda.Code) -> tuple[
     """Put both stacks of a deployment into an app, to be checked when it is synthesized."""
     environment = cdk.Environment(account=deployment.account or None, region=deployment.region or None)
     tags = {"service": "edge-model-packager", "stage": deployment.stage}
-    protected = deployment.stage == "prod"
-    common = {"env": environment, "tags": tags, "termination_protection": protected}
+    common = {"env": environment, "tags": tags, "termination_protection": deployment.protected}
     service = PackagerStack(app, deployment, code, **common)
     monitoring = MonitoringStack(app, deployment, **common)
     # The filters stand on the function's log group.

@@ -52,7 +52,10 @@ class MonitoringStack(cdk.Stack):
         Automation(self, deployment, automation_documents(self.source), own_bucket(deployment))
 
     def _dashboards(self) -> None:
-        for name, body in dashboard_bodies(self.source).items():
+        bodies = dashboard_bodies(self.source)
+        overview = bodies[self.source.dashboards[0]]["widgets"]
+        overview.append(_around_the_function(self.deployment, max(each["y"] + each["height"] for each in overview)))
+        for name, body in bodies.items():
             aws_cloudwatch.CfnDashboard(
                 self,
                 f"Dashboard-{name}",
@@ -133,3 +136,31 @@ class MonitoringStack(cdk.Stack):
                     )
                 ],
             )
+
+
+def _around_the_function(deployment: Deployment, y: int) -> dict[str, Any]:
+    """Return the widget of what the function cannot report of itself: it was killed, or never got to run."""
+    name = deployment.function_name
+    machines = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:"
+    waiting = {"stat": "Maximum", "label": "Dead letters waiting"}
+    return {
+        "type": "metric",
+        "x": 0,
+        "y": y,
+        "width": 24,
+        "height": 6,
+        "properties": {
+            "title": "Around the function: kills, dead letters, failed executions",
+            "region": "${AWS::Region}",
+            "view": "timeSeries",
+            "stat": "Sum",
+            "period": 300,
+            "metrics": [
+                *([NAMESPACE, metric] for metric in KILLS),
+                ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", f"{name}-dead-letters", waiting],
+                ["AWS/States", "ExecutionsFailed", "StateMachineArn", f"{machines}{name}"],
+                ["AWS/States", "ExecutionsFailed", "StateMachineArn", f"{machines}{name}-many"],
+            ],
+            "yAxis": {"left": {"label": "Count", "showUnits": False, "min": 0}},
+        },
+    }

@@ -101,7 +101,13 @@ def _writing(places: Sequence[str]) -> list[Right]:
         "s3:PutObjectTagging",
     )
     objects = tuple(s3_arn(f"{place}/{COMPONENTS}") for place in places)
-    return [Right(actions, objects, "The name of a component follows from its content."), *_listing(places)]
+    buckets = tuple(dict.fromkeys(s3_arn(place.partition("/")[0]) for place in places))
+    return [
+        Right(actions, objects, "The name of a component follows from its content."),
+        # What a run that was killed left open is found by listing, for which S3 knows no prefix.
+        Right(("s3:ListBucketMultipartUploads",), buckets),
+        *_listing(places),
+    ]
 
 
 def _listing(places: Sequence[str]) -> list[Right]:

@@ -134,6 +134,7 @@ class Deployment:
     retries: int = _setting(4, "How often the state machine calls again when Lambda or AWS failed.", _within(0, 20))
     log_retention_days: int = _setting(90, "Days that logs are kept.", _one_of(*RETENTION_DAYS))
     log_level: str = _setting("info", "Least level of log lines.", _one_of("debug", "info", "warning", "error"))
+    protected: bool = _setting(False, "Whether the stacks refuse to be deleted.")
     deployment: str = _setting(
         "Canary10Percent5Minutes",
         "How a new version takes over; our own alarms roll it back.",
@@ -243,9 +244,9 @@ class Deployment:
         return cls(**{name: _read(known[name], value) for name, value in given.items()})
 
 
-def from_cdk_json(path: Path = CDK_JSON, **overrides: Any) -> Deployment:  # noqa: ANN401  as the context
+def from_cdk_json(overrides: Mapping[str, Any] | None = None, path: Path = CDK_JSON) -> Deployment:
     """Return the settings of cdk.json, as `cdk synth -c NAME=VALUE` would see them."""
-    return Deployment.from_context({**json.loads(path.read_text("utf-8"))["context"], **overrides})
+    return Deployment.from_context({**json.loads(path.read_text("utf-8"))["context"], **(overrides or {})})
 
 
 def _read(setting: Field[Any], value: Any) -> Any:  # noqa: ANN401  any JSON in, the setting's type out

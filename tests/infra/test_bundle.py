@@ -210,8 +210,8 @@ def test_unpacked_it_serves_a_request_without_the_repository_or_any_installed_pa
     with runtime_api.function(environment) as function:
         document = function.invoke(event)
         maps = Path(f"/proc/{function.process.pid}/maps").read_text("utf-8")
+        assert function.operations("PackageTarget")
     assert [(each["target"], each["status"]) for each in document["components"]] == [("jetson-xavier", "packaged")]
     assert document["components"][0]["uri"].startswith(f"s3://{bucket}/model_artifacts/")
-    assert function.operations("PackageTarget")
     assert str(bundle.ROOT / "packager") not in maps
     assert ".venv" not in maps

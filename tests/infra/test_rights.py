@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 
+from infra.bundle import ROOT
 from tests.infra.conftest import of_type, templates
 
 OBSERVING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
@@ -17,7 +19,7 @@ LOG_DELIVERY = {
 MAP = {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"}
 MACHINE = OBSERVING | LOG_DELIVERY | MAP | {"xray:GetSamplingRules", "xray:GetSamplingTargets"}
 WRITING = {
-    "s3:AbortMultipartUpload", "s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket",
+    "s3:AbortMultipartUpload", "s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket", "s3:ListBucketMultipartUploads",
     "s3:ListMultipartUploadParts", "s3:PutObject", "s3:PutObjectTagging",
 }  # fmt: skip
 ALONE = OBSERVING | WRITING | {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
@@ -131,3 +133,38 @@ def test_the_function_reaches_only_the_places_tables_roles_and_keys_of_the_setti
         '"*"',
     )
     assert [resource for resource in reached if not any(part in resource for part in allowed)] == []
+
+
+CALLS = {
+    "abort_multipart_upload": "s3:AbortMultipartUpload", "assume_role": "sts:AssumeRole",
+    "complete_multipart_upload": "s3:PutObject", "create_multipart_upload": "s3:PutObject",
+    "get_item": "dynamodb:GetItem", "get_object": "s3:GetObject", "get_object_tagging": "s3:GetObjectTagging",
+    "head_object": "s3:GetObject", "invoke": "lambda:InvokeFunction",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads", "list_parts": "s3:ListMultipartUploadParts",
+    "put_item": "dynamodb:PutItem", "put_object": "s3:PutObject", "put_object_tagging": "s3:PutObjectTagging",
+    "query": "dynamodb:Query", "scan": "dynamodb:Scan", "update_item": "dynamodb:UpdateItem",
+    "upload_part": "s3:PutObject",
+}  # fmt: skip
+"""The right that each call of the packager needs."""
+OF_CALLERS = {"download_file", "upload_file", "upload_fileobj"}
+"""Calls on clients that callers of the library bring along; the function brings none."""
+
+
+def test_every_call_that_the_packager_makes_is_one_that_the_function_may_make():
+    import boto3  # noqa: PLC0415  beside its use
+
+    names = {
+        name for service in ("s3", "dynamodb", "sts", "lambda") for name in dir(boto3.client(service, "us-east-1"))
+    }
+    spoken = (
+        {
+            node.attr
+            for path in (ROOT / "packager").rglob("*.py")
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Attribute) and node.attr in names and not node.attr.startswith("_")
+        }
+        - {"close", "meta", "exceptions", "generate_presigned_url"}
+        - OF_CALLERS
+    )
+    assert spoken == set(CALLS)
+    assert {CALLS[name] for name in spoken} <= FUNCTION | {"dynamodb:Query"}

@@ -153,9 +153,8 @@ def test_an_unknown_setting_or_stage_is_an_error_that_lists_the_known_ones():
 
 
 def test_the_command_line_goes_before_the_file_and_gives_texts():
-    made = from_cdk_json(
-        stage="prod", scratch_bytes="10240 MiB", read_from="models,more/prefix", streaming="false", time_s="60"
-    )
+    given_ = {"stage": "prod", "scratch_bytes": "10240MiB", "read_from": "models,more/prefix"}
+    made = from_cdk_json({**given_, "streaming": "false", "time_s": "60"})
     assert made.function_name == "edge-model-packager-prod"
     assert made.scratch_bytes == 10_240 * MIB
     assert made.read_from == ("models", "more/prefix")
@@ -164,7 +163,7 @@ def test_the_command_line_goes_before_the_file_and_gives_texts():
 
 def test_every_stage_of_the_file_can_be_deployed_with_the_limits_the_models_need():
     for stage in json.loads(CDK_JSON.read_text("utf-8"))["context"]["stages"]:
-        made = from_cdk_json(stage=stage)
+        made = from_cdk_json({"stage": stage})
         assert (made.scratch_bytes, made.memory_bytes, made.time_s) == (8192 * MIB, 3008 * MIB, 900)
         assert dashboard_bodies(catalog_of(made))
 
@@ -174,3 +173,40 @@ def test_the_settings_in_the_documentation_are_those_of_the_code():
     table = re.search(r"<!-- settings -->\n(.*?)<!-- end -->", page, re.DOTALL)
     assert table
     assert table[1].strip() == reference().strip()
+
+
+def test_the_page_of_costs_is_that_of_the_settings_the_catalog_and_the_prices():
+    from infra import costs  # noqa: PLC0415  starts Node, by way of the stacks
+
+    assert costs.PAGE.read_text("utf-8") == costs.built()
+
+
+def test_twice_the_bytes_cost_more_and_other_limits_other_money():
+    from infra import costs  # noqa: PLC0415  same
+
+    prices = json.loads(costs.PRICES.read_text("utf-8"))
+
+    def dollars(deployment, **work):
+        return sum(each for _, each, _ in costs.per_thousand(deployment, costs.Work(**work), prices))
+
+    plain = dollars(Deployment())
+    assert dollars(Deployment(), compiled_bytes=2 * costs.GIB) > plain
+    assert dollars(Deployment(memory_bytes=1024 * MIB)) < plain < dollars(Deployment(architecture="x86_64"))
+    assert re.fullmatch(r"20\d\d-\d\d", prices["as_of"])
+
+
+def test_deploying_says_what_else_it_needs(monkeypatch, tmp_path):
+    from infra import cdk  # noqa: PLC0415  beside its use
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    assert "AWS_PROFILE" in cdk.missing(["deploy", "-c", "stage=prod"])
+    assert "nowhere" in cdk.missing(["deploy", "-c", "stage=nowhere"])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    assert cdk.missing(["deploy", "-c", "stage=prod", "-c", "memory_bytes=4096MiB"]) == ""
+    monkeypatch.setattr(cdk, "JSII_NODE", str(tmp_path / "node"))
+    assert "extra `infra`" in cdk.missing(["diff"])

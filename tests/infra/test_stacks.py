@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from dashboards.body import problems
 from dashboards.specs import alarm_parameters
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
@@ -68,6 +70,18 @@ def test_every_alarm_links_to_a_runbook_that_is_in_the_repository(monitoring):
         for alarm in of_type(monitoring, kind).values():
             path = alarm["AlarmDescription"].rpartition("Runbook: ")[2]
             assert (GENERATED.parents[1] / path).is_file(), path
+
+
+def test_every_dashboard_is_one_that_cloudwatch_draws_and_shows_the_kills(monitoring):
+    bodies = {
+        each["DashboardName"]: json.loads(each["DashboardBody"]["Fn::Sub"])
+        for each in of_type(monitoring, "AWS::CloudWatch::Dashboard").values()
+    }
+    assert {name: list(problems(body)) for name, body in bodies.items()} == {name: [] for name in bodies}
+    drawn = json.dumps(bodies["edge-model-packager-test-overview"])
+    for properties in of_type(monitoring, "AWS::Logs::MetricFilter").values():
+        assert properties["MetricTransformations"][0]["MetricName"] in drawn
+    assert "edge-model-packager-test-dead-letters" in drawn
 
 
 def test_composites_wait_for_the_alarms_they_watch(monitoring):

@@ -1,0 +1,167 @@
+"""What 1,000 packages cost, and what watching costs a month: from the settings, the catalog and list prices."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dashboards.specs import alarm_parameters
+from infra.monitoring_stack import catalog_of
+from infra.settings import MIB, Deployment
+from infra.state_machine import package_model
+from telemetry.catalog import OTHER, Operation
+
+PRICES = Path(__file__).parent / "prices.json"
+PAGE = Path(__file__).parents[1] / "docs" / "costs.md"
+GIB = 1024 * MIB
+_FREE_SCRATCH_BYTES = 512 * MIB
+_PART_BYTES = 8 * MIB
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is assumed of one package; change it to yours. `log_bytes` is what one target writes, measured."""
+
+    trained_bytes: int = GIB
+    compiled_bytes: int = GIB
+    bytes_per_s: int = 100 * MIB
+    start_s: float = 1.0
+    log_bytes: int = 20_000
+
+
+Lines = list[tuple[str, float, str]]
+"""What, for how many dollars, and how that comes about."""
+
+
+def per_thousand(deployment: Deployment, work: Work, prices: dict[str, Any]) -> Lines:
+    """Return the cost of 1,000 targets, each by one invocation of the state machine's."""
+    seconds = work.start_s + (work.trained_bytes + work.compiled_bytes) / work.bytes_per_s
+    memory_gb = deployment.memory_bytes / GIB
+    scratch_gb = max(0, deployment.scratch_bytes - _FREE_SCRATCH_BYTES) / GIB
+    ranges = math.ceil(work.trained_bytes / _PART_BYTES) + math.ceil(work.compiled_bytes / _PART_BYTES) + 4
+    parts = math.ceil(work.compiled_bytes / _PART_BYTES) + 3
+    transitions = _transitions(deployment)
+    each = [
+        (
+            "Lambda, memory",
+            seconds * memory_gb * prices["lambda_gb_s"][deployment.architecture],
+            f"{seconds:.1f} s x {memory_gb:.2f} GB on {deployment.architecture}",
+        ),
+        (
+            "Lambda, scratch",
+            seconds * scratch_gb * prices["lambda_scratch_gb_s"],
+            f"{seconds:.1f} s x {scratch_gb:.2f} GB beyond the first 512 MB",
+        ),
+        ("Lambda, requests", prices["lambda_request"], "1 request"),
+        ("S3, read", ranges * prices["s3_get"], f"{ranges} ranges of {_PART_BYTES // MIB} MiB"),
+        ("S3, written", parts * prices["s3_put"], f"{parts} parts of {_PART_BYTES // MIB} MiB and their frame"),
+        ("Step Functions", transitions * prices["step_functions_transition"], f"{transitions} transitions"),
+        ("Logs", work.log_bytes / 1e9 * prices["logs_ingested_gb"], f"{work.log_bytes:,} bytes of lines"),
+        ("Traces", prices["trace"], "1 trace"),
+    ]
+    return [(name, 1000 * dollars, why) for name, dollars, why in each]
+
+
+def _transitions(deployment: Deployment) -> int:
+    """Return the transitions of a model with one target: every state of its straight way, begin and end."""
+    outer = package_model(deployment)["States"]
+    inner = outer["EachTarget"]["ItemProcessor"]["States"]
+    return _way(outer, "Defaults", {"Compiled?": "EachTarget"}) + _way(
+        inner, "Imported?", {"Imported?": "Compiled", "Complete?": "Recorded"}
+    )
+
+
+def _way(states: dict[str, Any], start: str, choices: dict[str, str]) -> int:
+    count, name = 1, start
+    while not states[name].get("End"):
+        count, name = count + 1, choices.get(name) or states[name].get("Next") or states[name]["Default"]
+    return count + 1
+
+
+def per_month(deployment: Deployment, prices: dict[str, Any]) -> Lines:
+    """Return what watching costs a month, whatever is packaged. Metrics are counted as if every value occurred."""
+    source = catalog_of(deployment)
+    alarms = alarm_parameters(source)
+    watched = sum(
+        sum("MetricStat" in each for each in alarm.get("Metrics", ())) or 1 for alarm in alarms["MetricAlarms"]
+    )
+    metrics = sum(_metrics(row) for row in source.rows)
+    composites = len(alarms["CompositeAlarms"])
+    boards = len(source.dashboards)
+    return [
+        (
+            "Metrics",
+            metrics * prices["metric_month"],
+            f"at most {metrics:,} metrics: those that had a value in a month",
+        ),
+        (
+            "Alarms",
+            watched * prices["alarm_metric_month"],
+            f"{watched} metrics watched by {len(alarms['MetricAlarms'])} alarms",
+        ),
+        ("Composite alarms", composites * prices["composite_alarm_month"], f"{composites} alarms over alarms"),
+        ("Dashboards", boards * prices["dashboard_month"], f"{boards} dashboards"),
+        ("Key", prices["key_month"], "1 key for the messages of alarms"),
+    ]
+
+
+def _metrics(row: Operation) -> int:
+    """Return how many metrics a row can give: one set for the operation, one for each value of its dimensions."""
+    sizes = {each.field: len({*each.values, OTHER}) for each in row.dimensions}
+    sets = 1 + sum(math.prod(sizes[field] for field in fields) for fields in row.dimension_sets)
+    return len(row.all_metrics) * sets
+
+
+_PAGE = """# Costs
+
+List prices of {region} as of {as_of} (`infra/prices.json`), in US dollars, without free tiers and taxes.
+Made by `python -m infra.costs` from the defaults of the settings and the catalog. Look up today's prices before you
+rely on them.
+
+## 1,000 packages
+
+Each: a trained artifact of {trained_mib:,} MiB and a compiled one of {compiled_mib:,} MiB at {rate_mib} MiB/s,
+one target an execution of the state machine. What the buckets keep and what leaves the region is not counted.
+
+{packages}
+
+## Watching, a month
+
+{watching}
+
+Most of it is metrics. A dimension set in `telemetry/catalog/` costs one metric for each of its values: take out those
+that nobody looks at.
+"""
+
+
+def page(deployment: Deployment, work: Work, prices: dict[str, Any]) -> str:
+    """Return the page of costs as Markdown."""
+    return _PAGE.format(
+        region=prices["region"],
+        as_of=prices["as_of"],
+        trained_mib=work.trained_bytes // MIB,
+        compiled_mib=work.compiled_bytes // MIB,
+        rate_mib=work.bytes_per_s // MIB,
+        packages=_table(per_thousand(deployment, work, prices)),
+        watching=_table(per_month(deployment, prices)),
+    )
+
+
+def _table(lines: Lines) -> str:
+    rows = [f"| {name} | {dollars:,.3f} | {why} |" for name, dollars, why in lines]
+    total = f"| **all** | **{sum(dollars for _, dollars, _ in lines):,.2f}** | |"
+    return "\n".join(["| what | $ | how it comes about |", "|---|---|---|", *rows, total])
+
+
+def built() -> str:
+    """Return the page for the default settings."""
+    return page(Deployment(), Work(), json.loads(PRICES.read_text("utf-8")))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(built(), "utf-8")
+    sys.stdout.write(f"{PAGE}\n")
