@@ -3,26 +3,39 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO_READY := $(VENV)/.demo-ready
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header
 
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test soak lint bench lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
 	@echo "make test   lint, types and every test"
+	@echo "make soak   the slow tests: gigabytes, hundreds of signals"
 	@echo "make bench  speed and memory against other tools, in the same run"
 	@echo "make lock   choose the newest allowed versions again"
 
-$(READY): requirements/dev.lock pyproject.toml
+# The demo needs a fifth of what the tests need, so it does not wait for the rest.
+$(DEMO_READY): requirements/demo.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) --require-hashes -r requirements/demo.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY)
+$(READY): $(DEMO_READY) requirements/dev.lock
+	$(INSTALL) --require-hashes -r requirements/dev.lock
+	@touch $@
+
+demo: $(DEMO_READY)
 	$(BIN)/python -m tests.demo
 
 test: $(READY) lint
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+soak: $(READY)
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -30,11 +43,12 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH)
 
 lock: $(READY)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		--upgrade --all-extras --group dev --output-file requirements/dev.lock pyproject.toml
+	$(COMPILE) --upgrade --all-extras --group dev --output-file requirements/dev.lock pyproject.toml
+	$(COMPILE) --extra cli --extra demo --extra preview --group build --constraint requirements/dev.lock \
+		--output-file requirements/demo.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
