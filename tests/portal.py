@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -178,13 +179,10 @@ def compilation_event(job_name: str, status: str = "Completed", artifact: str | 
     return {"source": "aws.sagemaker", "detail-type": "SageMaker Compilation Job State Change", "detail": detail}
 
 
-def refused(service_target: str, code: str = "AccessDeniedException") -> Any:
-    """A fault for the proxy: the service refuses calls of one operation of DynamoDB."""
+def refused(code: str = "AccessDeniedException") -> Any:
+    """A fault for the proxy: DynamoDB refuses."""
 
-    def act(exchange: Exchange, request: Request) -> None:
-        if not request.headers.get("x-amz-target", "").endswith(service_target):
-            exchange.reply(exchange.pass_on(request))
-            return
+    def act(exchange: Exchange, _: Request) -> None:
         body = json.dumps({"__type": f"com.amazonaws#{code}", "message": "not authorized to do that"})
         exchange.reply(Answer(400, {"Content-Type": "application/x-amz-json-1.0"}, body.encode()))
 
@@ -208,7 +206,14 @@ def portal(endpoint_url: str) -> Iterator[Portal]:
 
 
 def listen(world: Portal) -> None:
-    """Keep what STS and Lambda are asked; Lambda itself is played."""
+    """Keep what STS and Lambda are asked; Lambda itself is played. Writes to DynamoDB are atomic, as DynamoDB's are."""
+    # The local server checks a condition and writes in two steps, between which another of its threads may write.
+    writing = threading.Lock()
+
+    def write(exchange: Exchange, request: Request) -> None:
+        with writing:
+            answer = exchange.pass_on(request)
+        exchange.reply(answer)
 
     def post(exchange: Exchange, request: Request) -> None:
         answer = exchange.pass_on(request)
@@ -227,6 +232,26 @@ def listen(world: Portal) -> None:
 
     world.proxy.break_next("PostBucket", post, times=10**9, where=lambda request: b"AssumeRole" in request.body)
     world.proxy.break_next("PostObject", invoke, times=10**9)
+    world.proxy.break_next("PostBucket", write, times=10**9, where=is_write)
+
+
+def is_write(request: Request) -> bool:
+    return request.headers.get("x-amz-target", "").endswith(("UpdateItem", "PutItem"))
+
+
+def breaking(world: Portal, operation: str, fault: Any, *, times: int = 1, where: Any = lambda _: True) -> None:
+    """From here on the proxy breaks what `FaultyProxy.break_next` says, or what so many calls of DynamoDB ask."""
+    world.proxy.forget()
+    if operation in {"GetItem", "UpdateItem", "PutItem", "Scan", "Query"}:
+        world.proxy.break_next(
+            "PostBucket",
+            fault,
+            times=times,
+            where=lambda asked: asked.headers.get("x-amz-target", "").endswith(f".{operation}"),
+        )
+    else:
+        world.proxy.break_next(operation, fault, times=times, where=where)
+    listen(world)
 
 
 def _form(body: bytes) -> list[tuple[str, str]]:

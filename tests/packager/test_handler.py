@@ -22,6 +22,7 @@ from packager.portal import settings as portal_settings
 from packager.portal.identity import Role, caller
 from packager.portal.replies import LARGEST_BYTES, document
 from packager.stores import s3_client
+from telemetry import lambda_runtime
 from tests import portal as local
 from tests.faulty_proxy import refuse
 from tests.portal import BODY_SECRET, EXTERNAL_ID, PUBLISHER, compilation_event, request, through_gateway
@@ -65,6 +66,7 @@ def world(s3_server):
         forget_the_environment()
         yield world
         forget_the_environment()
+        lambda_runtime._environment.close()  # later tests of this process record what they like
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +74,8 @@ def nothing_secret_is_written(world, capfd):
     """Whatever any test here makes the function write is searched for what must not stand there."""
     world.assumed.clear()
     world.published.clear()
+    world.proxy.forget()
+    local.listen(world)
     yield
     written = "".join(capfd.readouterr())
     for secret in world.secrets:
@@ -366,11 +370,7 @@ def test_a_training_job_without_an_artifact(world, artifact):
 @pytest.mark.parametrize("operation", ["GetItem", "UpdateItem"])
 def test_where_aws_refuses_the_reply_says_what(world, operation):
     job = world.job()
-    world.proxy.break_next(
-        "PostBucket",
-        local.refused(operation),
-        where=lambda asked: asked.headers.get("x-amz-target", "").endswith(operation),
-    )
+    local.breaking(world, operation, local.refused())
     status, body = ask(request(job))
     assert status == 500
     assert body["error"].startswith("Failed to package components: DynamoDB ")
@@ -379,21 +379,15 @@ def test_where_aws_refuses_the_reply_says_what(world, operation):
 
 def test_where_s3_refuses_the_trained_artifact_the_reply_says_what(world):
     job = world.job()
-    world.proxy.break_next("HeadObject", refuse(403, "AccessDenied"), times=20, where=lambda a: "trained" in a.target)
+    local.breaking(world, "HeadObject", refuse(403, "AccessDenied"), times=20, where=lambda a: "trained" in a.target)
     status, body = ask(request(job))
-    world.proxy.forget()
-    local.listen(world)
     assert status == 500
     assert body["error"].startswith("Failed to package components: S3 ")
 
 
 def test_an_audit_entry_that_cannot_be_written_stops_nothing(world):
     job = world.job()
-    world.proxy.break_next(
-        "PostBucket",
-        local.refused("PutItem"),
-        where=lambda asked: asked.headers.get("x-amz-target", "").endswith("PutItem"),
-    )
+    local.breaking(world, "PutItem", local.refused())
     assert ask(request(job))[0] == 200
     assert world.audits(job) == []
 
@@ -638,10 +632,8 @@ def test_a_use_case_of_another_account_lends_its_role(world, external_id):
 
 def test_where_the_role_is_refused_the_reply_says_what(world):
     usecase = world.usecase(cross_account_role_arn=ROLE_ARN, external_id=EXTERNAL_ID)
-    world.proxy.forget()
-    world.proxy.break_next("PostBucket", refuse(403, "AccessDenied"), where=lambda asked: b"AssumeRole" in asked.body)
+    local.breaking(world, "PostBucket", refuse(403, "AccessDenied"), where=lambda asked: b"AssumeRole" in asked.body)
     status, body = ask(request(world.job(usecase=usecase)))
-    local.listen(world)
     assert (status, body["error"].partition(":")[0]) == (500, "Failed to package components")
     assert "AssumeRole" in body["error"]
 
@@ -684,11 +676,8 @@ def test_an_auto_triggered_request_asks_for_publishing(world):
 
 
 def test_a_failure_to_ask_for_publishing_is_logged_and_never_raised(world, capfd):
-    world.proxy.forget()
-    world.proxy.break_next("PostObject", refuse(403, "AccessDeniedException"), times=9)
+    local.breaking(world, "PostObject", refuse(403, "AccessDeniedException"), times=9)
     status, body = ask(request(world.job(), {"auto_triggered": True}))
-    world.proxy.forget()
-    local.listen(world)
     assert (status, body["component_creation_triggered"]) == (200, False)
     assert '"event": "TriggerPublish"' in capfd.readouterr().out
 
@@ -967,9 +956,7 @@ def test_news_of_a_compilation_that_nobody_knows_is_a_typed_refusal(world):
 
 
 def test_what_aws_refuses_about_an_event_is_raised_so_that_it_comes_again(world):
-    world.proxy.break_next(
-        "PostBucket", local.refused("Scan"), where=lambda a: a.headers.get("x-amz-target", "").endswith("Scan")
-    )
+    local.breaking(world, "Scan", local.refused())
     with pytest.raises(aws.AwsRefusedError, match="Scan"):
         function.handler(compilation_event("a-job", "Failed"), Context())
 
