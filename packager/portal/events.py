@@ -93,9 +93,10 @@ def compilation_ended(event: dict[str, Any]) -> CompilationEnded:
         )
     detail = fields.object("detail")
     job_name = detail.text("CompilationJobName")
-    status = ENDED.get(detail.text("CompilationJobStatus").capitalize())
+    spelled = detail.text("CompilationJobStatus")
+    status = ENDED.get(spelled.capitalize())
     if status is None:
-        raise wrong("detail.CompilationJobStatus", "another text", " or ".join(ENDED))
+        raise wrong("detail.CompilationJobStatus", spelled, " or ".join(ENDED))
     if status == "COMPLETED":
         return CompilationEnded(
             job_name, status, detail.object("ModelArtifacts").text("S3ModelArtifacts", LONGEST_TEXT), None
@@ -157,7 +158,7 @@ def _compiled(fields: Fields) -> dict[str, str]:
 
 
 _OPTIONS = ("strategy", "force", "strict", "imported_targets", "previous")
-_STRATEGIES = ("auto", "streaming", "standard", "sequential", "partial")
+STRATEGIES = ("auto", "streaming", "standard", "sequential", "partial")
 
 
 def _options(fields: Fields) -> dict[str, Any]:
@@ -169,8 +170,8 @@ def _options(fields: Fields) -> dict[str, Any]:
             field="options",
         )
     strategy = fields.optional_text("strategy")
-    if strategy not in {None, *_STRATEGIES}:
-        raise wrong(fields.named("strategy"), strategy, f"one of {', '.join(_STRATEGIES)}")
+    if strategy not in {None, *STRATEGIES}:
+        raise wrong(fields.named("strategy"), strategy, f"one of {', '.join(STRATEGIES)}")
     given = {
         "strategy": strategy,
         "force": fields.optional_flag("force"),

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from packager import strategy
 from packager.errors import PackagerError, RequestError, SettingsError
-from packager.portal import jobs, records
+from packager.portal import events, jobs, records
 from packager.portal.aws import AwsRefusedError, spoken
 from packager.portal.compilations import _noted
 from packager.portal.credentials import session_name
@@ -235,6 +236,10 @@ def test_a_machines_call_is_read_as_it_was_meant(compiled):
     listed = [{"target": target, "uri": uri} for target, uri in compiled.items()]
     call = machine_call({"trained": "s3://b/t", "compiled": listed, "output": "s3://b", "options": {"force": True}})
     assert (call.trained, call.compiled, call.output, call.options) == ("s3://b/t", compiled, "s3://b", {"force": True})
+
+
+def test_a_machine_may_name_every_strategy():
+    assert set(events.STRATEGIES) == {"auto", *strategy.STRATEGIES}
 
 
 # Settings
