@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 CLI = "aws-cdk@2"
 """The command line reads what any version 2 of the library wrote; the library is the locked one."""
 
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+_FILES = (Path("~/.aws/credentials"), Path("~/.aws/config"))
+
 
 def missing(arguments: Sequence[str]) -> str:
     """Return what a command needs and does not have, in words; nothing when it can begin."""
@@ -31,9 +39,7 @@ def missing(arguments: Sequence[str]) -> str:
         deployment = from_cdk_json({name: value for name, _, value in given})
     except SettingError as error:
         return f"Settings: {error}"
-    from boto3.session import Session  # noqa: PLC0415  slow to load, and not needed for what comes before
-
-    if Session().get_credentials() is None:
+    if not (any(name in os.environ for name in _CREDENTIALS) or any(path.expanduser().is_file() for path in _FILES)):
         where = deployment.account or "the account"
         return f"There are no AWS credentials for {where}. Set AWS_PROFILE, or log in with: aws sso login."
     return ""

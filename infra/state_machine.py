@@ -270,7 +270,7 @@ def package_models(deployment: Deployment) -> States:
                 },
                 "MaxConcurrency": deployment.map_concurrency,
                 # A model that fails is a record in the results, not the end of the others.
-                "ToleratedFailurePercentage": 100,
+                "ToleratedFailurePercentage": 100.0,
                 "ItemProcessor": {
                     "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
                     "StartAt": "Model",

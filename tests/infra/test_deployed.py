@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+import uuid
 import zipfile
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudformation.parsing import get_model_map
 from moto.stepfunctions.models import stepfunctions_backends
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sfn import (
+    StateTaskServiceSfn,
+)
 
 from infra.state_machine import package_model, package_models
 from tests import models
@@ -189,16 +193,26 @@ def run(aws, service, monkeypatch):
     arn = arn["stateMachineArn"]
 
     def run_(given, function):
-        monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda _, *given: function.invoke(*given))
+        as_function(function)
         execution = machines.start_execution(stateMachineArn=arn, input=json.dumps(given))["executionArn"]
-        ended = machines.describe_execution(executionArn=execution)
-        while ended["status"] == "RUNNING":
-            time.sleep(0.05)
-            ended = machines.describe_execution(executionArn=execution)
-        assert ended["status"] == "SUCCEEDED", ended
-        return json.loads(ended["output"])
+        return _output(execution)
 
+    def as_function(function):
+        monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda _, *given: function.invoke(*given))
+
+    run_.as_function, run_.machine = as_function, arn
     return run_
+
+
+def _output(execution):
+    """The output of an execution that has succeeded, when it has."""
+    machines = boto3.client("stepfunctions")
+    ended = machines.describe_execution(executionArn=execution)
+    while ended["status"] == "RUNNING":
+        time.sleep(0.05)
+        ended = machines.describe_execution(executionArn=execution)
+    assert ended["status"] == "SUCCEEDED", ended
+    return json.loads(ended["output"])
 
 
 def _impatient(template):
@@ -299,3 +313,44 @@ def test_names_of_states_are_unique_and_every_transition_leads_to_one(machine):
             ways += [each[key] for key in ("Next", "Default") if key in each]
             ways += [way["Next"] for key in ("Choices", "Catch") for way in each.get(key, ())]
         assert set(ways) == set(scope["States"])
+
+
+def _spelled(change):
+    """What moto leaves out between the spelling of the language and that of the API, and a name for each execution."""
+
+    def normalise(_self, given=None, *_, parameters=None, response=None, **__):
+        names = next(each for each in (given, parameters, response) if each is not None)
+        for name in list(names):
+            value = names.pop(name)
+            names[change(name[0]) + name[1:]] = json.dumps(value) if name == "Input" else value
+        if "input" in names:
+            names["name"] = uuid.uuid4().hex
+
+    return normalise
+
+
+def test_many_models_are_an_execution_each_and_their_records_are_kept(run, model, monkeypatch):
+    monkeypatch.setattr(StateTaskServiceSfn, "_normalise_parameters", _spelled(str.lower))
+    monkeypatch.setattr(StateTaskServiceSfn, "_normalise_response", _spelled(str.upper))
+    s3, machines = boto3.client("s3"), boto3.client("stepfunctions")
+    own = f"edge-model-packager-test-{ACCOUNT}-{REGION}"
+    inputs = [{**model, "compiled": [each]} for each in model["compiled"]]
+    s3.put_object(Bucket=own, Key="lists/today.json", Body=json.dumps(inputs).encode())
+    function = Lambda()
+    run.as_function(function)
+    deployed = stepfunctions_backends[ACCOUNT][REGION].state_machines
+    (made,) = [each for each in deployed if each.name.endswith("-many")]
+    arn = machines.create_state_machine(name=made.name, roleArn=made.roleArn, definition=made.definition)[
+        "stateMachineArn"
+    ]
+    execution = machines.start_execution(
+        stateMachineArn=arn, input=json.dumps({"bucket": own, "key": "lists/today.json"})
+    )
+    written = _output(execution["executionArn"])["ResultWriterDetails"]
+    assert written["Bucket"] == own
+    assert written["Key"].startswith("runs/")
+    s3.head_object(Bucket=own, Key=written["Key"])
+    each_model = machines.list_executions(stateMachineArn=run.machine)["executions"]
+    records = [record for each in each_model for record in _output(each["executionArn"])["components"]]
+    assert sorted((each["target"], each["status"]) for each in records) == [(each, "packaged") for each in TARGETS]
+    assert len(function.events) == len(inputs)

@@ -36,6 +36,7 @@ def thresholds(deployment):
 
 
 @given(limits=LIMITS)
+@settings(deadline=None)
 def test_thresholds_and_the_functions_environment_follow_the_limits(limits):
     deployment = replace(SMALL, **limits)
     at = thresholds(deployment)
@@ -138,6 +139,7 @@ def test_a_wrong_setting_is_an_error_that_names_it(name, value):
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
 ))  # fmt: skip
+@settings(deadline=None)
 def test_any_json_for_any_setting_is_taken_or_refused_by_a_setting_error(name, value):
     with suppress(SettingError):
         assert Deployment.from_context({"stage": "dev", "stages": {"dev": {name: value}}})
@@ -198,15 +200,13 @@ def test_twice_the_bytes_cost_more_and_other_limits_other_money():
 def test_deploying_says_what_else_it_needs(monkeypatch, tmp_path):
     from infra import cdk  # noqa: PLC0415  beside its use
 
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+    for name in cdk._CREDENTIALS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
     assert "AWS_PROFILE" in cdk.missing(["deploy", "-c", "stage=prod"])
     assert "nowhere" in cdk.missing(["deploy", "-c", "stage=nowhere"])
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "config").touch()
     assert cdk.missing(["deploy", "-c", "stage=prod", "-c", "memory_bytes=4096MiB"]) == ""
     monkeypatch.setattr(cdk, "JSII_NODE", str(tmp_path / "node"))
     assert "extra `infra`" in cdk.missing(["diff"])
