@@ -32,7 +32,12 @@ TARGET_FAILURES = Alarm(
     name="target-failures",
     meaning="A target ended without a component",
     severity=TICKET,
-    signals=(_ours("PackageTarget", "Failure", "Sum"),),
+    signals=(
+        _ours("PackageTarget", "Failure", "Sum", "failed"),
+        # A target that no strategy fits is refused before it begins, and has no line of its own.
+        _ours("PackageRequest", "TargetsFailed", "Sum", "refused"),
+    ),
+    expression="SUM(FILL(METRICS(), 0))",
     comparison=Comparison.AT_LEAST,
     threshold=Threshold(1),
     period_s=300,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from telemetry.catalog.watch import Action, Runbook
 
 
-def _failures_of(operation: str) -> str:
+def _failures_of(*operations: str) -> str:
+    events = ", ".join(f'"{operation}"' for operation in operations)
     return (
-        "fields @timestamp, error_type, error, next_step, target, training_id, request_id, trace_id"
-        f' | filter event = "{operation}" and outcome != "success" | sort @timestamp desc | limit 20'
+        "fields @timestamp, event, error_type, error, next_step, target, training_id, request_id, trace_id"
+        f' | filter event in [{events}] and outcome != "success" | sort @timestamp desc | limit 20'
     )
 
 
@@ -46,7 +47,7 @@ _CONFIGURATION = Action(
 )
 _WHAT_RUNS_NEXT = "Package the failed targets again: the same request skips every component that is already there."
 
-_TARGETS = _failures_of("PackageTarget")
+_TARGETS = _failures_of("PackageTarget", "ChooseStrategy")
 TARGET_FAILURES = Runbook(
     meaning="At least one target ended without a component.",
     hurt="The data scientist who asked for that target; other targets of the same request are whole.",
@@ -133,7 +134,10 @@ FUNCTION_ERRORS = Runbook(
     over="No error for three periods.",
     automation=(_CONFIGURATION, _RAISE_MEMORY, _RAISE_TIME, _LIST_UPLOADS, _SWEEP_UPLOADS),
 )
-_SCRATCH = _largest("MonitorStorage", "UsedBytes")
+_SCRATCH = (
+    "fields @timestamp, UsedBytes, AvailableBytes, Slope, Level, path, training_id, request_id, trace_id"
+    ' | filter Operation = "MonitorStorage" and ispresent(UsedBytes) | sort UsedBytes desc | limit 20'
+)
 STORAGE_WARNING = Runbook(
     meaning="Scratch use passed the warning line; the work goes on, by streaming where it can.",
     hurt="Nobody yet. Larger artifacts than this one will fall back or fail.",
@@ -192,11 +196,17 @@ STORAGE_FILLING = Runbook(
     over="No shorter time to full than the threshold for 15 minutes.",
     automation=(_collect(_largest("MonitorStorage", "SecondsToFull", ascending=True)), _RAISE_SCRATCH),
 )
+_WHERE_TIME_WENT = (
+    "fields @timestamp, Operation, Duration, TimeLeft, AbortedForTime, BytesRead, BytesWritten, Retries, Throttles,"
+    " request_id, trace_id"
+    ' | filter Operation in ["InvokeFunction", "ReadArtifact", "WriteComponent", "RetryTarget"]'
+    " | sort Duration desc | limit 20"
+)
 TIME_NEARLY_UP = Runbook(
     meaning="An invocation ended with little time left: the next larger artifact will be cut off.",
     hurt="Nobody, or the one whose run was aborted to stay clean: see AbortedForTime.",
     look_first="Dashboard overview, panels Time left at the end and Aborted; speed stands beside bytes.",
-    query=_largest("InvokeFunction", "TimeLeft", ascending=True),
+    query=_WHERE_TIME_WENT,
     causes=(
         "A larger artifact, or more targets in one call.",
         "A slow store: retries and throttles in the panels of reads and writes.",
@@ -209,7 +219,7 @@ TIME_NEARLY_UP = Runbook(
     ),
     escalate="When one target alone needs the whole time.",
     over="Time left is above the threshold for an hour of real work.",
-    automation=(_collect(_largest("InvokeFunction", "TimeLeft", ascending=True)), _CONFIGURATION, _RAISE_MEMORY),
+    automation=(_collect(_WHERE_TIME_WENT), _CONFIGURATION, _RAISE_MEMORY),
 )
 MEMORY_NEARLY_UP = Runbook(
     meaning="The process came near its memory; past it, Lambda kills it without a word.",

@@ -47,6 +47,7 @@ PACKAGE_TARGET = Operation(
     dimension_sets=(("target",), ("strategy",)),
     properties=(parts.KEY, parts.BUCKET, parts.SHA256),
     panels=(
+        Panel(OVERVIEW, "Failures by target", ("failure",), by="target"),
         Panel(TARGETS_BOARD, "Failures by target", ("failure",), by="target"),
         Panel(TARGETS_BOARD, "Components by target", ("success",), by="target"),
         Panel(TARGETS_BOARD, "Time by target", ("duration_ms",), by="target"),
