@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("demo-output")
 PACKAGER = str(Path(sys.executable).with_name("packager"))
+DASHBOARDS = str(Path(sys.executable).with_name("dashboards"))
 MIB = 1 << 20
 COMPILED = {"jetson-xavier": models.neo, "x86_64-cpu": models.neo, "onnx": models.onnx_export}
 BUCKET = "models"
@@ -50,7 +51,9 @@ def main() -> None:
         document = _packaged(server, artifacts)
         kept = _kept(client, document)
         _run([PACKAGER, "check", str(kept[0])])
+    page = _seen()
     _say(f"Done in {time.monotonic() - began:.0f} s. Nothing is left running; {OUTPUT}/ holds what was made.")
+    print(f"What just ran, on the dashboard that is deployed: {page.resolve().as_uri()}")
 
 
 def _options() -> argparse.Namespace:
@@ -110,8 +113,17 @@ def _kept(client: S3Client, document: dict[str, Any]) -> list[Path]:
     return kept
 
 
+def _seen() -> Path:
+    """Draw what was recorded, and say what the alarms would have done."""
+    recorded, page = str(OUTPUT / "telemetry" / "telemetry.jsonl"), OUTPUT / "overview.html"
+    alarms = _run([DASHBOARDS, "simulate", recorded], shows=False).splitlines()
+    print(f"  {sum(line.startswith('ALARM') for line in alarms)} of {len(alarms)} alarms in ALARM")
+    _run([DASHBOARDS, "preview", "--telemetry", recorded, "--out", str(page)])
+    return page
+
+
 def _run(command: list[str], *, shows: bool = True) -> str:
-    shown = ["packager", *command[1:]]
+    shown = [Path(command[0]).name, *command[1:]]
     _say(f"$ {shlex.join(shown)}")
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if shows or done.returncode:
