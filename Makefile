@@ -1,6 +1,7 @@
 # Everything a checkout can do. `make demo` and `make test` set themselves up.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
+STAGE ?= dev
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.demo-ready
@@ -8,13 +9,15 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
 
-.PHONY: help demo test soak lint bench lock clean
+.PHONY: help demo test soak lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
 	@echo "make test   lint, types and every test"
 	@echo "make soak   the slow tests: gigabytes, hundreds of signals"
 	@echo "make bench  speed and memory against other tools, in the same run"
+	@echo "make synth  the CloudFormation templates; make diff, make deploy, make cdk: see docs/deploy.md"
+	@echo "make bundle what Lambda runs, with its bill of materials"
 	@echo "make lock   choose the newest allowed versions again"
 
 # The demo needs a fifth of what the tests need, so it does not wait for the rest.
@@ -45,10 +48,26 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(BENCH)
 
+synth: $(READY)
+	CDK_CONTEXT_JSON='{"stage": "$(STAGE)"}' $(BIN)/python -m infra.app
+
+diff: $(READY)
+	$(BIN)/python -m infra.cdk diff --all -c stage=$(STAGE) $(ARGS)
+
+deploy: $(READY)
+	$(BIN)/python -m infra.cdk deploy --all -c stage=$(STAGE) $(ARGS)
+
+cdk: $(READY)
+	$(BIN)/python -m infra.cdk $(ARGS) -c stage=$(STAGE)
+
+bundle: $(READY)
+	$(BIN)/python -m infra.bundle
+
 lock: $(READY)
 	$(COMPILE) --upgrade --all-extras --group dev --output-file requirements/dev.lock pyproject.toml
 	$(COMPILE) --extra cli --extra demo --extra preview --group build --constraint requirements/dev.lock \
 		--output-file requirements/demo.lock pyproject.toml
+	$(BIN)/python -m infra.bundle --lock
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -4,32 +4,38 @@ The one call that does it all is `package`; `package_component` and `create_dda_
 that bring a manifest along. Every failure is a PackagerError with its figures as fields.
 """
 
-from packager.checking import check_component
-from packager.errors import (
-    AccessDeniedError,
-    ArtifactChangedError,
-    ArtifactNotFoundError,
-    CleanupFailedError,
-    ComponentRefusedError,
-    CompressionError,
-    ExtractionError,
-    InsufficientStorageError,
-    LimitExceededError,
-    ManifestError,
-    OperationAbortedError,
-    OutOfTimeError,
-    PackagerError,
-    RequestError,
-    SettingsError,
-    StagingNeededError,
-    StoreError,
-    UnsafeArchiveError,
-)
-from packager.extractor import ArchiveInfo, ExtractedFile, StreamingExtractor
-from packager.packaging import create_dda_manifest, package, package_component
-from packager.records import ComponentResult, Finding, PackageResult, ProcessingState
-from packager.settings import Settings
-from packager.zipper import IncrementalZipper
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from packager.checking import check_component
+    from packager.errors import (
+        AccessDeniedError,
+        ArtifactChangedError,
+        ArtifactNotFoundError,
+        CleanupFailedError,
+        ComponentRefusedError,
+        CompressionError,
+        ExtractionError,
+        InsufficientStorageError,
+        LimitExceededError,
+        ManifestError,
+        OperationAbortedError,
+        OutOfTimeError,
+        PackagerError,
+        RequestError,
+        SettingsError,
+        StagingNeededError,
+        StoreError,
+        UnsafeArchiveError,
+    )
+    from packager.extractor import ArchiveInfo, ExtractedFile, StreamingExtractor
+    from packager.packaging import create_dda_manifest, package, package_component
+    from packager.records import ComponentResult, Finding, PackageResult, ProcessingState
+    from packager.settings import Settings
+    from packager.zipper import IncrementalZipper
 
 __all__ = [
     "AccessDeniedError",
@@ -64,3 +70,41 @@ __all__ = [
     "package",
     "package_component",
 ]
+
+_NAMES_OF = {
+    "packager.checking": ("check_component",),
+    "packager.errors": (
+        "AccessDeniedError",
+        "ArtifactChangedError",
+        "ArtifactNotFoundError",
+        "CleanupFailedError",
+        "ComponentRefusedError",
+        "CompressionError",
+        "ExtractionError",
+        "InsufficientStorageError",
+        "LimitExceededError",
+        "ManifestError",
+        "OperationAbortedError",
+        "OutOfTimeError",
+        "PackagerError",
+        "RequestError",
+        "SettingsError",
+        "StagingNeededError",
+        "StoreError",
+        "UnsafeArchiveError",
+    ),
+    "packager.extractor": ("ArchiveInfo", "ExtractedFile", "StreamingExtractor"),
+    "packager.packaging": ("create_dda_manifest", "package", "package_component"),
+    "packager.records": ("ComponentResult", "Finding", "PackageResult", "ProcessingState"),
+    "packager.settings": ("Settings",),
+    "packager.zipper": ("IncrementalZipper",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  whatever bears the name
+    """Import a public name when it is first used: a refused request of the function needs hardly any of them."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return value

@@ -260,3 +260,10 @@ def test_the_demo_runs_on_a_small_model_and_again_and_leaves_what_it_says(tmp_pa
         left = sorted(path.name for path in (tmp_path / "demo-output").iterdir())
         assert len([name for name in left if name.endswith("_greengrass_model_component.zip")]) == 3
         assert {"result.json", "telemetry"} <= set(left)
+
+
+def test_every_public_name_of_the_library_is_there_and_nothing_is_imported_before_its_use():
+    assert set(packager.__all__) == set(packager._MODULE_OF)
+    assert all(getattr(packager, name) is not None for name in packager.__all__)
+    code = "import sys, packager; sys.exit(any(name.startswith('packager.') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
