@@ -1,0 +1,616 @@
+"""What the packager owes its users, one property each, on disks that are really small."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import sys
+import threading
+import tracemalloc
+import zipfile
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import cache, partial
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import stamina
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from packager import device, packaging, staging
+from packager.errors import InsufficientStorageError, OutOfTimeError, PackagerError, StoreError
+from packager.packaging import package
+from packager.reservations import Reservation
+from packager.retry import RECOVERABLE_CODES
+from packager.settings import Settings
+from packager.storage import StorageManager
+from packager.stores import file as file_store
+from packager.stores import folder as folder_store
+from packager.stores.protocol import TEMPORARY_PREFIX
+from packager.zipformat import ZipEncoder
+from telemetry import Recorder, attached
+from telemetry.testing import recorded
+from tests import archives
+from tests.archive_strategies import trees
+from tests.packages import BLOCK_BYTES, TARGETS, Model, content, ground
+from tests.small_disk import needs_root, on_small_disk
+
+KIB, MIB = 1 << 10, 1 << 20
+many = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+SCRATCH_ROWS = {"PackageRequest", "PackageTarget", "WriteComponent", "ZipComponent", "ExtractArchive", "CleanUp"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _without_pauses():
+    with stamina.set_testing(True, attempts=1000, cap=True):
+        yield
+
+
+def sizes(most_bytes):
+    return st.integers(0, 3 * KIB) | st.integers(0, most_bytes)
+
+
+@st.composite
+def models(draw, most_bytes=200 * KIB, *, may_link=True):
+    names = draw(trees.filter(bool))
+    linked = draw(st.lists(st.sampled_from(names), max_size=2, unique=True)) if may_link else []
+    return Model(
+        {name: draw(sizes(most_bytes)) for name in names},
+        {f"hard link {number}": name for number, name in enumerate(linked)},
+        draw(st.integers(0, 1 << 32)),
+    )
+
+
+unlinked = partial(models, may_link=False)
+
+
+def assert_whole(result, model, component):
+    assert component.error is None
+    assert Path(component.uri).read_bytes() == model.component(result)
+
+
+def assert_nothing_left(disk, here, result=None):
+    assert list(disk.iterdir()) == []
+    there = {each.uri for each in result.components if each.uri} if result else here.published()
+    assert here.published() == there
+    assert not any(Path(uri).name.startswith(TEMPORARY_PREFIX) for uri in there)
+    for uri in there:
+        with zipfile.ZipFile(uri) as component:
+            assert component.testzip() is None
+
+
+# -- 1 ----------------------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_property_01_any_artifact_however_large_against_scratch_packages_to_completion():
+    def work(disk):
+        @many
+        @given(st.lists(unlinked(3 * MIB), min_size=1, max_size=3), st.integers(1, 3))
+        def packages(each_model, at_once):
+            limits = Settings(scratch_dir=disk, max_concurrent_operations=at_once)
+            with ground() as here:
+                result = package(here.trained, here.each_compiled(each_model), here.out, settings=limits)
+                assert result.succeeded, result
+                for model, component in zip(each_model, result.components, strict=True):
+                    assert_whole(result, model, component)
+                assert result.peak_scratch_bytes == 0
+                assert_nothing_left(disk, here, result)
+
+        packages()
+
+    on_small_disk(work, 64 * KIB)
+
+
+# -- 2 ----------------------------------------------------------------------------------------------------------------
+
+
+class Watched(StorageManager):
+    """Keeps every manager that a package makes."""
+
+    made: list[StorageManager]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.made.append(self)
+
+
+@contextmanager
+def switching_every(seconds):
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+@needs_root
+def test_property_02_any_set_of_concurrent_targets_never_reserves_more_than_there_is_and_gives_all_back():
+    def work(disk):
+        @many
+        @given(
+            st.lists(models(150 * KIB), min_size=2, max_size=len(TARGETS)),
+            st.integers(1, 8),
+            st.booleans(),
+            st.sampled_from([1e-6, 1e-4, 5e-3]),
+        )
+        def share(each_model, at_once, streams, interval_s):
+            limits = Settings(scratch_dir=disk, max_concurrent_operations=at_once, streaming_enabled=streams)
+            there_bytes = StorageManager(limits).get_unreserved_space()
+            most = []
+            with (
+                ground() as here,
+                mock.patch.object(packaging, "StorageManager", Watched),
+                mock.patch.object(Watched, "made", [], create=True),
+                switching_every(interval_s),
+            ):
+                result = package(
+                    here.trained,
+                    here.each_compiled(each_model),
+                    here.out,
+                    settings=limits,
+                    on_progress=lambda _: most.append(sum(Watched.made[0].reservations().values())),
+                )
+                for model, component in zip(each_model, result.components, strict=True):
+                    staged = not streams or bool(model.links)
+                    if not staged or model.staged_bytes <= there_bytes:
+                        assert_whole(result, model, component)
+                    else:
+                        assert isinstance(component.error, InsufficientStorageError), component
+                        assert component.status in {"failed", "left"}
+                assert max(most) <= there_bytes
+                assert [each.reservations() for each in Watched.made] == [{}]
+                assert Watched.made[0].written_bytes == 0
+                assert_nothing_left(disk, here, result)
+
+        share()
+
+    on_small_disk(work, 512 * KIB)
+
+
+# -- 3 ----------------------------------------------------------------------------------------------------------------
+
+
+class Countdown:
+    """Raises once, at the n-th step of all the steps there are."""
+
+    def __init__(self, steps, error):
+        self.left = steps
+        self.error = error
+        self._lock = threading.Lock()
+
+    def __call__(self):
+        with self._lock:
+            self.left -= 1
+            if self.left == 0:
+                raise self.error
+
+    def before(self, function):
+        def stepping(*args, **kwargs):
+            self()
+            return function(*args, **kwargs)
+
+        return stepping
+
+    def around(self, function):
+        def stepping(*args, **kwargs):
+            self()
+            done = function(*args, **kwargs)
+            self()
+            return done
+
+        return stepping
+
+
+@contextmanager
+def raising(countdown):
+    """Make every step of the work count, from the first read to the commit."""
+    around = (
+        (file_store._FileReader, "readinto"),
+        (file_store.FileSource, "_hashed"),
+        (folder_store._FolderUpload, "begin"),
+        (folder_store._FolderUpload, "write"),
+        (Reservation, "wrote"),
+        (Reservation, "freeing"),
+        (ZipEncoder, "add"),
+        (device, "check"),
+    )
+    before = ((StorageManager, "reserve"), (staging, "scratch_folder"), (folder_store._FolderUpload, "commit"))
+    with ExitStack() as stack:
+        for wrap, places in ((countdown.around, around), (countdown.before, before)):
+            for owner, name in places:
+                stack.enter_context(mock.patch.object(owner, name, wrap(getattr(owner, name))))
+        yield
+
+
+failures = st.sampled_from(
+    [
+        lambda: OSError(errno.EIO, "the disk failed"),
+        lambda: OSError(errno.ENOSPC, "the disk is full"),
+        lambda: StoreError("It took too long.", code="ETIMEDOUT"),
+        lambda: PackagerError("It is refused."),
+        lambda: RuntimeError("a bug"),
+        MemoryError,
+        KeyboardInterrupt,
+        SystemExit,
+    ]
+)
+
+
+def ours_that_run():
+    return [each.name for each in threading.enumerate() if each.name.startswith(("ahead", "target", "identity"))]
+
+
+@needs_root
+def test_property_03_whatever_is_created_is_removed_whichever_step_raises():
+    def work(disk):
+        @many
+        @given(
+            st.lists(models(100 * KIB), min_size=1, max_size=2),
+            st.sampled_from(["auto", "standard", "sequential", "partial"]),
+            st.integers(1, 150),
+            failures,
+        )
+        def fail(each_model, strategy, steps, make_error):
+            limits = Settings(scratch_dir=disk)
+            with ground() as here:
+                # What ends the process comes out; everything else is a result.
+                with raising(Countdown(steps, make_error())), suppress(KeyboardInterrupt, SystemExit):
+                    package(here.trained, here.each_compiled(each_model), here.out, strategy=strategy, settings=limits)
+                assert_nothing_left(disk, here)
+                assert ours_that_run() == []
+
+        fail()
+
+    on_small_disk(work, 4 * MIB)
+
+
+# -- 4 ----------------------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_property_04_with_any_shortage_of_disk_the_result_is_the_same_bytes_by_streaming_within_the_shortage():
+    def work(disk):
+        @many
+        @given(st.lists(unlinked(), min_size=1, max_size=3), st.integers(0, 64))
+        def package_with(each_model, free_blocks):
+            ballast = disk / "of somebody else"
+            ballast.write_bytes(bytes((64 - free_blocks) * BLOCK_BYTES))
+            with ground() as here, recorded() as records:
+                result = package(
+                    here.trained, here.each_compiled(each_model), here.out, settings=Settings(scratch_dir=disk)
+                )
+                for model, component in zip(each_model, result.components, strict=True):
+                    assert_whole(result, model, component)
+                    assert component.strategy == "streaming"
+                [request] = [each.fields for each in records if each.row == "PackageRequest"]
+                taken_bytes = request["storage_peak_bytes"] - request["storage_before_bytes"]
+                assert max(taken_bytes, result.peak_scratch_bytes) <= free_blocks * BLOCK_BYTES
+                assert list(disk.iterdir()) == [ballast]
+            ballast.unlink()
+
+        package_with()
+
+    on_small_disk(work, 64 * BLOCK_BYTES)
+
+
+# -- 5 ----------------------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_property_05_critically_low_disk_is_cleaned_first_and_if_that_does_not_suffice_the_error_has_figures():
+    def work(disk):
+        @many
+        @given(models(150 * KIB), st.integers(0, 100), st.integers(0, 100))
+        def package_with(model, leftover_blocks, foreign_blocks):
+            foreign, leftover = disk / "of somebody else", disk / f"{TEMPORARY_PREFIX}of-a-dead-run"
+            foreign.write_bytes(bytes(foreign_blocks * BLOCK_BYTES))
+            limits = Settings(scratch_dir=disk)
+            there_bytes = StorageManager(limits).get_unreserved_space()
+
+            def another_run_dies(state):
+                if state.phase == "identifying":
+                    leftover.mkdir(exist_ok=True)
+                    with suppress(OSError):
+                        (leftover / "00000000").write_bytes(bytes(leftover_blocks * BLOCK_BYTES))
+
+            with ground() as here, recorded() as records:
+                result = package(
+                    here.trained,
+                    here.each_compiled([model]),
+                    here.out,
+                    strategy="standard",
+                    settings=limits,
+                    on_progress=another_run_dies,
+                )
+                needed_bytes = model.staged_bytes
+                [component] = result.components
+                if needed_bytes <= there_bytes:
+                    assert_whole(result, model, component)
+                    reserved = next(each for each in records if each.row == "ReserveStorage")
+                    if needed_bytes > there_bytes - leftover_blocks * BLOCK_BYTES:
+                        swept = [each for each in records if each.row == "CleanUp" and each.fields["reason"] == "sweep"]
+                        assert records.index(swept[0]) < records.index(reserved)
+                else:
+                    error = component.error
+                    assert isinstance(error, InsufficientStorageError)
+                    assert (error.required_bytes, error.path) == (needed_bytes, str(disk))
+                    assert 0 <= error.available_bytes < error.required_bytes
+                    assert error.missing_bytes == error.required_bytes - error.available_bytes
+                    assert any("streaming" in each or "SCRATCH_DIR" in each for each in error.suggestions)
+                    assert str(error.required_bytes) in str(error)
+            for each in leftover.glob("*"):
+                each.unlink()
+            if leftover.exists():
+                leftover.rmdir()
+            assert list(disk.iterdir()) == [foreign]
+            foreign.unlink()
+
+        package_with()
+
+    on_small_disk(work, 128 * BLOCK_BYTES)
+
+
+# -- 6 ----------------------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_property_06_any_demand_above_the_limits_selects_a_strategy_that_fits_and_equals_the_standard_one():
+    bytes_per_s = 40 * KIB
+
+    def work(disk):
+        @many
+        @given(
+            each_model=st.lists(models(), min_size=1, max_size=4),
+            ballast_blocks=st.integers(0, 64),
+            memory_bytes=st.sampled_from([0, MIB, 1 << 40]),
+            at_once=st.integers(1, 4),
+            streams=st.booleans(),
+            time_s=st.none() | st.integers(1, 10),
+        )
+        def package_with(*, each_model, ballast_blocks, memory_bytes, at_once, streams, time_s):
+            ballast = disk / "of somebody else"
+            ballast.write_bytes(bytes(ballast_blocks * BLOCK_BYTES))
+            limits = Settings(
+                scratch_dir=disk,
+                memory_limit_bytes=memory_bytes,
+                max_concurrent_operations=at_once,
+                streaming_enabled=streams,
+            )
+            there_bytes = StorageManager(limits).get_unreserved_space()
+            left_s = time_s and time_s + packaging.ABORT_RESERVE_S
+            with ground() as here, mock.patch.object(packaging, "PLANNED_BYTES_PER_S", bytes_per_s):
+                compiled = here.each_compiled(each_model)
+                free = package(
+                    here.trained,
+                    compiled,
+                    str(here.root / "standard"),
+                    strategy="standard",
+                    settings=Settings(scratch_dir=here.root / "scratch"),
+                )
+                result = package(
+                    here.trained, compiled, here.out, settings=limits, time_left_s=left_s and (lambda: left_s)
+                )
+                assert free.succeeded
+                for model, component, standard, uri in zip(
+                    each_model, result.components, free.components, compiled.values(), strict=True
+                ):
+                    if component.uri:
+                        assert component.sha256 == standard.sha256
+                        assert_whole(result, model, component)
+                    elif isinstance(component.error, OutOfTimeError):
+                        assert component.status == "left"
+                        assert Path(uri).stat().st_size / bytes_per_s > time_s
+                    else:
+                        assert isinstance(component.error, InsufficientStorageError), component
+                        assert model.staged_bytes > there_bytes
+                        assert model.links or not streams
+                assert result.peak_scratch_bytes <= there_bytes
+                assert list(disk.iterdir()) == [ballast]
+            ballast.unlink()
+
+        package_with()
+
+    on_small_disk(work, 128 * BLOCK_BYTES)
+
+
+# -- 7 ----------------------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_property_07_every_operation_reports_its_scratch_before_peak_and_after_and_nothing_runs_unseen():
+    def work(disk):
+        @many
+        @given(
+            st.lists(models(), min_size=1, max_size=3, unique_by=Model.archive),
+            st.sampled_from(["auto", "standard", "sequential", "partial"]),
+        )
+        def package_by(each_model, strategy):
+            held = []
+
+            def look(_):
+                held.append(sum(each.stat().st_size for each in disk.rglob("*") if each.is_file()))
+
+            with ground() as here, recorded() as records:
+                result = package(
+                    here.trained,
+                    here.each_compiled(each_model),
+                    here.out,
+                    strategy=strategy,
+                    settings=Settings(scratch_dir=disk, max_concurrent_operations=1),
+                    on_progress=look,
+                )
+                assert result.succeeded, result
+            rows = [each.row for each in records]
+            staged = sum(bool(each.links) or strategy in {"standard", "sequential"} for each in each_model)
+            assert rows.count("PackageRequest") == rows.count("CreateManifest") == 1
+            assert rows.count("PackageTarget") == len(each_model)
+            assert rows.count("ExtractArchive") == rows.count("ReserveStorage") == staged
+            written = [each for each in records if each.row == "WriteComponent" and each.outcome == "success"]
+            assert len(written) == len(each_model)
+            for each in records:
+                if each.row in SCRATCH_ROWS:
+                    before, peak, after = (each.fields[f"storage_{when}_bytes"] for when in ("before", "peak", "after"))
+                    assert 0 <= max(before, after) <= peak <= 4 * MIB
+            [request] = [each.fields for each in records if each.row == "PackageRequest"]
+            assert (request["storage_before_bytes"], request["storage_after_bytes"]) == (0, 0)
+            assert max(held) <= result.peak_scratch_bytes == request["peak_scratch_bytes"]
+            assert result.peak_scratch_bytes <= request["storage_peak_bytes"]
+            assert bool(result.peak_scratch_bytes) <= bool(staged)
+
+        package_by()
+
+    on_small_disk(work, 4 * MIB)
+
+
+# -- 8 ----------------------------------------------------------------------------------------------------------------
+
+MOST_HELD_BYTES = 20 * MIB
+"""Buffers of one target: four of 1 MiB being read, packed ones, windows, the names of a few thousand files."""
+
+
+@cache
+def packed_mebibyte(seed):
+    return archives.gz(content(MIB, seed), levels=(0,))
+
+
+@many
+@given(
+    st.lists(st.integers(0, 3 * MIB) | st.integers(0, 6).map(lambda count: count * MIB), max_size=2),
+    st.integers(0, 300),
+)
+def test_property_08_any_archive_compresses_within_a_memory_bound_that_does_not_grow_with_its_size(sizes_bytes, small):
+    def packed():
+        for number, size_bytes in enumerate([MIB // 3, *sizes_bytes]):
+            yield archives.gz(archives.header(b"large-%d" % number, size_bytes), levels=(1,))
+            yield from (packed_mebibyte(seed % 4) for seed in range(size_bytes // MIB))
+            yield archives.gz(archives.padded(content(size_bytes % MIB)), levels=(0,))
+        yield archives.gz(b"".join(archives.member(b"small-%d" % each) for each in range(small)) + archives.END)
+
+    with ground() as here:
+        artifact = here.root / "compiled.tar.gz"
+        artifact.write_bytes(b"".join(packed()))
+        gc.collect()
+        tracemalloc.start(1)
+        try:
+            result = package(here.trained, {"arm64-cpu": str(artifact)}, here.out, settings=Settings())
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert result.succeeded
+        assert peak_bytes <= MOST_HELD_BYTES + 3 * KIB * small
+
+
+# -- 9 ----------------------------------------------------------------------------------------------------------------
+
+
+class Events(Recorder):
+    """The lines of the log, and the failures, in the order in which they came."""
+
+    def __init__(self):
+        self.seen = []
+
+    def event(self, level, name, _keys):
+        self.seen.append((level, name))
+
+    def end(self, step):
+        if isinstance(step.error, InsufficientStorageError):
+            self.seen.append(("failure", step.row.name))
+
+
+@needs_root
+def test_property_09_a_warning_always_precedes_a_storage_failure_that_grew_gradually():
+    def work(disk):
+        @many
+        @given(st.integers(0, 3), st.integers(8, 60), st.integers(1, 8), st.integers(0, 60))
+        def fill_up(times, files, file_blocks, ballast_blocks):
+            foreign = disk / "of somebody else"
+            foreign.write_bytes(bytes(ballast_blocks * BLOCK_BYTES))
+
+            def grow(state):
+                if state.phase == "staging" and state.scratch_bytes:
+                    with suppress(OSError), foreign.open("ab") as file:
+                        file.write(bytes(times * file_blocks * BLOCK_BYTES))
+
+            model = Model({f"{number:02d}": file_blocks * BLOCK_BYTES for number in range(files)})
+            assume(model.staged_bytes < 160 * BLOCK_BYTES)
+            events = Events()
+            with ground() as here, attached(events):
+                result = package(
+                    here.trained,
+                    here.each_compiled([model]),
+                    here.out,
+                    strategy="standard",
+                    settings=Settings(scratch_dir=disk),
+                    on_progress=grow,
+                )
+                [component] = result.components
+                if component.error:
+                    assert isinstance(component.error, InsufficientStorageError), component
+                    assert any(each.rule.startswith("storage-") for each in component.warnings)
+                    warned = next(at for at, (level, _) in enumerate(events.seen) if level == "warning")
+                    failed = next(at for at, (level, _) in enumerate(events.seen) if level == "failure")
+                    assert warned < failed
+                else:
+                    assert_whole(result, model, component)
+                assert list(disk.iterdir()) == [foreign]
+            foreign.unlink()
+
+        fill_up()
+
+    on_small_disk(work, 256 * BLOCK_BYTES)
+
+
+# -- 10 ---------------------------------------------------------------------------------------------------------------
+
+
+@needs_root
+def test_property_10_recoverable_faults_within_the_budget_end_in_success_and_beyond_it_in_the_original_error():
+    recoverable = st.builds(
+        lambda steps, code: Countdown(steps, StoreError(f"It failed with {code}.", code=code)),
+        st.integers(1, 25),
+        st.sampled_from(sorted(RECOVERABLE_CODES)),
+    )
+
+    def work(disk):
+        @many
+        @given(
+            models(100 * KIB),
+            st.sampled_from(["auto", "standard", "partial"]),
+            st.lists(recoverable, max_size=5),
+            st.integers(1, 5),
+        )
+        def package_through(model, strategy, faults, attempts):
+            coming = iter(faults)
+            attempted = []
+
+            def attempt(self, *args, _whole=packaging._Run.make, **kwargs):
+                fault = next(coming, None)
+                attempted.append(fault)
+                assert list(disk.iterdir()) == []
+                assert here.published() == set()
+                with raising(fault) if fault else nullcontext():
+                    return _whole(self, *args, **kwargs)
+
+            with ground() as here, mock.patch.object(packaging._Run, "make", attempt):
+                result = package(
+                    here.trained,
+                    here.each_compiled([model]),
+                    here.out,
+                    strategy=strategy,
+                    settings=Settings(scratch_dir=disk, max_attempts=attempts),
+                )
+                [component] = result.components
+                raised = [each for each in attempted if each and each.left <= 0]
+                if component.error:
+                    assert component.error is raised[-1].error
+                    assert len(raised) >= attempts
+                else:
+                    assert_whole(result, model, component)
+                assert_nothing_left(disk, here, result)
+
+        package_through()
+
+    on_small_disk(work, 4 * MIB)
