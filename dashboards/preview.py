@@ -1,19 +1,20 @@
-"""From files to a page or a picture of a dashboard. Imports altair and vl-convert at once."""
+"""From files to a page or a picture of a dashboard. Imports vl-convert at once, altair late."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dashboards.alarm_files import load
 from dashboards.backtest import bounds_s
 from dashboards.errors import DefinitionError
-from dashboards.page import render_page
 from dashboards.panels import View
-from dashboards.picture import render_picture
 from dashboards.places import GENERATED
 from dashboards.recording import read_recording
 from dashboards.vega import bundle
@@ -30,16 +31,48 @@ def preview(body_file: Path, telemetry: Sequence[Path], alarms: Mapping[str, Ala
     body = read_body(body_file)
     title = str(body.get("title") or body_file.stem)
     if kind == "png":
+        from dashboards.picture import render_picture  # noqa: PLC0415  imports altair
+
         picture, missing = render_picture(title, body, _view(telemetry, alarms))
         out.write_bytes(picture)
         return missing
     known = {path.stem: path.read_text("utf-8") for path in sorted((GENERATED / "runbooks").glob("*.md"))}
-    # Bundling is half of the time and holds the interpreter's lock: it runs beside, in a process of its own.
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        script = pool.submit(bundle)
-        page, missing = render_page(title, body, _view(telemetry, alarms), known, script.result)
+    script = _script()
+    with _left_out("rfc3987_syntax"):
+        from dashboards.page import render_page  # noqa: PLC0415  imports altair, while the script is being made
+
+    page, missing = render_page(title, body, _view(telemetry, alarms), known, script.result)
     out.write_text(page, "utf-8")
     return missing
+
+
+@cache
+def _script() -> Future[str]:
+    """Return the script of the charts, on its way: made once a process, whatever the number of pages.
+
+    Bundling is half of the time and holds the interpreter's lock: it runs beside, in a process of its own.
+    """
+    pool = ProcessPoolExecutor(1, get_context("spawn"))
+    script = pool.submit(bundle)
+    pool.shutdown(wait=False)
+    return script
+
+
+@contextmanager
+def _left_out(module: str) -> Iterator[None]:
+    """Have an optional module be absent meanwhile.
+
+    Where it is installed, altair's validator compiles the grammar of IRIs when imported: a second, for no chart's sake.
+    """
+    absent = cast("dict[str, None]", sys.modules)
+    if module in absent:
+        yield
+        return
+    absent[module] = None
+    try:
+        yield
+    finally:
+        del absent[module]
 
 
 def _view(telemetry: Sequence[Path], alarms: Mapping[str, Alarm]) -> View:

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import re
 import resource
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboards import preview as drawing
 from dashboards.cli import main
 from dashboards.places import GENERATED
 from telemetry import catalog
@@ -88,8 +90,11 @@ def test_twenty_widgets_take_at_most_three_seconds_and_two_megabytes(shop, tmp_p
     (tmp_path / "body.json").write_text(json.dumps({"widgets": widgets}))
     for name in ("alarms.json", "telemetry.jsonl"):
         shutil.copy(shop / name, tmp_path)
+    drawing._script.cache_clear()
     before = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     preview(tmp_path, "--out", tmp_path / "page.html")
+    for child in multiprocessing.active_children():
+        child.join()
     after = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     # Processor time, since others may use the machine; the script is bundled beside, on a second core.
     own_s, beside_s = (new.ru_utime - old.ru_utime for new, old in zip(after, before, strict=True))
