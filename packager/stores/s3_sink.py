@@ -71,19 +71,20 @@ class S3Sink:
             return self._place(below), identity
 
         with observe(
-            catalog.WRITE_COMPONENT, store="s3", bucket=self._bucket, retries=0, throttles=0, aborted=0
+            catalog.WRITE_COMPONENT, store="s3", bucket=self._bucket, retries=0, throttles=0, aborted=0, left_behind=0
         ) as step:
             upload = _S3Upload(destination, self._part_bytes)
             try:
                 yield upload
             except BaseException as error:
                 failure = upload.give_up()
-                step.add(aborted=int(failure is None))
+                step.add(aborted=int(failure is None), left_behind=int(failure is not None))
                 if failure is not None:
                     error.add_note(f"The upload was not removed: {failure}")
                 raise
             else:
                 if (failure := upload.give_up()) is not None:
+                    step.add(left_behind=1)
                     raise failure
             finally:
                 step.add(**upload.figures())

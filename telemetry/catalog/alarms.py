@@ -190,10 +190,14 @@ RETRIES_EXHAUSTED = Alarm(
 )
 CLEANUP_FAILED = Alarm(
     name="cleanup-failed",
-    meaning="A clean-up failed or left something behind",
+    meaning="A clean-up failed or left something behind, on the disk or of an upload",
     severity=TICKET,
-    signals=(_ours("CleanUp", "Failure", "Sum", "failed"), _ours("CleanUp", "Left", "Sum", "left_behind")),
-    expression="failed + FILL(left_behind, 0)",
+    signals=(
+        _ours("CleanUp", "Failure", "Sum", "failed"),
+        _ours("CleanUp", "Left", "Sum", "left"),
+        _ours("WriteComponent", "LeftBehind", "Sum", "parts_left"),
+    ),
+    expression="SUM(FILL(METRICS(), 0))",
     comparison=Comparison.AT_LEAST,
     threshold=Threshold(1),
     period_s=300,

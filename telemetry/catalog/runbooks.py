@@ -55,8 +55,8 @@ TARGET_FAILURES = Runbook(
     query=_TARGETS,
     causes=(
         "The compiled or trained artifact is damaged or incomplete (ExtractionError, ManifestError).",
-        "The artifact or the bucket cannot be reached (a ClientError with AccessDenied, NoSuchKey, NoSuchBucket).",
-        "A limit was reached (InsufficientStorageError, or the time was up).",
+        "The artifact or the bucket cannot be reached (StoreError: AccessDenied, NoSuchKey, NoSuchBucket).",
+        "A limit was reached (InsufficientStorageError, OutOfTimeError).",
     ),
     actions=(
         "Run the query and group by error_type and target.",
@@ -261,12 +261,13 @@ RETRIES_EXHAUSTED = Runbook(
     over="No exhausted retry for 30 minutes, and the targets were packaged again.",
 )
 CLEANUP_FAILED = Runbook(
-    meaning="Something on the scratch disk could not be removed.",
-    hurt="Nobody now; later runs of that environment have less disk.",
-    look_first="Dashboard storage, panel Clean-ups; left_paths in the query name file and reason.",
+    meaning="Something on the scratch disk, or the parts of an upload, could not be removed.",
+    hurt="Nobody now; later runs of that environment have less disk, and parts that stay cost money silently.",
+    look_first="Dashboard storage, panel Clean-ups; left_paths in the query name file and reason, key the upload.",
     query=(
-        "fields @timestamp, left_paths, reason, freed_bytes, log_stream, trace_id"
-        ' | filter event = "CleanUp" and (left > 0 or outcome != "success") | sort @timestamp desc | limit 20'
+        "fields @timestamp, event, left_paths, bucket, key, error, reason, freed_bytes, trace_id"
+        ' | filter (event = "CleanUp" and (left > 0 or outcome != "success"))'
+        ' or (event = "WriteComponent" and left_behind > 0) | sort @timestamp desc | limit 20'
     ),
     causes=(
         "A file is still open or mapped in another thread.",
@@ -276,9 +277,11 @@ CLEANUP_FAILED = Runbook(
     actions=(
         "Read the reason of each path in left_paths.",
         "New environments start with an empty disk: publish a new version of the function.",
+        "An upload: list what is unfinished in its bucket and abort it; the right to abort may be missing.",
     ),
     escalate="When it happens in new environments too.",
-    over="No failed clean-up for a day.",
+    over="No failed clean-up for a day, and no unfinished upload is listed.",
+    automation=(_LIST_UPLOADS, _SWEEP_UPLOADS),
 )
 UPLOADS_ABORTED = Runbook(
     meaning="Uploads were begun and given up; the parts were removed.",

@@ -391,9 +391,10 @@ def test_leaving_without_a_commit_says_when_the_upload_could_not_be_removed(sink
         with sink.open(lambda: (KEY, IDENTITY)) as upload:
             upload.write(DATA)
 
-    with pytest.raises(AccessDeniedError) as caught:
+    with recorded() as records, pytest.raises(AccessDeniedError) as caught:
         leave()
     assert caught.value.operation == "AbortMultipartUpload"
+    assert only(records).fields["left_behind"] == 1
 
 
 def test_an_abort_that_fails_is_noted_and_never_hides_the_error(sink, proxy):
@@ -401,7 +402,7 @@ def test_an_abort_that_fails_is_noted_and_never_hides_the_error(sink, proxy):
     with recorded() as records, pytest.raises(KeyboardInterrupt) as caught:
         spoil(sink)
     assert any("AbortMultipartUpload" in note for note in caught.value.__notes__)
-    assert only(records).fields["aborted"] == 0
+    assert (only(records).fields["aborted"], only(records).fields["left_behind"]) == (0, 1)
 
 
 class Listener(Recorder):
