@@ -340,8 +340,8 @@ class _Run:
         """Make the component, with its members staged on scratch or straight from the stream."""
         members: Members = partial(streamed_members, component.source, self.settings)
         if stages:
-            report = self._reporter(component, "staging")
-            members = partial(staged_members, component.source, self.settings, self.storage, component.label, report)
+            reporter = partial(self._reporter, component)
+            members = partial(staged_members, component.source, self.settings, self.storage, component.label, reporter)
         lookahead = Lookahead()
         with self.memory.watching(lookahead):
             return make_component(

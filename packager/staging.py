@@ -51,19 +51,19 @@ def listed(source: Source, settings: Settings, report: Report) -> list[Listed]:
 
 @contextmanager
 def staged_members(
-    source: Source, settings: Settings, storage: StorageManager, owner: str, report: Report
+    source: Source, settings: Settings, storage: StorageManager, owner: str, reporter: Callable[[str], Report]
 ) -> Iterator[tuple[Iterator[Member], Callable[[], int]]]:
     """Give the files of an archive from scratch, in its order, hard links with the content they share; and its size.
 
     The archive is read twice: to learn what it takes, which is then reserved, and to stage it. Each file is removed
     as soon as nothing needs it, the rest at the end, whatever happens. InsufficientStorageError before the first byte
-    is written when it does not fit.
+    is written when it does not fit. `reporter` gives whom to tell in the phases listing and staging.
     """
-    needed_bytes = storage.estimate_space_needed(listed(source, settings, report), "standard")
+    needed_bytes = storage.estimate_space_needed(listed(source, settings, reporter("listing")), "standard")
     storage.monitor_usage()  # listing took its time, and whoever else fills the disk calls for a warning first
     with storage.reserve(needed_bytes, owner) as reservation, scratch_folder(settings, owner) as folder:
         with observe(catalog.EXTRACT_ARCHIVE, source=source.uri) as step, storage.measured(step):
-            staged = _stage(source, settings, storage, folder, reservation, report)
+            staged = _stage(source, settings, storage, folder, reservation, reporter("staging"))
             step.add(members=len(staged), bytes_out=reservation.written_bytes)
         files = _FromScratch(staged, reservation, source.size_bytes())
         yield files.members(), files.packed_bytes
