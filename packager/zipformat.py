@@ -65,11 +65,22 @@ class Piece(NamedTuple):
     """Whether the file ends with this piece."""
 
 
-def _deflated_block(data: bytes | memoryview, *, last: bool) -> bytes:
-    """One block of a large file, packed on its own; a sync flush ends it on a byte, so that blocks join up."""
+class Packed(NamedTuple):
+    """The compressed form of a piece."""
+
+    method: int
+    data: bytes
+
+
+def packed_form(piece: Piece) -> Packed:
+    """Compress a piece on its own, so that several can be compressed at once; the bytes depend on the piece alone."""
+    if len(piece.data) == piece.size_bytes:
+        whole: bytes = igzip_lib.compress(piece.data, LEVEL, igzip_lib.COMP_DEFLATE)
+        return Packed(DEFLATED, whole) if len(whole) < len(piece.data) else Packed(STORED, bytes(piece.data))
     deflate = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15, _MEMORY_LEVEL)  # -15: no header, 32 KiB window
-    packed: bytes = deflate.compress(data)
-    return packed + deflate.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH)
+    block: bytes = deflate.compress(piece.data)
+    # A sync flush ends a block on a byte, so that the blocks of a file join up.
+    return Packed(DEFLATED, block + deflate.flush(isal_zlib.Z_FINISH if piece.last else isal_zlib.Z_SYNC_FLUSH))
 
 
 class ZipEncoder:
@@ -85,16 +96,20 @@ class ZipEncoder:
         self._names: set[str] = set()
         self._large: _LargeFile | None = None
 
-    def add(self, piece: Piece) -> list[bytes]:
-        """The bytes of the next piece. CompressionError when a file's pieces do not add up to its size."""
+    def add(self, piece: Piece, packed: Packed | None = None) -> list[bytes]:
+        """The bytes of the next piece, whose compressed form may be at hand already.
+
+        CompressionError when a file's pieces do not add up to its size.
+        """
+        packed = packed or packed_form(piece)
         self.bytes_in += len(piece.data)
         if self._large is None and len(piece.data) == piece.size_bytes:
-            return self._whole(piece)
+            return self._whole(piece, packed)
         made: list[bytes] = []
         if self._large is None:
             self._large = _LargeFile(self._entry(piece, 0, 0, DEFLATED, FLAG_DESCRIPTOR))
             made.append(self._large.header())
-        made.append(self._large.take(piece))
+        made.append(self._large.take(piece, packed))
         if piece.last:
             entry, descriptor = self._large.finish()
             self._large = None
@@ -102,14 +117,10 @@ class ZipEncoder:
             made.append(descriptor)
         return self._counted(made)
 
-    def _whole(self, piece: Piece) -> list[bytes]:
-        packed: bytes = igzip_lib.compress(piece.data, LEVEL, igzip_lib.COMP_DEFLATE)
-        method = DEFLATED
-        if len(packed) >= len(piece.data):
-            packed, method = bytes(piece.data), STORED
-        entry = self._entry(piece, len(packed), isal_zlib.crc32(piece.data), method, 0)
+    def _whole(self, piece: Piece, packed: Packed) -> list[bytes]:
+        entry = self._entry(piece, len(packed.data), isal_zlib.crc32(piece.data), packed.method, 0)
         self.entries.append(entry)
-        return self._counted([_local_header(entry, zip64=False), packed])
+        return self._counted([_local_header(entry, zip64=False), packed.data])
 
     def finish(self) -> Iterator[bytes]:
         """The directory of the ZIP; nothing can be added afterwards."""
@@ -151,12 +162,11 @@ class _LargeFile:
     def header(self) -> bytes:
         return _local_header(self._entry, zip64=self._zip64)
 
-    def take(self, piece: Piece) -> bytes:
+    def take(self, piece: Piece, packed: Packed) -> bytes:
         self._crc = isal_zlib.crc32(piece.data, self._crc)
         self._size += len(piece.data)
-        packed = _deflated_block(piece.data, last=piece.last)
-        self._packed += len(packed)
-        return packed
+        self._packed += len(packed.data)
+        return packed.data
 
     def finish(self) -> tuple[ZipEntry, bytes]:
         announced = self._entry
