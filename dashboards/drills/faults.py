@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 SMALL_DISK_BYTES = 32 * MIB
 _BALLAST_BYTES = 29 * MIB
-_SLOW_BYTES_PER_S = 2.4 * MIB
+_SLOW_BYTES_PER_S = 6 * MIB
 _CLOCK_SPEED = 150
 """900 s pass in 6 s."""
 
@@ -76,16 +76,15 @@ def _mounting(folder: Path) -> list[str]:
     return command if subprocess.run(trial, capture_output=True, check=False).returncode == 0 else []  # noqa: S603  see `Run`
 
 
-def slow_s3(_: Path) -> Injected:
+def slow_s3(folder: Path) -> Injected:
     """Read an artifact that comes too slowly for the time there is."""
     with _s3() as (environment, store):
-        store.objects |= {"trained": artifacts.trained(3 * MIB), "slow": artifacts.compiled(int(7.9 * MIB))}
+        store.objects["slow"] = artifacts.compiled(36 * MIB)
         store.bytes_per_s = _SLOW_BYTES_PER_S
-        event = _event(f"s3://{BUCKET}/out", {"arm64-cpu": f"s3://{BUCKET}/slow"})
-        # The work looks at the clock after every MiB, which takes 65 s of this clock and more.
-        run = Run([event], {**environment, "TIME_RESERVE_S": "86"}, speed=_CLOCK_SPEED)
-        recorded = run.recorded()
-    return Injected(recorded, f"S3 gives 2.4 MiB a second; the function's clock runs {_CLOCK_SPEED} times as fast")
+        event = _event(str(folder / "out"), {"arm64-cpu": f"s3://{BUCKET}/slow"})
+        # The work looks at the clock after every MiB and waits for one more to stop: 50 s of this clock for both.
+        recorded = Run([event], {**environment, "TIME_RESERVE_S": "86"}, speed=_CLOCK_SPEED).recorded()
+    return Injected(recorded, f"S3 gives 6 MiB a second; the function's clock runs {_CLOCK_SPEED} times as fast")
 
 
 def failing_s3(_: Path) -> Injected:
@@ -112,7 +111,7 @@ def dead_endpoint(folder: Path) -> Injected:
         port = taken.getsockname()[1]
     event = _local(folder, {"arm64-cpu": artifacts.compiled()})
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "NO_PROXY": "127.0.0.1"}
-    runs = [Run([event] * 4, environment).recorded() for _ in range(3)]
+    runs = [Run([event] * 3, environment).recorded() for _ in range(3)]
     return Injected(every(300, runs), "no one listens at the trace endpoint; three runs, laid 300 s apart")
 
 

@@ -29,7 +29,7 @@ class Store:
     """What lies in the bucket by key, and what is wrong with it.
 
     Attributes:
-        bytes_per_s: How fast bodies come; 0 as fast as they can.
+        bytes_per_s: How fast bodies come, one after another; 0 as fast as they can.
         failing: Keys whose content does not come: 503 SlowDown and answers that break off take turns.
     """
 
@@ -38,6 +38,7 @@ class Store:
     failing: frozenset[str] = frozenset()
     asked_in_vain: int = 0
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
 
 class _Server(ThreadingHTTPServer):
@@ -112,13 +113,19 @@ class _Exchange(BaseHTTPRequestHandler):
         for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        for start in range(0, len(body), _PIECE_BYTES):
-            piece = body[start : start + _PIECE_BYTES]
-            if self.store.bytes_per_s:
-                time.sleep(len(piece) / self.store.bytes_per_s)
-            self.wfile.write(piece)
+        if self.command != "HEAD" and self.store.bytes_per_s:
+            with self.store.turn:
+                self.drip(body)
+        elif self.command != "HEAD":
+            self.wfile.write(body)
+
+    def drip(self, body: bytes) -> None:
+        began_s = time.monotonic()
+        for end in range(_PIECE_BYTES, len(body) + _PIECE_BYTES, _PIECE_BYTES):
+            # By the clock, not by the piece: what a busy machine adds to each sleep would sum up.
+            due_s = began_s + min(end, len(body)) / self.store.bytes_per_s
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            self.wfile.write(body[end - _PIECE_BYTES : end])
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""
