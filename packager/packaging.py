@@ -479,11 +479,9 @@ def _one(run: _Run, component: Component, choice: Choice) -> ComponentResult:
     with (
         observe(catalog.PACKAGE_TARGET, target=component.label, strategy=choice.strategy) as step,
         run.storage.measured(step),
-        ComponentName(component, run.sink, look=not run.force) as name,
     ):
         run.report(ProcessingState("identifying", component.label, bytes_total=packed_bytes(component)))
-        there = name.found()
-        made, choice = (Made(there), choice) if there else _made(run, component, name, choice)
+        made, choice = _made(run, component, choice)
         step.add(
             strategy=choice.strategy,
             bytes_out=made.stored.size_bytes,
@@ -511,23 +509,31 @@ def _one(run: _Run, component: Component, choice: Choice) -> ComponentResult:
         )
 
 
-def _made(run: _Run, component: Component, name: ComponentName, choice: Choice) -> tuple[Made, Choice]:
+def _made(run: _Run, component: Component, choice: Choice) -> tuple[Made, Choice]:
     """The component, and the choice by which it was made in the end: staged, once, when streaming cannot serve it."""
-    if choice.strategy == PARTIAL:
-        run.refuse_if_too_late(component)
     try:
-        return _retried(run, component, name, stages=choice.stages), choice
+        return _retried(run, component, choice), choice
     except StagingNeededError:
         if choice.stages or run.wanted not in (AUTO, PARTIAL):
             raise
     choice = run.choice(run.wanted, [component], needs_staging=True)
-    return _retried(run, component, name, stages=True), choice
+    return _retried(run, component, choice), choice
 
 
-def _retried(run: _Run, component: Component, name: ComponentName, *, stages: bool) -> Made:
+def _retried(run: _Run, component: Component, choice: Choice) -> Made:
     return retrying(
-        lambda: run.make(component, name, stages=stages),
+        lambda: _attempt(run, component, choice),
         clean=lambda: sweep(run.storage.path),
         attempts=run.settings.max_attempts,
         time_left_s=run.time_left_s,
     )
+
+
+def _attempt(run: _Run, component: Component, choice: Choice) -> Made:
+    """The component, found or made. Its identity is looked up in here too: that can fail and be tried again."""
+    with ComponentName(component, run.sink, look=not run.force) as name:
+        if there := name.found():
+            return Made(there)
+        if choice.strategy == PARTIAL:
+            run.refuse_if_too_late(component)
+        return run.make(component, name, stages=choice.stages)
