@@ -453,7 +453,8 @@ def _results(run: _Run, component: Component, choice: Choice) -> list[ComponentR
     """One result per target of a component, whatever becomes of it."""
     started = time.monotonic()
     try:
-        made = _one(run, component, choice)
+        with context(target=component.label):
+            made = _one(run, component, choice)
     except Exception as error:  # noqa: BLE001  one target's failure, of any kind, must leave the others whole
         out_of_room = choice.strategy == PARTIAL and isinstance(error, InsufficientStorageError)
         status = LEFT if isinstance(error, OutOfTimeError) or out_of_room else FAILED
