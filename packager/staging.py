@@ -94,6 +94,7 @@ def _stage(  # noqa: PLR0913, PLR0917  where from, where to, and whom to tell
                         report(archive.packed_bytes, archive.members)
             content[member.path] = path
             staged.append((member, path))
+            report(archive.packed_bytes, archive.members)  # empty files and links take time too
     return staged
 
 
