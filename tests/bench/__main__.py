@@ -9,6 +9,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests import models
 from tests.bench import inputs, marks
 from tests.bench.peers import PACKAGER, PEERS
 from tests.bench.runs import Run, measure
+from tests.runtime_api import function
 from tests.s3_server import CREDENTIALS, s3_server
 from tests.telemetry import bench_telemetry
 
@@ -49,7 +51,9 @@ def main() -> int:
             rows += marks.rows(each.name, runs[each.name], full_size=not options.quick)
         rows += _memory(trained, work, LARGE_CUT_BYTES if options.quick else LARGE_BYTES)
         rows.append(_s3(measured[0].at(work), trained, work))
-    rows += _telemetry()
+        telemetry = _telemetry()
+        rows += [*telemetry, _telemetry_share(measured[0].at(work), trained, work, telemetry)]
+    rows += _cold_start()
     _print_runs(runs)
     _print_rows(rows)
     if options.json:
@@ -126,6 +130,31 @@ def _telemetry() -> list[marks.Row]:
         marks.Row("telemetry", name, value, bench_telemetry.LIMITS.get(name), unit="")
         for name, value in bench_telemetry.run().items()
     ]
+
+
+def _telemetry_share(artifact: Path, trained: Path, work: Path, telemetry: Sequence[marks.Row]) -> marks.Row:
+    """What observing takes of a whole package: its steps, each at the measured cost, by the time of the process."""
+    folder = work / "telemetry"
+    run = measure([*PEERS[0].command(artifact, trained), "--telemetry", str(folder)], work)
+    steps = len((folder / "spans.jsonl").read_text().splitlines())
+    step_us = next(row.found for row in telemetry if row.what == "step_us") or 0
+    return marks.Row("telemetry", "share of a package, %", steps * step_us / 1e4 / run.wall_s, marks.SHARE, unit="%")
+
+
+def _cold_start() -> list[marks.Row]:
+    """Process start to reply, under AWS's own runtime client: what a cold start of the function takes here."""
+    _say("cold start")
+    events = {"preflight": {"httpMethod": "OPTIONS", "path": "/"}, "refusal": {}}
+    rows = []
+    for name, event in events.items():
+        taken_ms = []
+        for _ in range(3):
+            started = time.monotonic()
+            with function({}) as deployed:
+                deployed.invoke(event)
+                taken_ms.append((time.monotonic() - started) * 1000)
+        rows.append(marks.Row("function", f"cold start to {name}", median(taken_ms), unit="ms"))
+    return rows
 
 
 def _machine() -> dict[str, object]:

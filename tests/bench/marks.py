@@ -48,6 +48,7 @@ MARKS = {"a": Marks(8, 7, 1.35, 96), "c": Marks(12, 12, 1.6, 96), "d": Marks(3, 
 SIZE_OVER_ZLIB_6 = 1.03
 MEMORY_GROWTH = 1.10
 S3_PEAK_MIB = 128
+SHARE = 1.0
 
 
 def rows(name: str, runs: Mapping[str, Sequence[Run]], *, full_size: bool) -> Iterator[Row]:
