@@ -398,11 +398,13 @@ def _all(run: _Run, components: Sequence[Component], done: Mapping[str, Componen
             made = {each.label: _not_begun(run, each, FAILED, error) for each in to_do}
         results = [result for each in made.values() for result in each]
         bytes_out = sum({each.uri: each.size_bytes or 0 for each in results}.values())
+        bytes_in = sum(packed_bytes(each) for each in to_do if made[each.label][0].status == PACKAGED)
         step.add(
             targets_failed=sum(each.status == FAILED for each in results),
+            bytes_in=bytes_in,
             bytes_out=bytes_out,
             peak_scratch_bytes=run.storage.peak_written_bytes,
-            throughput=bytes_out / max(time.monotonic() - started, 1e-6),
+            throughput=bytes_in / max(time.monotonic() - started, 1e-6),
         )
     manifest_source = components[0].manifest_source
     return PackageResult(

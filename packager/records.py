@@ -10,6 +10,7 @@ from packager.errors import PackagerError, RequestError, printable
 
 PACKAGED, ALREADY_THERE, FAILED, LEFT = "packaged", "already_there", "failed", "left"
 DONE = (PACKAGED, ALREADY_THERE)
+LONGEST_S = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,23 @@ def _component(document: object, where: str) -> ComponentResult:
         target,
         status,
         strategy,
-        float(_field(document, "duration_s", (int, float), where)),
+        _seconds(document, where),
         _field(document, "uri", str, where),
         _field(document, "sha256", str, where),
         _field(document, "size_bytes", int, where),
         _field(document, "files", (int, type(None)), where),
     )
+
+
+def _seconds(document: object, where: str) -> float:
+    value = _field(document, "duration_s", (int, float), where)
+    if not 0 <= value <= LONGEST_S:
+        raise RequestError(
+            f"{where}.duration_s is not between 0 and {LONGEST_S} seconds.",
+            next_step="Pass the document of an earlier result, unchanged.",
+            field=f"{where}.duration_s",
+        )
+    return float(value)
 
 
 def _field(document: object, name: str, kind: type | tuple[type, ...], where: str) -> Any:  # noqa: ANN401  of that kind

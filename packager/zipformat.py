@@ -19,8 +19,12 @@ from packager.errors import CompressionError, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LEVEL = 1
+BLOCK_LEVEL = 1
 """ISA-L's level 1 packs weights better than zlib's level 6 and many times faster. Part of the output format."""
+
+SHORT_LEVEL = 3
+"""What is shorter than a block. There, level 1 gives now and then other bytes for the same input, depending on where
+in memory it works; level 3 gives the same. Part of the output format."""
 
 BLOCK_BYTES = 1 << 20
 """Files are compressed in blocks of this size, counted from their start. Part of the output format: the compressor's
@@ -75,9 +79,10 @@ class Packed(NamedTuple):
 def packed_form(piece: Piece) -> Packed:
     """Compress a piece on its own, so that several can be compressed at once; the bytes depend on the piece alone."""
     if len(piece.data) == piece.size_bytes:
-        whole: bytes = igzip_lib.compress(piece.data, LEVEL, igzip_lib.COMP_DEFLATE)
+        whole: bytes = igzip_lib.compress(piece.data, SHORT_LEVEL, igzip_lib.COMP_DEFLATE)
         return Packed(DEFLATED, whole) if len(whole) < len(piece.data) else Packed(STORED, bytes(piece.data))
-    deflate = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -15, _MEMORY_LEVEL)  # -15: no header, 32 KiB window
+    level = BLOCK_LEVEL if len(piece.data) == BLOCK_BYTES else SHORT_LEVEL
+    deflate = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15, _MEMORY_LEVEL)  # -15: no header, 32 KiB window
     block: bytes = deflate.compress(piece.data)
     # A sync flush ends a block on a byte, so that the blocks of a file join up.
     return Packed(DEFLATED, block + deflate.flush(isal_zlib.Z_FINISH if piece.last else isal_zlib.Z_SYNC_FLUSH))

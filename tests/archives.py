@@ -375,11 +375,12 @@ def reference_zip(files: Mapping[str, bytes]) -> bytes:
 
 def _reference_packed(data: bytes) -> tuple[int, bytes]:
     if len(data) <= 1 << 20:
-        packed = igzip_lib.compress(data, 1, igzip_lib.COMP_DEFLATE)
+        packed = igzip_lib.compress(data, 3, igzip_lib.COMP_DEFLATE)
         return (8, packed) if len(packed) < len(data) else (0, data)
     packed = b""
     for start in range(0, len(data), 1 << 20):
-        deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15, 9)
+        level = 1 if start + (1 << 20) <= len(data) else 3
+        deflate = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15, 9)
         last = start + (1 << 20) >= len(data)
         packed += deflate.compress(data[start : start + (1 << 20)])
         packed += deflate.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from packager.errors import ArtifactChangedError, PackagerError, StoreError, in_units
+from packager.locks import lock
 from packager.stores.os_errors import FULL, full
 from packager.stores.protocol import TEMPORARY_PREFIX, Identity, StoredComponent
 from packager.stores.s3_errors import mapped
@@ -187,7 +189,12 @@ class _SmallUpload:
 @contextmanager
 def _scratch() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
-        yield Path(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            lock(descriptor, Path(folder))  # a sweep beside this run would take it for a dead run's
+            yield Path(folder)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -393,7 +393,11 @@ def test_telemetry_and_the_tree_of_spans_are_written_where_they_were_asked_for(a
 def stopped(arguments: list[object], number: signal.Signals, *, once: Callable[[], bool]) -> Done:
     """Send the signal as soon as `once` holds."""
     with subprocess.Popen(
-        [PACKAGER, *map(os.fspath, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [PACKAGER, *map(os.fspath, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Whoever runs the tests in the background of a shell has them ignore SIGINT, and their children with them.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509  no thread of ours is in the way
     ) as process:
         until = time.monotonic() + 60
         while not once():

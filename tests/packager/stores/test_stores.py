@@ -379,7 +379,7 @@ def test_every_step_is_observed_once(place):
     }
     if of_s3:
         read |= {"bucket": where[0], "key": where[2], "retries": 0, "throttles": 0}
-        written |= {"bucket": where[0], "retries": 0, "throttles": 0}
+        written |= {"bucket": where[0], "retries": 0, "throttles": 0, "left_behind": 0}
     else:
         identified |= {"sha256": hashlib.sha256(data).hexdigest()}
     assert records == [
