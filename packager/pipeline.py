@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, cycle
 from queue import Queue
 from typing import Any
 
 from packager.ahead import ahead
-from packager.zipformat import BLOCK_BYTES, Packed, Piece, ZipEncoder, packed_form
+from packager.zipformat import BLOCK_BYTES, Piece, ZipEncoder
 
 DEPTH = 2
-"""Batches read and not yet taken to be packed; more does not help two cores and costs memory."""
-PACKING = 3
-"""Batches being packed, or waiting for their turn, while one is written."""
-_PACKERS = 2
-_BUFFERS = DEPTH + PACKING + 2  # and one each being filled and written
+"""Batches read but not yet packed, and packed but not yet written; more does not help two cores and costs memory."""
+_BUFFERS = DEPTH + 2  # and one each being filled and packed
 
 
 class Lookahead:
@@ -58,14 +53,20 @@ def zip_bytes(
 ) -> Generator[bytes, None, None]:
     """A ZIP of `first` and then `files`, in chunks; errors of reading come out unchanged.
 
-    Three threads work ahead of the caller: one reads `files`, two pack. Memory: seven blocks of 1 MiB being read and
-    packed, and the packed form of four.
+    Two threads work ahead of the caller: one reads `files`, one packs. Memory: four blocks of 1 MiB being read, and
+    the packed form of three.
     """
     lookahead = lookahead or Lookahead()
+    return ahead(_packed(files, encoder, first, lookahead), lookahead.queue())
+
+
+def _packed(
+    files: Iterable[File], encoder: ZipEncoder, first: Iterable[Piece], lookahead: Lookahead
+) -> Generator[bytes, None, None]:
     small = bytearray()  # the many short chunks of small files leave together
-    with closing(_packed(files, first, lookahead)) as pieces:
-        for piece, packed in pieces:
-            for chunk in encoder.add(piece, packed):
+    with closing(ahead(in_batches(files), lookahead.queue())) as batches:
+        for piece in chain(first, chain.from_iterable(batches)):
+            for chunk in encoder.add(piece):
                 if len(chunk) < _OUTPUT_BYTES:
                     small += chunk
                     continue
@@ -78,27 +79,6 @@ def zip_bytes(
                 small.clear()
     yield bytes(small)
     yield from encoder.finish()
-
-
-def _packed(
-    files: Iterable[File], first: Iterable[Piece], lookahead: Lookahead
-) -> Generator[tuple[Piece, Packed], None, None]:
-    """Every piece with its compressed form, in order; PACKING batches are being compressed while one is taken."""
-    with (
-        closing(ahead(in_batches(files), lookahead.queue())) as batches,
-        ThreadPoolExecutor(_PACKERS, thread_name_prefix="deflate") as pool,
-    ):
-        pending: deque[Future[list[tuple[Piece, Packed]]]] = deque()
-        for batch in chain([list(first)], batches):
-            pending.append(pool.submit(_pack_all, batch))
-            if len(pending) > PACKING:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
-
-
-def _pack_all(batch: list[Piece]) -> list[tuple[Piece, Packed]]:
-    return [(piece, packed_form(piece)) for piece in batch]
 
 
 def in_batches(files: Iterable[File]) -> Generator[list[Piece], None, None]:

@@ -77,7 +77,7 @@ class Packed(NamedTuple):
 
 
 def packed_form(piece: Piece) -> Packed:
-    """Compress a piece on its own, so that several can be compressed at once; the bytes depend on the piece alone."""
+    """Compress a piece on its own: the bytes depend on nothing that came before it."""
     if len(piece.data) == piece.size_bytes:
         whole: bytes = igzip_lib.compress(piece.data, SHORT_LEVEL, igzip_lib.COMP_DEFLATE)
         return Packed(DEFLATED, whole) if len(whole) < len(piece.data) else Packed(STORED, bytes(piece.data))
@@ -101,12 +101,9 @@ class ZipEncoder:
         self._names: set[str] = set()
         self._large: _LargeFile | None = None
 
-    def add(self, piece: Piece, packed: Packed | None = None) -> list[bytes]:
-        """The bytes of the next piece, whose compressed form may be at hand already.
-
-        CompressionError when a file's pieces do not add up to its size.
-        """
-        packed = packed or packed_form(piece)
+    def add(self, piece: Piece) -> list[bytes]:
+        """The bytes of the next piece. CompressionError when a file's pieces do not add up to its size."""
+        packed = packed_form(piece)
         self.bytes_in += len(piece.data)
         if self._large is None and len(piece.data) == piece.size_bytes:
             return self._whole(piece, packed)

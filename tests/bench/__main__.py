@@ -135,7 +135,7 @@ def _telemetry() -> list[marks.Row]:
 def _telemetry_share(artifact: Path, trained: Path, work: Path, telemetry: Sequence[marks.Row]) -> marks.Row:
     """What observing takes of a whole package: its steps, each at the measured cost, by the time of the process."""
     folder = work / "telemetry"
-    run = measure([*PEERS[0].command(artifact, trained), "--telemetry", str(folder)], work)
+    run = measure([*PEERS[0].command(artifact.absolute(), trained), "--telemetry", str(folder)], work)
     steps = len((folder / "spans.jsonl").read_text().splitlines())
     step_us = next(row.found for row in telemetry if row.what == "step_us") or 0
     return marks.Row("telemetry", "share of a package, %", steps * step_us / 1e4 / run.wall_s, marks.SHARE, unit="%")
