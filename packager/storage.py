@@ -161,6 +161,7 @@ class StorageManager:
         except OSError as error:
             if isinstance(error, PackagerError) or error.errno not in FULL:
                 raise
+            self.monitor_usage()  # others may have filled it since the last look, and a warning comes before a failure
             required_bytes = max(reservation.size_bytes, reservation.written_bytes + 1)
             raise self.shortage(what, required_bytes, reservation) from error
 

@@ -15,7 +15,7 @@ from unittest import mock
 
 import pytest
 import stamina
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from packager import device, packaging, staging
@@ -525,6 +525,7 @@ def test_property_09_a_warning_always_precedes_a_storage_failure_that_grew_gradu
     def work(disk):
         @many
         @given(st.integers(0, 3), st.integers(8, 60), st.integers(1, 8), st.integers(0, 60))
+        @example(3, 8, 7, 6)
         def fill_up(times, files, file_blocks, ballast_blocks):
             foreign = disk / "of somebody else"
             foreign.write_bytes(bytes(ballast_blocks * BLOCK_BYTES))
