@@ -10,7 +10,7 @@ from typing import Any
 
 from packager.errors import RequestError, printable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Part of every identity: raise it whenever the same artifacts give other bytes than before."""
 
 ID_DIGITS = 12

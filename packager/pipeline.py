@@ -9,7 +9,8 @@ from queue import Queue
 from typing import Any
 
 from packager.ahead import ahead
-from packager.zipformat import BLOCK_BYTES, Piece, ZipEncoder
+from packager.deflate import BLOCK_BYTES
+from packager.zipformat import Piece, ZipEncoder
 
 DEPTH = 2
 """Batches read but not yet packed, and packed but not yet written; more does not help two cores and costs memory."""

@@ -12,25 +12,13 @@ from dataclasses import dataclass, replace
 from struct import pack
 from typing import TYPE_CHECKING, NamedTuple
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
+from packager.deflate import BlockPacker, packed_whole
 from packager.errors import CompressionError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-BLOCK_LEVEL = 1
-"""ISA-L's level 1 packs weights better than zlib's level 6 and many times faster. Part of the output format."""
-
-SHORT_LEVEL = 3
-"""What is shorter than a block. There, level 1 gives now and then other bytes for the same input, depending on where
-in memory it works; level 3 gives the same. Part of the output format."""
-
-BLOCK_BYTES = 1 << 20
-"""Files are compressed in blocks of this size, counted from their start. Part of the output format: the compressor's
-output depends on how its input is cut."""
-
-_MEMORY_LEVEL = 9  # the largest work area: a few per cent faster, and part of the output format
 
 STORED, DEFLATED = 0, 8
 FLAG_DESCRIPTOR, FLAG_UTF8 = 1 << 3, 1 << 11
@@ -69,25 +57,6 @@ class Piece(NamedTuple):
     """Whether the file ends with this piece."""
 
 
-class Packed(NamedTuple):
-    """The compressed form of a piece."""
-
-    method: int
-    data: bytes
-
-
-def packed_form(piece: Piece) -> Packed:
-    """Compress a piece on its own: the bytes depend on nothing that came before it."""
-    if len(piece.data) == piece.size_bytes:
-        whole: bytes = igzip_lib.compress(piece.data, SHORT_LEVEL, igzip_lib.COMP_DEFLATE)
-        return Packed(DEFLATED, whole) if len(whole) < len(piece.data) else Packed(STORED, bytes(piece.data))
-    level = BLOCK_LEVEL if len(piece.data) == BLOCK_BYTES else SHORT_LEVEL
-    deflate = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15, _MEMORY_LEVEL)  # -15: no header, 32 KiB window
-    block: bytes = deflate.compress(piece.data)
-    # A sync flush ends a block on a byte, so that the blocks of a file join up.
-    return Packed(DEFLATED, block + deflate.flush(isal_zlib.Z_FINISH if piece.last else isal_zlib.Z_SYNC_FLUSH))
-
-
 class ZipEncoder:
     """Turns pieces of files into the bytes of a ZIP, in order, without keeping any: methods return what to write next.
 
@@ -103,15 +72,14 @@ class ZipEncoder:
 
     def add(self, piece: Piece) -> list[bytes]:
         """The bytes of the next piece. CompressionError when a file's pieces do not add up to its size."""
-        packed = packed_form(piece)
         self.bytes_in += len(piece.data)
         if self._large is None and len(piece.data) == piece.size_bytes:
-            return self._whole(piece, packed)
+            return self._whole(piece)
         made: list[bytes] = []
         if self._large is None:
             self._large = _LargeFile(self._entry(piece, 0, 0, DEFLATED, FLAG_DESCRIPTOR))
             made.append(self._large.header())
-        made.append(self._large.take(piece, packed))
+        made += self._large.take(piece)
         if piece.last:
             entry, descriptor = self._large.finish()
             self._large = None
@@ -119,10 +87,13 @@ class ZipEncoder:
             made.append(descriptor)
         return self._counted(made)
 
-    def _whole(self, piece: Piece, packed: Packed) -> list[bytes]:
-        entry = self._entry(piece, len(packed.data), isal_zlib.crc32(piece.data), packed.method, 0)
+    def _whole(self, piece: Piece) -> list[bytes]:
+        packed, method = packed_whole(piece.data), DEFLATED
+        if len(packed) >= len(piece.data):
+            packed, method = bytes(piece.data), STORED
+        entry = self._entry(piece, len(packed), isal_zlib.crc32(piece.data), method, 0)
         self.entries.append(entry)
-        return self._counted([_local_header(entry, zip64=False), packed.data])
+        return self._counted([_local_header(entry, zip64=False), packed])
 
     def finish(self) -> Iterator[bytes]:
         """The directory of the ZIP; nothing can be added afterwards."""
@@ -159,16 +130,18 @@ class _LargeFile:
     def __init__(self, entry: ZipEntry) -> None:
         self._entry = entry
         self._zip64 = entry.size_bytes >= ZIP64_FROM_BYTES
+        self._packer = BlockPacker()
         self._crc = self._size = self._packed = 0
 
     def header(self) -> bytes:
         return _local_header(self._entry, zip64=self._zip64)
 
-    def take(self, piece: Piece, packed: Packed) -> bytes:
+    def take(self, piece: Piece) -> tuple[bytes, ...]:
         self._crc = isal_zlib.crc32(piece.data, self._crc)
         self._size += len(piece.data)
-        self._packed += len(packed.data)
-        return packed.data
+        packed = self._packer.pack(piece.data, last=piece.last)
+        self._packed += sum(map(len, packed))
+        return packed
 
     def finish(self) -> tuple[ZipEntry, bytes]:
         announced = self._entry

@@ -375,13 +375,20 @@ def reference_zip(files: Mapping[str, bytes]) -> bytes:
 
 def _reference_packed(data: bytes) -> tuple[int, bytes]:
     if len(data) <= 1 << 20:
-        packed = igzip_lib.compress(data, 3, igzip_lib.COMP_DEFLATE)
+        packed = igzip_lib.compress(data, _reference_level(len(data)), igzip_lib.COMP_DEFLATE)
         return (8, packed) if len(packed) < len(data) else (0, data)
-    packed = b""
-    for start in range(0, len(data), 1 << 20):
-        level = 1 if start + (1 << 20) <= len(data) else 3
-        deflate = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -15, 9)
-        last = start + (1 << 20) >= len(data)
-        packed += deflate.compress(data[start : start + (1 << 20)])
-        packed += deflate.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH)
+    blocks = [data[start : start + (1 << 20)] for start in range(0, len(data), 1 << 20)]
+    packed, sizes = b"", {-15: 0, -9: 0}
+    for number, block in enumerate(blocks):
+        smaller = -15 if sizes[-15] <= sizes[-9] else -9
+        window = {0: -15, 1: -9}.get(number % 32, smaller)
+        deflate = isal_zlib.compressobj(_reference_level(len(block)), isal_zlib.DEFLATED, window, 9)
+        flush = isal_zlib.Z_FINISH if block is blocks[-1] else isal_zlib.Z_SYNC_FLUSH
+        one = deflate.compress(block) + deflate.flush(flush)
+        sizes[window] = len(one)
+        packed += one
     return 8, packed
+
+
+def _reference_level(size_bytes: int) -> int:
+    return 1 if size_bytes >= 128 << 10 else 3

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packager import ahead as threads
+from packager.deflate import BLOCK_BYTES
 from packager.pipeline import in_batches
-from packager.zipformat import BLOCK_BYTES
 from telemetry import catalog, observe
 from telemetry.testing import recorded
 from tests.archives import Chopped

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from packager.deflate import BLOCK_BYTES
 from packager.errors import CompressionError, ExtractionError, PackagerError, StoreError
 from packager.pipeline import in_batches, zip_bytes
 from packager.settings import Settings
 from packager.stores.folder import FolderSink
-from packager.zipformat import BLOCK_BYTES, Piece, ZipEncoder
+from packager.zipformat import Piece, ZipEncoder
 from tests import archives
 from tests.archive_strategies import file_sets, formats, framed, read_sizes
 from tests.archives import Chopped, gz, reference_zip, zipped
