@@ -171,9 +171,10 @@ def _manifest(component: Component, settings: Settings) -> dict[str, Any]:
     if component.layout == COMPILED_ONNX:
         return for_compiled_onnx(manifest, _first_onnx_name(component.source, settings))
     if is_onnx(manifest) != (component.layout == IMPORTED_ONNX):
-        found, needed = ("an imported ONNX model", "none") if is_onnx(manifest) else ("a trained model", "one a target")
         raise RequestError(
-            f"The trained artifact is {found}, which needs {needed} of the compiled artifacts.",
+            "The trained artifact is an imported ONNX model, which takes no compiled artifact."
+            if is_onnx(manifest)
+            else "The trained artifact is a model that has to be compiled, and no compiled artifact is named.",
             next_step="Name the compiled artifact of each target for a trained model, none for an imported ONNX model.",
             field="compiled",
         )

@@ -149,7 +149,7 @@ def _compiled_files(contents: Contents) -> Iterator[str]:
 
 def _onnx_file(contents: Contents, paths: Sequence[str]) -> Iterator[str]:
     artifact = contents.manifest.get("runtime_artifact")
-    if artifact not in paths:
+    if artifact not in [basename(path) for path in paths]:  # exports hold it at any depth
         yield f"is no file for runtime_artifact, which is {_shown(artifact)}"
 
 

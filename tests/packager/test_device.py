@@ -59,7 +59,7 @@ def sound(draw, runtimes=("neo", "vm", "onnx"), stages=(1, 2)):
     runtime = draw(st.sampled_from(runtimes))
     if runtime == "onnx":
         files, more = (
-            ("model.onnx", *draw(st.sets(st.sampled_from(NEO)))),
+            (draw(st.sampled_from(["model.onnx", "export/model.onnx"])), *draw(st.sets(st.sampled_from(NEO)))),
             {"runtime": "onnx", "runtime_artifact": "model.onnx"},
         )
     else:
@@ -98,7 +98,7 @@ def folder(paths):
 
 def needed(manifest, paths):
     if "runtime" in manifest:
-        return ("model.onnx",)
+        return (next(path for path in paths if path.endswith(".onnx")).partition("/")[2],)
     return RELAY_VM if any(path.endswith(".ro") for path in paths) else NEO
 
 
