@@ -1,15 +1,20 @@
-"""Fixtures for everything that speaks S3."""
+"""Fixtures for everything that speaks S3, and what holds for every property."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests import s3_server as local
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# How long an example takes says more about the machine and its other work than about the code.
+settings.register_profile("any machine", settings(), deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
