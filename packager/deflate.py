@@ -1,30 +1,28 @@
 """How files are packed: every choice here is part of the output format, since the same files must give the same ZIP.
 
-ISA-L's level 1 packs weights better than zlib's level 6 and many times faster, but its search begins in memory that
-nobody cleared, up to the size of its input buffer (64 KiB and a look-ahead of 288 bytes). An input that fills the
-buffer covers it all; a shorter one gives, now and then, other bytes for the same input. Level 3 does not.
+ISA-L's level 1 packs weights better than zlib's level 6 and many times faster, and alike on processors with SSE, AVX2
+and AVX-512, which its level 3 does not. One thing stands in the way: at the very start of a stream it takes what lies
+in a register by chance for the third position's hash (`.write_first_byte` in igzip_icf_body_h1_gr_bt.asm), and finds,
+now and then, another copy. So the compressor never stands at the start: the first bytes of a file are stored as they
+are, and it is given them, and before each later block the bytes before that, as its dictionary.
 """
 
 from __future__ import annotations
 
-from isal import igzip_lib, isal_zlib
+from struct import pack
+
+from isal import isal_zlib
 
 BLOCK_BYTES = 1 << 20
 """Files are packed in blocks of this size, counted from their start: the output depends on how the input is cut."""
 
-_STEADY_FROM_BYTES = 1 << 17
-_LEVEL, _LEVEL_OF_SHORT = 1, 3
+_LEVEL = 1
 _MEMORY_LEVEL = 9  # the largest work area: a few per cent faster
+_STORED_HEAD_BYTES = 8  # the shortest copy has four
 
-_WIDE, _NARROW = -15, -9
-"""Windows of 32 KiB and of 512 bytes, as zlib counts them; the sign leaves out its header."""
+_WIDE, _NARROW = 15, 9
+"""Windows of 32 KiB and of 512 bytes."""
 _TRIED_EVERY_BLOCKS = 32
-
-
-def packed_whole(data: bytes | memoryview) -> bytes:
-    """One deflate stream of a file of at most BLOCK_BYTES."""
-    packed: bytes = igzip_lib.compress(data, _level(data), igzip_lib.COMP_DEFLATE)
-    return packed
 
 
 class BlockPacker:
@@ -38,17 +36,30 @@ class BlockPacker:
     def __init__(self) -> None:
         self._count = 0
         self._packed_bytes = {_WIDE: 0, _NARROW: 0}
+        self._before = b""
 
-    def pack(self, block: bytes | memoryview, *, last: bool) -> tuple[bytes, bytes]:
-        """The packed form of the next block, in two chunks. All blocks but the last have BLOCK_BYTES."""
+    def pack(self, block: bytes | memoryview, *, last: bool) -> list[bytes]:
+        """The packed form of the next block, in chunks. All blocks but the last have BLOCK_BYTES."""
+        packed = []
+        if not self._before:
+            self._before, block = bytes(block[:_STORED_HEAD_BYTES]), block[_STORED_HEAD_BYTES:]
+            packed.append(_stored(self._before))
         window = self._window()
-        deflate = isal_zlib.compressobj(_level(block), isal_zlib.DEFLATED, window, _MEMORY_LEVEL)
-        begun: bytes = deflate.compress(block)
+        deflate = isal_zlib.compressobj(
+            _LEVEL,
+            isal_zlib.DEFLATED,
+            -window,  # a negative size leaves out zlib's header
+            _MEMORY_LEVEL,
+            zdict=self._before[-(1 << window) :],
+        )
+        packed.append(deflate.compress(block))
         # A sync flush ends a block on a byte, so that the blocks of a file join up.
-        ended: bytes = deflate.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH)
+        packed.append(deflate.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH))
         self._count += 1
-        self._packed_bytes[window] = len(begun) + len(ended)
-        return begun, ended
+        self._packed_bytes[window] = sum(map(len, packed))
+        if not last:
+            self._before = bytes(block[-(1 << _WIDE) :])
+        return packed
 
     def _window(self) -> int:
         trial = self._count % _TRIED_EVERY_BLOCKS
@@ -57,5 +68,6 @@ class BlockPacker:
         return min(self._packed_bytes, key=self._packed_bytes.__getitem__)
 
 
-def _level(data: bytes | memoryview) -> int:
-    return _LEVEL if len(data) >= _STEADY_FROM_BYTES else _LEVEL_OF_SHORT
+def _stored(data: bytes) -> bytes:
+    """A block of deflate that holds `data` as it is: RFC 1951, section 3.2.4."""
+    return pack("<BHH", 0, len(data), len(data) ^ 0xFFFF) + data

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isal import isal_zlib
 
-from packager.deflate import BlockPacker, packed_whole
+from packager.deflate import BlockPacker
 from packager.errors import CompressionError, printable
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class ZipEncoder:
         return self._counted(made)
 
     def _whole(self, piece: Piece) -> list[bytes]:
-        packed, method = packed_whole(piece.data), DEFLATED
+        packed, method = b"".join(BlockPacker().pack(piece.data, last=True)), DEFLATED
         if len(packed) >= len(piece.data):
             packed, method = bytes(piece.data), STORED
         entry = self._entry(piece, len(packed), isal_zlib.crc32(piece.data), method, 0)
@@ -136,7 +136,7 @@ class _LargeFile:
     def header(self) -> bytes:
         return _local_header(self._entry, zip64=self._zip64)
 
-    def take(self, piece: Piece) -> tuple[bytes, ...]:
+    def take(self, piece: Piece) -> list[bytes]:
         self._crc = isal_zlib.crc32(piece.data, self._crc)
         self._size += len(piece.data)
         packed = self._packer.pack(piece.data, last=piece.last)

@@ -15,7 +15,7 @@ from functools import cache
 from itertools import cycle, pairwise
 from typing import TYPE_CHECKING
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
 from packager.archive.reading import ArchiveReader
 from packager.pipeline import zip_bytes
@@ -374,21 +374,16 @@ def reference_zip(files: Mapping[str, bytes]) -> bytes:
 
 
 def _reference_packed(data: bytes) -> tuple[int, bytes]:
-    if len(data) <= 1 << 20:
-        packed = igzip_lib.compress(data, _reference_level(len(data)), igzip_lib.COMP_DEFLATE)
-        return (8, packed) if len(packed) < len(data) else (0, data)
-    blocks = [data[start : start + (1 << 20)] for start in range(0, len(data), 1 << 20)]
-    packed, sizes = b"", {-15: 0, -9: 0}
-    for number, block in enumerate(blocks):
-        smaller = -15 if sizes[-15] <= sizes[-9] else -9
-        window = {0: -15, 1: -9}.get(number % 32, smaller)
-        deflate = isal_zlib.compressobj(_reference_level(len(block)), isal_zlib.DEFLATED, window, 9)
-        flush = isal_zlib.Z_FINISH if block is blocks[-1] else isal_zlib.Z_SYNC_FLUSH
-        one = deflate.compress(block) + deflate.flush(flush)
+    head = data[:8]
+    packed = b"\0" + struct.pack("<HH", len(head), len(head) ^ 0xFFFF) + head
+    ends = [*range(1 << 20, len(data), 1 << 20), len(data)]
+    sizes = {15: 0, 9: 0}
+    for number, (start, end) in enumerate(pairwise([len(head), *ends])):
+        window = {0: 15, 1: 9}.get(number % 32, 15 if sizes[15] <= sizes[9] else 9)
+        before = data[max(0, start - (1 << window)) : start]
+        deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -window, 9, zdict=before)
+        flush = isal_zlib.Z_FINISH if end == len(data) else isal_zlib.Z_SYNC_FLUSH
+        one = deflate.compress(data[start:end]) + deflate.flush(flush)
         sizes[window] = len(one)
         packed += one
-    return 8, packed
-
-
-def _reference_level(size_bytes: int) -> int:
-    return 1 if size_bytes >= 128 << 10 else 3
+    return (8, packed) if len(packed) < len(data) or len(data) > 1 << 20 else (0, data)
