@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from packager.errors import PackagerError, RequestError
 from packager.portal.events import (
+    PREPARE,
+    PREPARED,
     compilation_ended,
     is_api_event,
     is_event_bridge_event,
@@ -24,7 +26,17 @@ from packager.portal.events import (
     package_call,
 )
 from packager.portal.fields import LONGEST_TEXT, Fields
-from packager.portal.replies import NOT_FOUND, OK, OURS, document, http_failure, http_reply, shared_failure, status_of
+from packager.portal.replies import (
+    NOT_FOUND,
+    OK,
+    OURS,
+    brief,
+    document,
+    http_failure,
+    http_reply,
+    shared_failure,
+    status_of,
+)
 from packager.portal.settings import from_process_environment
 from telemetry import context, log
 from telemetry.lambda_runtime import invocation, last_words
@@ -32,6 +44,7 @@ from telemetry.lambda_runtime import invocation, last_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from packager.portal.events import MachineCall
     from packager.portal.packaging import Portal
     from packager.records import PackageResult
     from telemetry.lambda_runtime import LambdaContext
@@ -58,8 +71,8 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
     - A proxy event of API Gateway gets a proxy reply: the portal's contract.
     - An event of EventBridge about a SageMaker compilation gets what became of it. AWS's failures are raised, so that
       Lambda sends the event again.
-    - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options"}` and gets the document
-      of `packager package --json` with `statusCode`.
+    - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options", "manifest"}` and gets
+      the document of `packager package --json` with `statusCode`.
     """
     with invocation(event, lambda_context) as step, _last_words(lambda_context):
         _keep_libraries_quiet()
@@ -122,14 +135,31 @@ def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
     try:
         call = machine_call(event)
         with context(training_id=call.training_id):
-            result = _package(call.trained, call.compiled, call.output, lambda_context=lambda_context, **call.options)
+            if call.manifest == PREPARE:
+                return _Answer(document(OK, {"manifest_uri": _prepare(call, lambda_context), "error": None}), OK)
+            result = _package(
+                call.trained,
+                call.compiled,
+                call.output,
+                lambda_context=lambda_context,
+                prepared=call.manifest == PREPARED,
+                **call.options,
+            )
         result = replace(result, error=shared_failure(result, call.trained))
+        body = result.as_dict() if call.manifest is None else brief(result)
     except PackagerError as error:
         result = PackageResult(error=error)
+        body = result.as_dict()
     status = status_of(result.error)
     if result.error is not None:
         _log_failure(status, result.error)
-    return _Answer(document(status, result.as_dict()), status, result.left)
+    return _Answer(document(status, body), status, result.left)
+
+
+def _prepare(call: MachineCall, lambda_context: LambdaContext) -> str | None:
+    from packager.packaging import prepare_manifest  # noqa: PLC0415  refusals come without it
+
+    return prepare_manifest(call.trained, call.output, time_left_s=_time_left_s(lambda_context))
 
 
 def _portal(lambda_context: LambdaContext) -> Portal:
@@ -149,14 +179,13 @@ def _package(
     """As `packager.packaging.package`, which stops in time for records, reply and telemetry."""
     from packager.packaging import package  # noqa: PLC0415  refusals come without it
 
+    return package(trained, compiled, output, time_left_s=_time_left_s(lambda_context), **options)
+
+
+def _time_left_s(lambda_context: LambdaContext) -> Callable[[], float]:
+    """Give the seconds until the work must have ended: the rest is for records, reply and telemetry."""
     reserve_s = from_process_environment().time_reserve_s
-    return package(
-        trained,
-        compiled,
-        output,
-        time_left_s=lambda: _left_s(lambda_context) - reserve_s,
-        **options,
-    )
+    return lambda: _left_s(lambda_context) - reserve_s
 
 
 def _left_s(lambda_context: LambdaContext | None) -> float:

@@ -15,6 +15,7 @@ FORMAT_VERSION = 2
 
 ID_DIGITS = 12
 KEYS_BEGIN_WITH = "model_artifacts/model-"
+MANIFESTS_BEGIN_WITH = "model_artifacts/manifest-"
 FILE_NAME_ENDING = "greengrass_model_component.zip"
 
 Marks = Sequence[tuple[str, str]]
@@ -48,11 +49,20 @@ def component_key(identity_hex: str) -> str:
 
     New content has a new key, which devices need: they do not rewrite an unpacked file whose size stayed the same.
     """
+    short = _short(identity_hex)
+    return f"{KEYS_BEGIN_WITH}{short}/{short}_{FILE_NAME_ENDING}"
+
+
+def manifest_key(identity_hex: str) -> str:
+    """The key of a manifest that is kept below the bucket or folder of its components."""
+    return f"{MANIFESTS_BEGIN_WITH}{_short(identity_hex)}.json"
+
+
+def _short(identity_hex: str) -> str:
     if not re.fullmatch(rf"[0-9a-f]{{{ID_DIGITS},}}", identity_hex):
         raise RequestError(
             f"The identity {printable(identity_hex)!r} does not begin with {ID_DIGITS} lower-case hexadecimal digits.",
             next_step="Pass what component_identity() gave.",
             field="identity",
         )
-    short = identity_hex[:ID_DIGITS]
-    return f"{KEYS_BEGIN_WITH}{short}/{short}_{FILE_NAME_ENDING}"
+    return identity_hex[:ID_DIGITS]

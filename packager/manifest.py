@@ -134,6 +134,16 @@ def for_compiled_onnx(manifest: Mapping[str, Any], onnx_name: str) -> dict[str, 
     }
 
 
+def checked(manifest: Any, where: str) -> dict[str, Any]:  # noqa: ANN401  any JSON value
+    """The manifest, when components can be made with it; ManifestError names what is missing or wrong in it."""
+    whole = _object(manifest, where)
+    _first_stage(whole, where)
+    _dataset(whole.get("dataset", _MISSING), where)
+    if is_onnx(whole) and not isinstance(whole.get("runtime_artifact"), str):
+        raise _wrong("runtime_artifact", where, whole.get("runtime_artifact", _MISSING), "the name of an .onnx file")
+    return whole
+
+
 def onnx_member(facts: TrainedFacts, model_file_name: str) -> str | None:
     """The path in the archive of an imported ONNX model; the first one when several have the name."""
     return next((path for path in facts.onnx_members if basename(path) == model_file_name), None)
@@ -188,10 +198,13 @@ def _inside(member_name: str) -> str:
 def _trained_manifest(facts: TrainedFacts) -> dict[str, Any]:
     if facts.manifest_json is None:
         raise _absent(TRAINED_MANIFEST)
-    trained = read_json(facts.manifest_json, TRAINED_MANIFEST)
-    if not isinstance(trained, dict):
-        raise _wrong("the whole file", TRAINED_MANIFEST, trained, "an object with model_graph")
-    return trained
+    return _object(read_json(facts.manifest_json, TRAINED_MANIFEST), TRAINED_MANIFEST)
+
+
+def _object(document: object, where: str) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise _wrong("the whole file", where, document, "an object with model_graph")
+    return document
 
 
 def _first_stage(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from packager.errors import (
 from packager.manifest import is_onnx
 from packager.memory import MemoryMonitor, memory_limit_bytes, resident_bytes
 from packager.pipeline import Lookahead
+from packager.prepared import PreparedManifest
 from packager.records import (
     ALREADY_THERE,
     FAILED,
@@ -51,7 +52,7 @@ from packager.staging import listed, staged_members
 from packager.storage import StorageManager
 from packager.stores import open_sink, open_source
 from packager.strategy import AUTO, PARTIAL, SEQUENTIAL, STRATEGIES, Choice, Demand, Supply, choose
-from packager.trained import GivenManifest, TrainedArtifact
+from packager.trained import GivenManifest, ManifestSource, TrainedArtifact
 from telemetry import carrying, catalog, context, log, observe
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     on_progress: OnProgress | None = None,
     time_left_s: Callable[[], float] | None = None,
     previous: Mapping[str, Any] | None = None,
+    prepared: bool = False,
 ) -> PackageResult:
     """Package a model for several targets; each succeeds or fails on its own. Never raises a failure of the work.
 
@@ -104,6 +106,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         on_progress: see OnProgress.
         time_left_s: gives the seconds until everything must have ended; targets that do not make it are left.
         previous: the document of an earlier result to go on from; what it has done is not done again.
+        prepared: look for the manifest that `prepare_manifest` kept at `output` before the trained artifact is read.
 
     Memory: about 30 MiB a target besides the interpreter, whatever the size of the artifacts. Raises RequestError for
     wrong arguments only.
@@ -118,20 +121,55 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         on_progress=on_progress,
         time_left_s=time_left_s,
     )
-    model = TrainedArtifact(open_source(trained, client=client, endpoint_url=endpoint_url), settings, report=run.report)
-    components = components_of(model, compiled, imported_targets, client=client, endpoint_url=endpoint_url)
+    opened = partial(open_source, client=client, endpoint_url=endpoint_url)
+    model = TrainedArtifact(opened(trained), settings, report=run.report)
+    components = components_of(
+        model,
+        compiled,
+        imported_targets,
+        manifest_source=PreparedManifest(model, run.sink, opened) if prepared else model,
+        client=client,
+        endpoint_url=endpoint_url,
+    )
     return _all(run, components, done_before(previous))
 
 
-def components_of(
+def prepare_manifest(
+    trained: str,
+    output: str,
+    *,
+    settings: Settings | None = None,
+    client: S3Client | None = None,
+    time_left_s: Callable[[], float] | None = None,
+) -> str | None:
+    """Make the manifest of a trained artifact and keep it at `output`, for calls of `package` with `prepared`.
+
+    Returns its URI; None when it could not be kept, which leaves those calls to read the artifact themselves. Reads
+    nothing when it is there already. Arguments and memory as for `package`. Errors: ManifestError for what is missing
+    or wrong in the artifact, ExtractionError and StoreError with their kinds, OutOfTimeError.
+    """
+    settings = settings or from_process_environment()
+    opened = partial(open_source, client=client)
+    sink = open_sink(output, client=client)
+    run = _Run(settings, sink, AUTO, force=False, strict=False, on_progress=None, time_left_s=time_left_s)
+    manifest = PreparedManifest(TrainedArtifact(opened(trained), settings, report=run.report), sink, opened)
+    return retrying(manifest.keep, clean=lambda: None, attempts=settings.max_attempts, time_left_s=time_left_s)
+
+
+def components_of(  # noqa: PLR0913  what a call names, and how it is reached
     model: TrainedArtifact,
     compiled: Mapping[str, str],
     imported_targets: Sequence[str] = (),
     *,
+    manifest_source: ManifestSource | None = None,
     client: S3Client | None = None,
     endpoint_url: str | None = None,
 ) -> list[Component]:
-    """One component for each compiled artifact, or one for an imported model. RequestError for a wrong target."""
+    """One component for each compiled artifact, or one for an imported model. RequestError for a wrong target.
+
+    The manifest comes from `manifest_source`, by default the model itself.
+    """
+    manifest_source = manifest_source or model
     if imported_targets and compiled:
         raise RequestError(
             "Targets of an imported model were named together with compiled artifacts.",
@@ -142,14 +180,14 @@ def components_of(
         named = dict.fromkeys(targets.target(name) for name in imported_targets)
         served = tuple(named) or targets.SERVED_BY_IMPORTED_ONNX
         label = served[0].name
-        return [Component(label, served, model.source, layout_of(label, imported=True), model)]
+        return [Component(label, served, model.source, layout_of(label, imported=True), manifest_source)]
     return [
         Component(
             label=target,
             targets=targets.served_by(target),
             source=open_source(uri, client=client, endpoint_url=endpoint_url),
             layout=layout_of(target),
-            manifest_source=model,
+            manifest_source=manifest_source,
         )
         for target, uri in compiled.items()
     ]

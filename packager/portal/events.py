@@ -29,15 +29,23 @@ class PackageCall:
     user: User
 
 
+PREPARE, PREPARED = "prepare", "prepared"
+"""What a machine can ask of the manifest: to be kept beside the components to come, or to be taken from there."""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineCall:
-    """A machine names artifacts by their URIs; the fields are those of `packager.packaging.package`."""
+    """A machine names artifacts by their URIs; the fields are those of `packager.packaging.package`.
+
+    `manifest` is PREPARE, when nothing else is to be done, PREPARED, or None.
+    """
 
     trained: str
     compiled: dict[str, str]
     output: str
     options: dict[str, Any]
     training_id: str | None
+    manifest: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +79,18 @@ def package_call(event: dict[str, Any]) -> PackageCall:
 
 
 def machine_call(event: object) -> MachineCall:
-    """The request in a machine's event: trained, compiled, output and, if it likes, options."""
+    """The request in a machine's event: trained, compiled, output and, if it likes, options and manifest."""
     fields = Fields(event)
+    manifest = fields.optional_text("manifest")
+    if manifest not in {None, PREPARE, PREPARED}:
+        raise wrong("manifest", manifest, f"{PREPARE} or {PREPARED}")
     return MachineCall(
         trained=_uri(fields, "trained"),
-        compiled=_compiled(fields),
+        compiled=_compiled(fields) if manifest != PREPARE else {},
         output=_uri(fields, "output"),
         options=_options(fields.object("options")) if "options" in fields else {},
         training_id=fields.optional_text("training_id"),
+        manifest=manifest,
     )
 
 

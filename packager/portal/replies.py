@@ -79,6 +79,20 @@ def shared_failure(result: PackageResult, trained: str) -> PackagerError | None:
     return result.error or next(about, None)
 
 
+def brief(result: PackageResult) -> dict[str, Any]:
+    """A result for a state machine, whose states hold 256 KiB: without the manifest, which is where it was prepared.
+
+    `again` names the targets whose failure can pass: the same event, sent a while later, can succeed.
+    """
+    from packager.records import FAILED  # noqa: PLC0415  only these answers need it
+    from packager.retry import is_recoverable  # noqa: PLC0415  same
+
+    whole = result.as_dict()
+    del whole["manifest"]
+    failed = (each for each in result.components if each.status == FAILED)
+    return {**whole, "again": [each.target for each in failed if each.error and is_recoverable(each.error)]}
+
+
 def document(status: int, result: dict[str, Any]) -> dict[str, Any]:
     """A result as a machine gets it: with `statusCode`, as valid UTF-8, small enough to be sent.
 

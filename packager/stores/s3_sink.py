@@ -223,7 +223,7 @@ class _S3Upload:
                 Key=place.key,
                 Body=cast("bytes", body),  # its stubs know no bytearray
                 Metadata=kept,
-                ContentType="application/zip",
+                ContentType="application/json" if place.key.endswith(".json") else "application/zip",
                 ChecksumCRC32=as_checksum(crc32),
             ),
             "PutObject",

@@ -17,12 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager import handler as function
+from packager.errors import OutOfTimeError, StoreError
 from packager.portal import aws
 from packager.portal import settings as portal_settings
 from packager.portal.identity import Role, caller
-from packager.portal.replies import LARGEST_BYTES, document
+from packager.portal.replies import LARGEST_BYTES, brief, document
+from packager.records import ComponentResult, PackageResult
 from packager.stores import s3_client
 from telemetry import lambda_runtime
+from telemetry.testing import recorded
 from tests import portal as local
 from tests.faulty_proxy import refuse
 from tests.portal import BODY_SECRET, EXTERNAL_ID, PUBLISHER, compilation_event, request, through_gateway
@@ -770,6 +773,42 @@ def test_a_machine_goes_on_from_a_partial_result(world):
     assert [each["uri"] for each in again["components"]] == [each["uri"] for each in whole["components"]]
 
 
+def test_a_machine_has_the_manifest_prepared_once_and_gets_brief_answers_then(world):
+    event = _machine_event(world, output=f"s3://{world.bucket}/prepared")
+    kept = function.handler({**event, "compiled": None, "manifest": "prepare"}, Context())
+    assert kept == {"statusCode": 200, "manifest_uri": kept["manifest_uri"], "error": None}
+    assert kept["manifest_uri"].startswith(f"s3://{world.bucket}/prepared/model_artifacts/manifest-")
+    with recorded() as records:
+        answer = function.handler({**event, "manifest": "prepared"}, Context())
+    assert "CreateManifest" not in {each.row for each in records}
+    assert set(answer) == {"statusCode", "components", "peak_scratch_bytes", "left", "again", "error"}
+    plain = function.handler(event | {"options": {"force": True}}, Context())
+    [component], [same] = answer["components"], plain["components"]
+    assert (component["status"], component["sha256"], component["uri"]) == ("packaged", same["sha256"], same["uri"])
+
+
+def test_a_brief_answer_names_the_targets_whose_failure_can_pass():
+    passing, lasting = StoreError("busy", code="SlowDown"), StoreError("gone", code="NoSuchBucket")
+    result = PackageResult(
+        [
+            ComponentResult("a", "failed", "streaming", 0, error=passing),
+            ComponentResult("b", "failed", "streaming", 0, error=lasting),
+            ComponentResult("c", "left", "streaming", 0, error=OutOfTimeError("no time")),
+            ComponentResult("d", "packaged", "streaming", 0),
+        ],
+        manifest={"large": "x" * 1000},
+    )
+    answer = brief(result)
+    assert (answer["again"], answer["left"], "manifest" in answer) == (["a"], ["c"], False)
+
+
+def test_a_manifest_that_cannot_be_prepared_is_the_answer(world):
+    for name, status, error in (("damaged", 400, "ExtractionError"), ("nothing", 404, "ArtifactNotFoundError")):
+        trained = world.uris.get(name, f"s3://{world.bucket}/{name}")
+        answer = function.handler(_machine_event(world, trained=trained, manifest="prepare"), Context())
+        assert (answer["statusCode"], answer["error"]["type"], answer["components"]) == (status, error, [])
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -788,6 +827,9 @@ def test_a_machine_goes_on_from_a_partial_result(world):
         ({"options": {"previous": 5}}, "options.previous"),
         ({"options": {"previous": {"components": [5]}}}, "options.previous.components[0]"),
         ({"training_id": 5}, "training_id"),
+        ({"manifest": "magic"}, "manifest"),
+        ({"manifest": {"model_graph": {}}}, "manifest"),
+        ({"manifest": "prepare", "output": None}, "output"),
     ],
 )
 def test_a_machine_is_told_which_field_is_wrong(world, change, field):
@@ -808,6 +850,7 @@ MACHINE_PLACES = [
     ["options", "previous"],
     ["options", "previous", "components"],
     ["training_id"],
+    ["manifest"],
 ]
 
 
