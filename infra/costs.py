@@ -24,13 +24,13 @@ _PART_BYTES = 8 * MIB
 
 @dataclass(frozen=True)
 class Work:
-    """What is assumed of one package; change it to yours. `log_bytes` is what one target writes, measured."""
+    """What is assumed of one package; change it to yours. `log_bytes` is what both invocations write, measured."""
 
     trained_bytes: int = GIB
     compiled_bytes: int = GIB
     bytes_per_s: int = 100 * MIB
     start_s: float = 1.0
-    log_bytes: int = 20_000
+    log_bytes: int = 25_000
 
 
 Lines = list[tuple[str, float, str]]
@@ -38,12 +38,12 @@ Lines = list[tuple[str, float, str]]
 
 
 def per_thousand(deployment: Deployment, work: Work, prices: dict[str, Any]) -> Lines:
-    """Return the cost of 1,000 targets, each by one invocation of the state machine's."""
-    seconds = work.start_s + (work.trained_bytes + work.compiled_bytes) / work.bytes_per_s
+    """Return the cost of 1,000 targets, each an execution of its own: one invocation prepares, one packages."""
+    seconds = 2 * work.start_s + (work.trained_bytes + work.compiled_bytes) / work.bytes_per_s
     memory_gb = deployment.memory_bytes / GIB
     scratch_gb = max(0, deployment.scratch_bytes - _FREE_SCRATCH_BYTES) / GIB
     ranges = math.ceil(work.trained_bytes / _PART_BYTES) + math.ceil(work.compiled_bytes / _PART_BYTES) + 4
-    parts = math.ceil(work.compiled_bytes / _PART_BYTES) + 3
+    parts = math.ceil(work.compiled_bytes / _PART_BYTES) + 4
     transitions = _transitions(deployment)
     each = [
         (
@@ -56,9 +56,13 @@ def per_thousand(deployment: Deployment, work: Work, prices: dict[str, Any]) -> 
             seconds * scratch_gb * prices["lambda_scratch_gb_s"],
             f"{seconds:.1f} s x {scratch_gb:.2f} GB beyond the first 512 MB",
         ),
-        ("Lambda, requests", prices["lambda_request"], "1 request"),
+        ("Lambda, requests", 2 * prices["lambda_request"], "2 requests"),
         ("S3, read", ranges * prices["s3_get"], f"{ranges} ranges of {_PART_BYTES // MIB} MiB"),
-        ("S3, written", parts * prices["s3_put"], f"{parts} parts of {_PART_BYTES // MIB} MiB and their frame"),
+        (
+            "S3, written",
+            parts * prices["s3_put"],
+            f"{parts} parts of {_PART_BYTES // MIB} MiB, their frame, the manifest",
+        ),
         ("Step Functions", transitions * prices["step_functions_transition"], f"{transitions} transitions"),
         ("Logs", work.log_bytes / 1e9 * prices["logs_ingested_gb"], f"{work.log_bytes:,} bytes of lines"),
         ("Traces", prices["trace"], "1 trace"),
@@ -70,9 +74,7 @@ def _transitions(deployment: Deployment) -> int:
     """Return the transitions of a model with one target: every state of its straight way, begin and end."""
     outer = package_model(deployment)["States"]
     inner = outer["EachTarget"]["ItemProcessor"]["States"]
-    return _way(outer, "Defaults", {"Compiled?": "EachTarget"}) + _way(
-        inner, "Imported?", {"Imported?": "Compiled", "Complete?": "Recorded"}
-    )
+    return _way(outer, "Defaults", {"Compiled?": "Prepare"}) + _way(inner, "Begin?", {})
 
 
 def _way(states: dict[str, Any], start: str, choices: dict[str, str]) -> int:
@@ -125,7 +127,8 @@ rely on them.
 ## 1,000 packages
 
 Each: a trained artifact of {trained_mib:,} MiB and a compiled one of {compiled_mib:,} MiB at {rate_mib} MiB/s,
-one target an execution of the state machine. What the buckets keep and what leaves the region is not counted.
+one target an execution of the state machine. Further targets of a model read only their compiled artifact.
+What the buckets keep and what leaves the region is not counted.
 
 {packages}
 

@@ -5,6 +5,7 @@ https://states-language.net/spec.html, in JSONPath. `${...}` is filled in where 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,40 +17,63 @@ START = "arn:${Partition}:states:::states:startExecution.sync:2"
 READ = "arn:${Partition}:states:::s3:getObject"
 WRITE = "arn:${Partition}:states:::s3:putObject"
 _GRACE_S = 30
-_THROTTLED = (
-    "Lambda.TooManyRequestsException",
+_PAUSE_S = 15
+_BACKOFF = {"IntervalSeconds": 2, "BackoffRate": 2.0, "JitterStrategy": "FULL", "MaxDelaySeconds": 300}
+_THROTTLED = ["Lambda.TooManyRequestsException"]
+_NOT_STARTED = [
+    "StepFunctions.AWSStepFunctionsException",
+    "StepFunctions.ExecutionLimitExceededException",
+    "StepFunctions.SdkClientException",
+]
+_TURNS = 200
+_PASSING = [
+    # https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
+    "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
     "Lambda.SdkClientException",
-)
+    # Lambda killed the invocation, or its answer never came: a new environment has its memory and disk to itself.
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Runtime.OutOfMemory",
+    "Sandbox.Timedout",
+    "States.Timeout",
+]
+"""Failures after which the same call can succeed; all others would fail the same way, and are recorded at once."""
 
 
 def package_model(deployment: Deployment) -> States:
-    """Return the machine that packages one model: one invocation per target.
+    """Return the machine that packages one model: its manifest is made once, then one invocation per target.
 
     Its input is the function's event for machines: `trained`, `compiled`, `output`, and if wanted `options` and
     `publish`. Its output is `components`, one record per target whatever became of it. What Lambda or AWS failed at is
     called again with backoff; a partial result is gone on with; nothing a target does stops another.
     """
+    defaults = json.dumps({"compiled": [], "options": {}, "publish": {}, "prepared": {"statusCode": 200}})
     states = {
         "Defaults": {
             "Type": "Pass",
-            "Parameters": {
-                "with.$": "States.JsonMerge("
-                'States.StringToJson(\'{"compiled": [], "options": {}, "publish": {}}\'), $, false)'
-            },
+            "Parameters": {"with.$": f"States.JsonMerge(States.StringToJson('{defaults}'), $, false)"},
             "OutputPath": "$.with",
             "Next": "Compiled?",
         },
         "Compiled?": {
             "Type": "Choice",
-            "Choices": [{"Variable": "$.compiled[0]", "IsPresent": True, "Next": "EachTarget"}],
+            "Choices": [{"Variable": "$.compiled[0]", "IsPresent": True, "Next": "Prepare"}],
             "Default": "ImportedModel",
+        },
+        # What the trained artifact lacks fails every target. What only this call failed at is up to each of them.
+        "Prepare": {
+            **_invocation(deployment, {"trained.$": "$.trained", "output.$": "$.output", "manifest": "prepare"}),
+            "ResultSelector": {"statusCode.$": "$.Payload.statusCode", "error.$": "$.Payload.error"},
+            "ResultPath": "$.prepared",
+            "Catch": _caught("$.unprepared", "EachTarget"),
+            "Next": "EachTarget",
         },
         # An imported model needs no compilation: its artifact is both, and one invocation serves all its targets.
         "ImportedModel": {
             "Type": "Pass",
-            "Result": [{"target": "imported"}],
+            "Result": [{"target": "imported", "imported": True}],
             "ResultPath": "$.compiled",
             "Next": "EachTarget",
         },
@@ -59,15 +83,16 @@ def package_model(deployment: Deployment) -> States:
             "ItemsPath": "$.compiled",
             "MaxConcurrency": deployment.map_concurrency,
             "ItemSelector": {
-                "item.$": "$$.Map.Item.Value",
-                "target.$": "$$.Map.Item.Value.target",
+                # An entry without a target is for the function to refuse; it must not end the others.
+                "item.$": "States.JsonMerge(States.StringToJson('{\"target\": null}'), $$.Map.Item.Value, false)",
                 "trained.$": "$.trained",
                 "output.$": "$.output",
                 "options.$": "$.options",
+                "prepared.$": "$.prepared",
             },
             "ItemProcessor": {
                 "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
-                "StartAt": "Imported?",
+                "StartAt": "Begin?",
                 "States": _one_target(deployment),
             },
             "ResultPath": "$.packaged",
@@ -91,113 +116,139 @@ def package_model(deployment: Deployment) -> States:
 
 
 def _one_target(deployment: Deployment) -> States:
-    common = {"trained.$": "$.trained", "output.$": "$.output", "options.$": "$.options"}
+    document = "$.answer.previous"
     return {
-        "Imported?": {
+        "Begin?": {
             "Type": "Choice",
-            "Choices": [{"Variable": "$.item.uri", "IsPresent": True, "Next": "Compiled"}],
-            "Default": "Imported",
+            "Choices": [
+                {
+                    "And": [
+                        {"Variable": "$.prepared.statusCode", "NumericGreaterThanEquals": 400},
+                        {"Variable": "$.prepared.statusCode", "NumericLessThan": 500},
+                    ],
+                    "Next": "Unprepared",
+                },
+                {"Variable": "$.item.imported", "IsPresent": True, "Next": "Imported"},
+            ],
+            "Default": "Compiled",
         },
-        "Compiled": _event({"compiled.$": "States.Array($.item)", **common}),
-        "Imported": _event({"compiled": [], **common}),
+        "Compiled": _event({"compiled.$": "States.Array($.item)"}),
+        "Imported": _event({"compiled": []}),
         "Package": {
-            **_invocation(deployment),
-            "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "Failed"}],
+            **_invocation(deployment, "$.event"),
+            # Under the name that it has in the options of the next call, should there be one.
+            "ResultSelector": {"previous.$": "$.Payload"},
+            "ResultPath": "$.answer",
+            "Catch": _caught("$.failure", "Failed"),
             "Next": "Complete?",
         },
         "Complete?": {
             "Type": "Choice",
             "Choices": [
-                {"Not": {"Variable": "$.answer.document.components[0]", "IsPresent": True}, "Next": "Refused"},
-                {
-                    "And": [
-                        {"Variable": "$.answer.document.left[0]", "IsPresent": True},
-                        {"Variable": "$.continued", "NumericLessThan": deployment.continuations},
-                    ],
-                    "Next": "GoOn",
-                },
+                {"Not": {"Variable": f"{document}.components[0]", "IsPresent": True}, "Next": "Refused"},
+                _some(f"{document}.left", "$.continued", deployment.continuations, "GoOn"),
+                _some(f"{document}.again", "$.retried", deployment.retries, "Pause"),
             ],
             "Default": "Recorded",
         },
-        "GoOn": {
-            "Type": "Pass",
-            "Parameters": {
-                "target.$": "$.target",
-                "continued.$": "States.MathAdd($.continued, 1)",
-                "event.$": "$.event",
-                "more": {"previous.$": "$.answer.document"},
-            },
-            "Next": "WithPrevious",
-        },
-        "WithPrevious": {
-            "Type": "Pass",
-            "Parameters": {
-                "target.$": "$.target",
-                "continued.$": "$.continued",
-                "event": {
-                    "trained.$": "$.event.trained",
-                    "compiled.$": "$.event.compiled",
-                    "output.$": "$.event.output",
-                    "options.$": "States.JsonMerge($.event.options, $.more, false)",
-                },
-            },
-            "Next": "Package",
-        },
-        "Recorded": {"Type": "Pass", "Parameters": {"components.$": "$.answer.document.components"}, "End": True},
+        "GoOn": _again(continued=1),
+        # The function has tried for some seconds by itself; each pause is longer than the one before.
+        "Pause": {"Type": "Wait", "SecondsPath": "$.pause_s", "Next": "TryAgain"},
+        "TryAgain": _again(retried=1, pause_s=_PAUSE_S),
+        "Recorded": {"Type": "Pass", "Parameters": {"components.$": f"{document}.components"}, "End": True},
+        "Unprepared": _failed("$.item.target", {"error.$": "$.prepared.error"}),
         # The function answered, but could not even begin.
-        "Refused": {
-            "Type": "Pass",
-            "Parameters": _failed({"error.$": "$.answer.document.error"}),
-            "End": True,
-        },
-        "Failed": {
-            "Type": "Pass",
-            "Parameters": _failed(
-                {
-                    "error": {
-                        "type.$": "$.failure.Error",
-                        "message.$": "$.failure.Cause",
-                        "next_step": "Look at the function's logs at this time; start the machine again for the rest.",
-                    }
+        "Refused": _failed("$.target", {"error.$": f"{document}.error"}),
+        "Failed": _failed(
+            "$.target",
+            {
+                "error": {
+                    "type.$": "$.failure.Error",
+                    "message.$": "$.failure.Cause",
+                    "next_step": "Look at the function's logs at this time; start the machine again for the rest.",
                 }
-            ),
-            "End": True,
-        },
+            },
+        ),
     }
 
 
-def _event(event: States) -> States:
+_COUNTERS = {"continued": 0, "retried": 0, "pause_s": _PAUSE_S}
+"""How often the function has gone on and tried again for a target, and how long the next pause is."""
+
+
+def _event(compiled: States) -> States:
     return {
         "Type": "Pass",
-        "Parameters": {"target.$": "$.target", "continued": 0, "event": event},
+        "Parameters": {
+            "target.$": "$.item.target",
+            **_COUNTERS,
+            "event": {
+                **compiled,
+                "trained.$": "$.trained",
+                "output.$": "$.output",
+                "options.$": "$.options",
+                "manifest": "prepared",
+            },
+        },
         "Next": "Package",
     }
 
 
-def _failed(error: States) -> States:
-    return {"components": [{"target.$": "$.target", "status": "failed", "uri": None, **error}]}
-
-
-def _invocation(deployment: Deployment) -> States:
-    """Return a task that invokes the function with `$.event`; the answer is `$.answer.document`."""
+def _again(**more: int) -> States:
+    """Return the state that makes the event of the next call, which goes on from the answer to the one before."""
+    counters = {f"{name}.$": f"$.{name}" for name in _COUNTERS if name not in more}
+    raised = {f"{name}.$": f"States.MathAdd($.{name}, {number})" for name, number in more.items()}
+    event = {
+        "compiled.$": "$.event.compiled",
+        "trained.$": "$.event.trained",
+        "output.$": "$.event.output",
+        "options.$": "States.JsonMerge($.event.options, $.answer, false)",
+        "manifest.$": "$.event.manifest",
+    }
     return {
-        "Type": "Task",
-        "Resource": INVOKE,
-        "Parameters": {"FunctionName": "${Function}", "Payload.$": "$.event"},
-        "ResultSelector": {"document.$": "$.Payload"},
-        "ResultPath": "$.answer",
-        # Lambda ends an invocation by itself; this is for the answer that never comes.
-        "TimeoutSeconds": deployment.time_s + _GRACE_S,
-        "Retry": _retries(deployment),
+        "Type": "Pass",
+        "Parameters": {"target.$": "$.target", **counters, **raised, "event": event},
+        "Next": "Package",
     }
 
 
-def _retries(deployment: Deployment) -> list[States]:
-    backoff = {"IntervalSeconds": 2, "BackoffRate": 2.0, "JitterStrategy": "FULL", "MaxDelaySeconds": 300}
+def _some(targets: str, counter: str, most: int, then: str) -> States:
+    """Return the choice for answers that name targets, as long as the counter is below the most."""
+    return {
+        "And": [{"Variable": f"{targets}[0]", "IsPresent": True}, {"Variable": counter, "NumericLessThan": most}],
+        "Next": then,
+    }
+
+
+def _failed(target: str, error: States) -> States:
+    record = {"target.$": target, "status": "failed", "uri": None, **error}
+    return {"Type": "Pass", "Parameters": {"components": [record]}, "End": True}
+
+
+def _invocation(deployment: Deployment, payload: str | States) -> States:
+    """Return a task that invokes the function with a payload, or with what lies at a path."""
+    return {
+        "Type": "Task",
+        "Resource": INVOKE,
+        "Parameters": {
+            "FunctionName": "${Function}",
+            **({"Payload.$": payload} if isinstance(payload, str) else {"Payload": payload}),
+        },
+        # Lambda ends an invocation by itself; this is for the answer that never comes.
+        "TimeoutSeconds": deployment.time_s + _GRACE_S,
+        "Retry": [
+            # Other executions hold the function's concurrency: there is no harm in waiting for a turn.
+            {"ErrorEquals": _THROTTLED, "MaxAttempts": _TURNS, **_BACKOFF},
+            {"ErrorEquals": _PASSING, "MaxAttempts": deployment.retries, **_BACKOFF},
+        ],
+    }
+
+
+def _caught(path: str, then: str) -> list[States]:
+    """Return the catchers of every failure; an answer too large for a state has to be named beside all the others."""
     return [
-        # Other executions hold the function's concurrency; there is no harm in waiting for them.
-        {"ErrorEquals": [*_THROTTLED], "MaxAttempts": 5 * deployment.retries, **backoff},
-        {"ErrorEquals": ["States.ALL"], "MaxAttempts": deployment.retries, **backoff},
+        {"ErrorEquals": [names], "ResultPath": path, "Next": then}
+        for names in ("States.DataLimitExceeded", "States.ALL")
     ]
 
 
@@ -279,6 +330,7 @@ def package_models(deployment: Deployment) -> States:
                             "Type": "Task",
                             "Resource": START,
                             "Parameters": {"StateMachineArn": "${Machine}", "Input.$": "$"},
+                            "Retry": [{"ErrorEquals": _NOT_STARTED, "MaxAttempts": _TURNS, **_BACKOFF}],
                             "OutputPath": "$.Output",
                             "End": True,
                         }

@@ -21,6 +21,11 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 )
 
 from infra.state_machine import package_model, package_models
+from packager.errors import StoreError
+from packager.portal.replies import brief
+from packager.records import ComponentResult, PackageResult
+from packager.stores import s3_client
+from telemetry.testing import recorded
 from tests import models
 from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, of_type
 
@@ -161,7 +166,10 @@ class Context:
 
 @dataclass
 class Lambda:
-    """The function behind moto's Lambda; `faults` says by target what an invocation meets, first one first."""
+    """The function behind moto's Lambda; `faults` says by target what an invocation meets, first one first.
+
+    A fault is a context with little time, an answer of the function's, or the name of an error of Lambda's.
+    """
 
     faults: dict[str, list[Any]] = field(default_factory=dict)
     events: list[Any] = field(default_factory=list)
@@ -173,12 +181,21 @@ class Lambda:
         self.events.append((function_name, event))
         if "httpMethod" in event:
             return b"{}"
-        target = event["compiled"][0]["target"] if event["compiled"] else "imported"
-        fault = (self.faults.get(target) or [None]).pop(0)
-        if isinstance(fault, Exception):
+        fault = (self.faults.get(_about(event)) or [None]).pop(0)
+        if isinstance(fault, str):
             response_headers["x-amz-function-error"] = "Unhandled"
-            return json.dumps({"errorType": type(fault).__name__, "errorMessage": str(fault)}).encode()
-        return json.dumps(handler(event, fault or Context())).encode()
+            return json.dumps({"errorType": fault, "errorMessage": f"{fault} told by the test"}).encode()
+        return json.dumps(fault if isinstance(fault, dict) else handler(event, fault or Context())).encode()
+
+    def about(self, target):
+        """The events of a target, or those that had the manifest prepared."""
+        return [event for _, event in self.events if _about(event) == target]
+
+
+def _about(event):
+    if event.get("manifest") == "prepare":
+        return "prepare"
+    return event["compiled"][0].get("target") if event.get("compiled") else "imported"
 
 
 @pytest.fixture
@@ -194,8 +211,8 @@ def run(aws, service, monkeypatch):
 
     def run_(given, function):
         as_function(function)
-        execution = machines.start_execution(stateMachineArn=arn, input=json.dumps(given))["executionArn"]
-        return _output(execution)
+        started = machines.start_execution(stateMachineArn=arn, name=uuid.uuid4().hex, input=json.dumps(given))
+        return _output(started["executionArn"])
 
     def as_function(function):
         monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda _, *given: function.invoke(*given))
@@ -216,9 +233,15 @@ def _output(execution):
 
 
 def _impatient(template):
-    """The same machines with the shortest pauses between retries."""
+    """The same machines with the shortest pauses."""
     text = json.dumps(template)
-    return json.loads(text.replace('\\"IntervalSeconds\\": 2', '\\"IntervalSeconds\\": 1'))
+    for long, short in (
+        ('\\"IntervalSeconds\\": 2', '\\"IntervalSeconds\\": 1'),
+        ('\\"pause_s\\": 15', '\\"pause_s\\": 0'),
+    ):
+        assert long in text
+        text = text.replace(long, short)
+    return json.loads(text.replace("States.MathAdd($.pause_s, 15)", "States.MathAdd($.pause_s, 0)"))
 
 
 @pytest.fixture
@@ -234,24 +257,29 @@ def model(tmp_path):
 def test_one_fails_once_one_for_good_one_is_partial_and_nothing_is_lost(run, model, tmp_path):
     function = Lambda(
         {
-            TARGETS[0]: [ConnectionError("once")],
-            TARGETS[1]: [MemoryError("each time")] * 100,
+            TARGETS[0]: ["Runtime.ExitError"],
+            TARGETS[1]: ["Runtime.ExitError"] * 100,
             TARGETS[2]: [Context(left_s=1.0), Context(left_s=1.0)],
         }
     )
-    records = run(model, function)["components"]
+    with recorded() as seen:
+        records = run(model, function)["components"]
     by_target = {each["target"]: each for each in records}
     assert [each["target"] for each in records] == list(TARGETS)
     assert by_target[TARGETS[0]]["status"] == by_target[TARGETS[2]]["status"] == "packaged"
     failed = by_target[TARGETS[1]]
     assert failed["status"] == "failed"
-    assert failed["error"]["type"] == "MemoryError"
-    assert "each time" in failed["error"]["message"]
+    assert failed["error"]["type"] == "Runtime.ExitError"
+    assert "told by the test" in failed["error"]["message"]
     assert failed["error"]["next_step"]
+    assert [len(function.about(each)) for each in TARGETS] == [2, 1 + EVERYTHING.retries, 3]
     for target in (TARGETS[0], TARGETS[2]):
         assert zipfile.is_zipfile(by_target[target]["uri"].removeprefix("file://"))
-    previous = [event["options"]["previous"] for _, event in function.events if "previous" in event["options"]]
-    assert [each["left"] for each in previous] == [[TARGETS[2]], [TARGETS[2]]]
+    previous = [event["options"].get("previous", {}) for event in function.about(TARGETS[2])]
+    assert [each.get("left") for each in previous] == [None, [TARGETS[2]], [TARGETS[2]]]
+    assert len(function.about("prepare")) == 1
+    read = [each.fields["source"] for each in seen if each.row == "ReadArtifact"]
+    assert read.count(model["trained"]) == 1
 
 
 def test_what_is_left_after_the_last_continuation_is_reported_as_left(run, model):
@@ -259,7 +287,84 @@ def test_what_is_left_after_the_last_continuation_is_reported_as_left(run, model
     function = Lambda({TARGETS[0]: [Context(left_s=1.0)] * 100})
     (record,) = run(model, function)["components"]
     assert (record["target"], record["status"]) == (TARGETS[0], "left")
-    assert len(function.events) == 1 + EVERYTHING.continuations
+    assert len(function.about(TARGETS[0])) == 1 + EVERYTHING.continuations
+
+
+def busy(target):
+    """The function's answer when S3 was busy for longer than it tried by itself."""
+    error = StoreError("S3 is busy.", code="SlowDown")
+    return {
+        "statusCode": 200,
+        **brief(PackageResult([ComponentResult(target, "failed", "streaming", 1.0, error=error)])),
+    }
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, "packaged"), (100, "failed")])
+def test_a_target_whose_failure_can_pass_is_tried_again_after_a_pause(run, model, times, status):
+    model["compiled"] = model["compiled"][:1]
+    function = Lambda({TARGETS[0]: [busy(TARGETS[0])] * times})
+    (record,) = run(model, function)["components"]
+    assert record["status"] == status
+    assert len(function.about(TARGETS[0])) == 1 + min(times, EVERYTHING.retries)
+    if status == "failed":
+        assert (record["error"]["type"], record["error"]["code"]) == ("StoreError", "SlowDown")
+
+
+@pytest.mark.parametrize("error", ["ValueError", "Runtime.ImportModuleError", "Lambda.ResourceNotFoundException"])
+def test_what_would_fail_the_same_way_is_not_called_again(run, model, error):
+    model["compiled"] = model["compiled"][:1]
+    function = Lambda({TARGETS[0]: [error] * 100})
+    (record,) = run(model, function)["components"]
+    assert (record["status"], record["error"]["type"]) == ("failed", error)
+    assert len(function.about(TARGETS[0])) == 1
+
+
+def test_without_a_trained_artifact_every_target_fails_with_its_error_at_once(run, model, tmp_path):
+    function = Lambda()
+    records = run({**model, "trained": str(tmp_path / "nothing.tar.gz")}, function)["components"]
+    assert [(each["target"], each["status"], each["uri"]) for each in records] == [
+        (target, "failed", None) for target in TARGETS
+    ]
+    assert {each["error"]["type"] for each in records} == {"ArtifactNotFoundError"}
+    assert len(function.events) == 1
+
+
+@pytest.mark.parametrize("fault", ["ValueError", {"statusCode": 500, "error": {"type": "StoreError"}}])
+def test_targets_are_packaged_even_when_preparing_failed(run, model, fault):
+    function = Lambda({"prepare": [fault] * 100})
+    records = run(model, function)["components"]
+    assert [each["status"] for each in records] == ["packaged"] * 3
+
+
+def test_packaging_again_finds_everything_and_reads_nothing(run, model, s3_server, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.endpoint_url)
+    monkeypatch.setattr(s3_client, "_clients", {})
+    paths = {each["target"]: each["uri"] for each in model["compiled"]}
+    for name, path in {"trained": model["trained"], **paths}.items():
+        s3_server.client().upload_file(path, bucket, name)
+    there = {
+        "trained": f"s3://{bucket}/trained",
+        "compiled": [{"target": target, "uri": f"s3://{bucket}/{target}"} for target in paths],
+        "output": f"s3://{bucket}/out",
+    }
+    first = run(there, Lambda())["components"]
+    with recorded() as seen:
+        again = run(there, Lambda())["components"]
+    assert [each["status"] for each in (*first, *again)] == ["packaged"] * 3 + ["already_there"] * 3
+    assert [each["uri"] for each in again] == [each["uri"] for each in first]
+    assert not {"CreateManifest", "ReadArtifact"} & {each.row for each in seen}
+
+
+def test_an_entry_that_is_wrong_is_a_record_and_the_others_are_packaged(run, model):
+    first, second, third = model["compiled"]
+    model["compiled"] = [{"uri": first["uri"]}, {"target": second["target"]}, third]
+    records = run(model, Lambda())["components"]
+    assert [(each["target"], each["status"]) for each in records] == [
+        (None, "failed"),
+        (second["target"], "failed"),
+        (third["target"], "packaged"),
+    ]
+    assert [each["error"]["field"] for each in records[:2]] == ["compiled[0].target", "compiled[0].uri"]
 
 
 def test_a_refused_request_is_a_record_with_the_functions_own_words(run, model):
@@ -284,7 +389,7 @@ def test_an_imported_model_is_one_invocation_for_all_its_targets(run, tmp_path):
 def test_components_are_published_when_that_is_asked_for_and_there_are_any(run, model, asked, packaged):
     model["compiled"] = model["compiled"][:1]
     wanted = {"training_id": "job-7", "component_name": "model-mochi", "component_version": "1.0.0"}
-    function = Lambda({} if packaged else {TARGETS[0]: [ValueError("no")] * 100})
+    function = Lambda({} if packaged else {TARGETS[0]: ["ValueError"] * 100})
     records = run({**model, **({"publish": wanted} if asked else {})}, function)["components"]
     published = [(name, event) for name, event in function.events if "httpMethod" in event]
     assert len(records) == 1
@@ -353,4 +458,4 @@ def test_many_models_are_an_execution_each_and_their_records_are_kept(run, model
     each_model = machines.list_executions(stateMachineArn=run.machine)["executions"]
     records = [record for each in each_model for record in _output(each["executionArn"])["components"]]
     assert sorted((each["target"], each["status"]) for each in records) == [(each, "packaged") for each in TARGETS]
-    assert len(function.events) == len(inputs)
+    assert [len(function.about(each)) for each in ("prepare", *TARGETS)] == [len(inputs), 1, 1, 1]
