@@ -142,7 +142,6 @@ def _around_the_function(deployment: Deployment, y: int) -> dict[str, Any]:
     """Return the widget of what the function cannot report of itself: it was killed, or never got to run."""
     name = deployment.function_name
     machines = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:"
-    waiting = {"stat": "Maximum", "label": "Dead letters waiting"}
     return {
         "type": "metric",
         "x": 0,
@@ -150,14 +149,13 @@ def _around_the_function(deployment: Deployment, y: int) -> dict[str, Any]:
         "width": 24,
         "height": 6,
         "properties": {
-            "title": "Around the function: kills, dead letters, failed executions",
+            "title": "Around the function: kills, failed executions",
             "region": "${AWS::Region}",
             "view": "timeSeries",
             "stat": "Sum",
             "period": 300,
             "metrics": [
                 *([NAMESPACE, metric] for metric in KILLS),
-                ["AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", f"{name}-dead-letters", waiting],
                 ["AWS/States", "ExecutionsFailed", "StateMachineArn", f"{machines}{name}"],
                 ["AWS/States", "ExecutionsFailed", "StateMachineArn", f"{machines}{name}-many"],
             ],

@@ -24,6 +24,10 @@ def _lambda(metric: str) -> Signal:
     return Signal("m1", metric, (("FunctionName", "{function_name}"),), "Sum", "AWS/Lambda")
 
 
+def _dead_letters(metric: str) -> Signal:
+    return Signal("m1", metric, (("QueueName", "{function_name}-dead-letters"),), "Maximum", "AWS/SQS")
+
+
 def _logs(metric: str, name: str) -> Signal:
     return Signal(name, metric, (("LogGroupName", "/aws/lambda/{function_name}"),), "Sum", "AWS/Logs")
 
@@ -234,6 +238,20 @@ THROTTLES = Alarm(
     missing=Missing.NOT_BREACHING,
     missing_why="without invocations Lambda reports nothing",
     runbook=runbooks.THROTTLES,
+)
+DEAD_LETTERS = Alarm(
+    name="dead-letters",
+    meaning="Events that nobody could serve wait in the queue of dead letters",
+    severity=TICKET,
+    signals=(_dead_letters("ApproximateNumberOfMessagesVisible"),),
+    comparison=Comparison.AT_LEAST,
+    threshold=Threshold(1),
+    period_s=300,
+    datapoints=1,
+    periods=1,
+    missing=Missing.IGNORE,
+    missing_why="SQS falls silent about a queue that nobody touches for six hours, and its messages still wait",
+    runbook=runbooks.DEAD_LETTERS,
 )
 BROKEN_METRICS = Alarm(
     name="broken-metrics",

@@ -43,6 +43,7 @@ INVOKE_FUNCTION = Operation(
         alarms.MEMORY_NEARLY_UP,
         alarms.FUNCTION_ERRORS,
         alarms.THROTTLES,
+        alarms.DEAD_LETTERS,
         *alarms.burn_rate_alarms(alarms.REQUESTS_ANSWERED),
     ),
     slos=(alarms.REQUESTS_ANSWERED,),

@@ -323,6 +323,32 @@ THROTTLES = Runbook(
     escalate="When the account's own limit is reached: ask for more through Service Quotas.",
     over="No throttle for three periods.",
 )
+_FAILED_CALLS = (
+    "fields @timestamp, error_type, error, trigger, job_name, training_id, request_id, trace_id"
+    ' | filter event = "InvokeFunction" and outcome != "success" | sort @timestamp desc | limit 20'
+)
+DEAD_LETTERS = Runbook(
+    meaning="Events wait in the queue of dead letters: the function failed at each three times, or never got it.",
+    hurt="Whoever waits for what the event would have done: a compiled target that is not packaged. It stays so.",
+    look_first="The message: aws sqs receive-message --queue-url QUEUE_URL --message-attribute-names All",
+    query=_FAILED_CALLS,
+    causes=(
+        "The portal's tables or a use case's role could not be reached for minutes (AwsRefusedError).",
+        "Lambda killed each attempt: function-errors has fired too.",
+        "The event waited for concurrency for more than six hours: throttles has fired too.",
+    ),
+    actions=(
+        "Find the message's RequestID in the query, and remove its cause. The message goes after 14 days.",
+        (
+            "Send the body again: aws lambda invoke --function-name {function_name}:live --invocation-type Event"
+            " --cli-binary-format raw-in-base64-out --payload file://body.json answer.json"
+        ),
+        "Then delete it: aws sqs delete-message --queue-url QUEUE_URL --receipt-handle RECEIPT_HANDLE",
+    ),
+    escalate="When new messages come after the cause is gone.",
+    over="The queue is empty, and every event in it was sent again or is known to be needless.",
+    automation=(_collect(_FAILED_CALLS),),
+)
 BROKEN_METRICS = Runbook(
     meaning="CloudWatch could not read metric lines of the function: its metrics have holes, other alarms are blind.",
     hurt="Whoever relies on the dashboards and alarms.",

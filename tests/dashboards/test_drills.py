@@ -20,7 +20,7 @@ def test_every_fault_sets_off_its_alarms_alone_calls_somebody_and_is_found_by_th
     healthy, *faulty = outcomes
     assert healthy.fired == ()
     # AWS's own metrics are not recorded here, and nothing was tried again or filled up.
-    unseen = {"broken-metrics", "function-errors", "retries-exhausted", "storage-filling", "throttles"}
+    unseen = {"broken-metrics", "dead-letters", "function-errors", "retries-exhausted", "storage-filling", "throttles"}
     assert set(healthy.unseen) == unseen
     assert [outcome.drill for outcome in faulty if not any(each.called for each in outcome.fired)] == []
 

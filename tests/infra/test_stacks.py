@@ -81,7 +81,17 @@ def test_every_dashboard_is_one_that_cloudwatch_draws_and_shows_the_kills(monito
     drawn = json.dumps(bodies["edge-model-packager-test-overview"])
     for properties in of_type(monitoring, "AWS::Logs::MetricFilter").values():
         assert properties["MetricTransformations"][0]["MetricName"] in drawn
-    assert "edge-model-packager-test-dead-letters" in drawn
+    assert '"QueueName", "edge-model-packager-test-dead-letters"' in drawn
+
+
+def test_a_dead_letter_is_a_ticket(service, monitoring):
+    (alarm,) = (
+        each
+        for each in of_type(monitoring, "AWS::CloudWatch::Alarm").values()
+        if each["AlarmName"] == "edge-model-packager-test-dead-letters"
+    )
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": only(service, "AWS::SQS::Queue")["QueueName"]}]
+    assert "Topicticket" in json.dumps(alarm["AlarmActions"])
 
 
 def test_composites_wait_for_the_alarms_they_watch(monitoring):
