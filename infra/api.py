@@ -44,7 +44,7 @@ class Api(Construct):
         pool = aws_cognito.UserPool.from_user_pool_arn(self, "Pool", deployment.user_pool)
         authorizer = aws_apigateway.CognitoUserPoolsAuthorizer(self, "Authorizer", cognito_user_pools=[pool])
         package = api.root.resource_for_path("api/v1/training/{id}/package")
-        function = aws_apigateway.LambdaIntegration(alias, proxy=True)
+        function = aws_apigateway.LambdaIntegration(alias, proxy=True, allow_test_invoke=False)
         package.add_method(
             "POST",
             function,

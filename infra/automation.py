@@ -137,7 +137,6 @@ class Automation(Construct):
         return rights.Right((action,), resources, why)
 
     def _starter(self, started: Mapping[str, aws_iam.Role]) -> aws_iam.Role:
-        prefix = f"automation-definition/{self._deployment.function_name}-"
         roles = {role.role_arn: None for role in started.values()}
         to_ssm = {"StringEquals": {"iam:PassedToService": "ssm.amazonaws.com"}}
         return rights.role(
@@ -147,8 +146,7 @@ class Automation(Construct):
             [
                 rights.Right(
                     ("ssm:StartAutomationExecution",),
-                    (rights.arn("ssm", f"{prefix}*"),),
-                    "One document for each alarm of this deployment, in any version.",
+                    tuple(rights.arn("ssm", f"automation-definition/{name}:$DEFAULT") for name in started),
                 ),
                 rights.Right(("iam:PassRole",), tuple(roles), conditions=to_ssm),
             ],

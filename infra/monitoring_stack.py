@@ -11,6 +11,7 @@ from aws_cdk import aws_cloudwatch, aws_iam, aws_kms, aws_logs, aws_sns, aws_sns
 from dashboards.layout import dashboard_bodies
 from dashboards.runbooks import automation_documents
 from dashboards.specs import Catalog, alarm_parameters
+from infra import rights
 from infra.automation import Automation
 from infra.packager_stack import own_bucket
 from telemetry.catalog import ALARM_PREFIX, NAMESPACE, Severity
@@ -106,7 +107,14 @@ class MonitoringStack(cdk.Stack):
                 master_key=key,
                 enforce_ssl=True,
             )
-            topic.grant_publish(cloudwatch)
+            topic.add_to_resource_policy(
+                aws_iam.PolicyStatement(
+                    actions=["sns:Publish"],
+                    principals=[cloudwatch],
+                    resources=[topic.topic_arn],
+                    conditions={"StringEquals": rights.OWN_ACCOUNT, "ArnLike": {"aws:SourceArn": alarms}},
+                )
+            )
             for address in addresses:
                 topic.add_subscription(aws_sns_subscriptions.EmailSubscription(address))
             topics[str(severity)] = topic.topic_arn
@@ -132,7 +140,11 @@ class MonitoringStack(cdk.Stack):
                 log_group_name=self.log_group_name,
                 metric_transformations=[
                     aws_logs.CfnMetricFilter.MetricTransformationProperty(
-                        metric_namespace=NAMESPACE, metric_name=metric, metric_value="1", default_value=0, unit="Count"
+                        metric_namespace=self.deployment.namespace,
+                        metric_name=metric,
+                        metric_value="1",
+                        default_value=0,
+                        unit="Count",
                     )
                 ],
             )

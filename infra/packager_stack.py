@@ -133,9 +133,7 @@ class PackagerStack(cdk.Stack):
             self,
             "Role",
             "lambda.amazonaws.com",
-            rights.function(
-                deployment, self.log_group.log_group_arn, self.dead_letters.queue_arn, own_bucket(deployment)
-            ),
+            rights.function(deployment, self.dead_letters.queue_arn, own_bucket(deployment)),
         )
         function = aws_lambda.Function(
             self,

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from infra.settings import Deployment
 
+OWN_ACCOUNT = {"aws:SourceAccount": Aws.ACCOUNT_ID}
+"""The condition that a service acts for this account, and was not sent by somebody else's resource."""
+
 COMPONENTS = "model_artifacts/*"
 """Where the packager writes, below the prefix of a place."""
 
@@ -29,7 +32,10 @@ class Right:
 
 
 def role(stack: Stack, name: str, service: str, rights: Sequence[Right], **more: Any) -> aws_iam.Role:  # noqa: ANN401  as Role
-    """Return a role for a service with exactly these rights; what other constructs would add is not taken."""
+    """Return a role for a service with exactly these rights; what other constructs would add is not taken.
+
+    Services that act for many accounts may take it only on behalf of this one. Lambda does not say on whose behalf.
+    """
     statements = [
         aws_iam.PolicyStatement(actions=[*right.actions], resources=[*right.resources], conditions={**right.conditions})
         for right in rights
@@ -38,7 +44,9 @@ def role(stack: Stack, name: str, service: str, rights: Sequence[Right], **more:
     made = aws_iam.Role(
         stack,
         name,
-        assumed_by=aws_iam.ServicePrincipal(service),
+        assumed_by=aws_iam.ServicePrincipal(
+            service, conditions={} if service == "lambda.amazonaws.com" else {"StringEquals": OWN_ACCOUNT}
+        ),
         inline_policies={"rights": aws_iam.PolicyDocument(statements=statements, minimize=False)},
         **more,
     )
@@ -56,19 +64,19 @@ def s3_arn(resource: str) -> str:
     return f"arn:{Aws.PARTITION}:s3:::{resource}"
 
 
-def function(deployment: Deployment, log_group_arn: str, dead_letters_arn: str, own_bucket: str) -> list[Right]:
+def function(deployment: Deployment, dead_letters_arn: str, own_bucket: str) -> list[Right]:
     """Return what the function may do: the buckets, tables, keys and roles of the settings, its logs and traces."""
     return [
         Right(
             ("logs:CreateLogStream", "logs:PutLogEvents"),
-            (f"{log_group_arn}:*",),
+            (arn("logs", f"log-group:/aws/lambda/{deployment.function_name}:*"),),
             "Lambda names the streams of the function's own log group.",
         ),
         TRACES,
         Right(("sqs:SendMessage",), (dead_letters_arn,)),
         *_reading(deployment.read_from),
         *_writing((*deployment.write_to, own_bucket)),
-        Right(("kms:Decrypt", "kms:GenerateDataKey"), deployment.encryption_keys),
+        _keys(deployment, "kms:Decrypt", "kms:GenerateDataKey"),
         *(_portal(deployment) if deployment.portal else ()),
         Right(("sts:AssumeRole",), deployment.use_case_roles),
         Right(("lambda:InvokeFunction",), publisher(deployment)),
@@ -108,6 +116,13 @@ def _writing(places: Sequence[str]) -> list[Right]:
         Right(("s3:ListBucketMultipartUploads",), buckets),
         *_listing(places),
     ]
+
+
+def _keys(deployment: Deployment, *actions: str) -> Right:
+    """Return the use of the keys for what lies in buckets and tables; by themselves they encrypt nothing for anyone."""
+    return Right(
+        actions, deployment.encryption_keys, conditions={"StringLike": {"kms:ViaService": ["s3.*", "dynamodb.*"]}}
+    )
 
 
 def _listing(places: Sequence[str]) -> list[Right]:
@@ -184,6 +199,7 @@ def models_machine(deployment: Deployment, own_bucket: str) -> list[Right]:
             tuple(s3_arn(f"{place}/*") for place in lists),
             "The names of artifacts and lists are the users'.",
         ),
+        _keys(deployment, "kms:Decrypt"),
         Right(
             ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject"),
             results,

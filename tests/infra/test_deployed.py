@@ -25,6 +25,7 @@ from packager.errors import StoreError
 from packager.portal.replies import brief
 from packager.records import ComponentResult, PackageResult
 from packager.stores import s3_client
+from telemetry import lambda_runtime
 from telemetry.testing import recorded
 from tests import models
 from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, of_type
@@ -218,7 +219,8 @@ def run(aws, service, monkeypatch):
         monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda _, *given: function.invoke(*given))
 
     run_.as_function, run_.machine = as_function, arn
-    return run_
+    yield run_
+    lambda_runtime._environment.close()  # later tests of this process record what they like
 
 
 def _output(execution):

@@ -32,7 +32,7 @@ MAY = {
     ("service", "ModelRole"): MACHINE | {"lambda:InvokeFunction"},
     ("service", "ModelsRole"): MACHINE
     | {"events:DescribeRule", "events:PutRule", "events:PutTargets"}
-    | {"s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"},
+    | {"kms:Decrypt", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"},
     ("monitoring", "RunbookStarterRole"): {"iam:PassRole", "ssm:StartAutomationExecution"},
 }
 READING = {
@@ -124,15 +124,56 @@ def test_the_function_reaches_only_the_places_tables_roles_and_keys_of_the_setti
         assert [resource for resource in reached if each in resource], each
     allowed = (
         *named,
+        "log-group:/aws/lambda/edge-model-packager-test:*",
         ":models",
         ":compiled-models",
         ":components",
         "edge-model-packager-test-",
         "DeadLetters",
-        "Logs",
         '"*"',
     )
     assert [resource for resource in reached if not any(part in resource for part in allowed)] == []
+
+
+def test_services_take_a_role_only_for_this_account(everything):
+    for template in templates(everything).values():
+        for name, role in of_type(template, "AWS::IAM::Role").items():
+            for statement in role["AssumeRolePolicyDocument"]["Statement"]:
+                for_us = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+                told = statement["Principal"]["Service"] not in {"lambda.amazonaws.com", "codedeploy.amazonaws.com"}
+                assert statement.get("Condition") == (for_us if told else None), name
+
+
+def test_only_alarms_of_this_deployment_may_write_to_the_topics(monitoring):
+    policies = of_type(monitoring, "AWS::SNS::TopicPolicy").values()
+    assert policies
+    for policy in policies:
+        (allowed,) = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
+        assert (allowed["Action"], allowed["Principal"]) == ("sns:Publish", {"Service": "cloudwatch.amazonaws.com"})
+        assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+        assert ":alarm:edge-model-packager-test-*" in json.dumps(allowed["Condition"]["ArnLike"]["aws:SourceArn"])
+
+
+def test_keys_are_used_for_buckets_and_tables_only(everything):
+    used = [
+        each
+        for template in templates(everything).values()
+        for _, each in statements(template)
+        if any(action.startswith("kms:") for action in listed(each["Action"]))
+    ]
+    assert used
+    assert {json.dumps(each["Condition"]) for each in used} == {
+        '{"StringLike": {"kms:ViaService": ["s3.*", "dynamodb.*"]}}'
+    }
+
+
+def test_the_function_is_called_only_by_the_rule_and_the_routes(service):
+    permissions = of_type(service, "AWS::Lambda::Permission").values()
+    assert {each["Principal"] for each in permissions} == {"events.amazonaws.com", "apigateway.amazonaws.com"}
+    for each in permissions:
+        source = json.dumps(each["SourceArn"])
+        assert "CompilationEnded" in source or "api/v1/training/*/package" in source
+        assert "test-invoke-stage" not in source
 
 
 CALLS = {
