@@ -35,6 +35,7 @@ def environment(deployment: Deployment) -> dict[str, str]:
     }
     telemetry = {
         "TELEMETRY_LOG_LEVEL": deployment.log_level,
+        "TELEMETRY_STAGE": deployment.stage,
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": deployment.traces_endpoint,
     }
     given = {**_named(Settings, packager), **_named(PortalSettings, portal), **telemetry}

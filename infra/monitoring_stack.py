@@ -61,7 +61,7 @@ class MonitoringStack(cdk.Stack):
                 self,
                 f"Dashboard-{name}",
                 dashboard_name=self.source.prefix + name,
-                dashboard_body=cdk.Fn.sub(json.dumps(body, ensure_ascii=False)),
+                dashboard_body=cdk.Fn.sub(json.dumps(self._of_this_stage(body), ensure_ascii=False)),
             )
 
     def _alarms(self) -> None:
@@ -74,12 +74,22 @@ class MonitoringStack(cdk.Stack):
                     self,
                     f"Alarm-{alarm['AlarmName']}",
                     type=f"AWS::CloudWatch::{type_name}",
-                    properties={**alarm, "AlarmDescription": self._described(alarm)},
+                    properties={**self._of_this_stage(alarm), "AlarmDescription": self._described(alarm)},
                 )
                 for child in made if type_name == "CompositeAlarm" else ():
                     if f'"{child}"' in alarm["AlarmRule"] or child == alarm.get("ActionsSuppressor"):
                         resource.add_resource_dependency(made[child])
                 made[alarm["AlarmName"]] = resource
+
+    def _of_this_stage(self, value: Any) -> Any:  # noqa: ANN401  parts of alarms and dashboards, which are plain data
+        """Return the same with every metric of ours in this stage's namespace: the catalog names one for all stages."""
+        match value:
+            case dict():
+                return {key: self._of_this_stage(each) for key, each in value.items()}
+            case list():
+                return [self._of_this_stage(each) for each in value]
+            case _:
+                return self.deployment.namespace if value == NAMESPACE else value
 
     def _described(self, alarm: dict[str, Any]) -> str:
         """Return the description with the runbook's real path: the texts are shared by all stages."""
@@ -87,7 +97,10 @@ class MonitoringStack(cdk.Stack):
         return description.replace(f"/runbooks/{self.source.prefix}", f"/runbooks/{ALARM_PREFIX}")
 
     def _topics(self) -> dict[str, str]:
-        """Return the ARN of the topic for each severity. CloudWatch needs a key of our own to write to them."""
+        """Return the ARN of the topic for each severity, to which this deployment's alarms may write, and no others.
+
+        CloudWatch needs a key of our own for that: it cannot use the one that SNS offers.
+        """
         key = aws_kms.Key(
             self,
             "TopicKey",
@@ -96,7 +109,8 @@ class MonitoringStack(cdk.Stack):
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
         cloudwatch = aws_iam.ServicePrincipal("cloudwatch.amazonaws.com")
-        key.grant_encrypt_decrypt(cloudwatch)
+        key.grant(cloudwatch, "kms:Decrypt", "kms:GenerateDataKey*")
+        alarms = rights.arn("cloudwatch", f"alarm:{self.source.prefix}*")
         emails = {Severity.PAGE: self.deployment.page_emails, Severity.TICKET: self.deployment.ticket_emails}
         topics = {}
         for severity, addresses in emails.items():

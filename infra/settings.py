@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from telemetry.catalog import Limits
+from telemetry.catalog import NAMESPACE, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -182,6 +182,8 @@ class Deployment:
                 raise SettingError(each.name, f"{problem}. {each.metadata['meaning']}")
         if not self.stage:
             raise SettingError("stage", "is empty; every resource's name ends in it")
+        if self.stage.endswith("-many"):
+            raise SettingError("stage", f"{self.stage!r} ends in -many, as the names of other stages' machines do")
         if self.storage_warning_share >= self.storage_critical_share:
             raise SettingError(
                 "storage_warning_share",
@@ -205,6 +207,11 @@ class Deployment:
     @property
     def function_name(self) -> str:
         return f"edge-model-packager-{self.stage}"
+
+    @property
+    def namespace(self) -> str:
+        """Return the namespace of this stage's metrics: stages in one account and region never see each other's."""
+        return f"{NAMESPACE}/{self.stage}"
 
     @property
     def portal(self) -> bool:

@@ -113,7 +113,7 @@ def _recorders(settings: Settings, writer: LineWriter, processors: list[SpanProc
     def metrics() -> EmbeddedMetrics:
         from telemetry.embedded import EmbeddedMetrics  # noqa: PLC0415  imports aws-embedded-metrics
 
-        return EmbeddedMetrics()
+        return EmbeddedMetrics(settings.namespace)
 
     def logs() -> Logs:
         from telemetry.logs import Logs  # noqa: PLC0415  imports structlog

@@ -102,7 +102,7 @@ def _check_directive(directive: dict[str, Any], document: dict[str, Any]) -> Ite
     for metric in metrics:
         yield from _check_metric(metric, document)
     yield from _check_collisions(sets, metrics)
-    if namespace == NAMESPACE:
+    if isinstance(namespace, str) and namespace.partition("/")[0] == NAMESPACE:
         yield from _check_against_catalog(document, sets, metrics)
 
 

@@ -75,7 +75,8 @@ class EmbeddedMetrics:
 
     MAX_SHAPES = 1000
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        self._namespace = namespace
         self._library = _library()
         self._shapes: dict[tuple[str, ...], tuple[str, str]] = {}
 
@@ -96,7 +97,7 @@ class EmbeddedMetrics:
 
     def _new_shape(self, shape: tuple[str, ...], row: Operation, values: Rendered) -> tuple[str, str]:
         """Return the text before the time of the line, and from there to where properties and values stand."""
-        context = self._library.context(NAMESPACE)
+        context = self._library.context(self._namespace)
         for fields in ((), *row.dimension_sets):
             names = [dimension.name for dimension in row.dimensions if dimension.field in fields]
             context.put_dimensions({name: values.dimensions[name] for name in (OPERATION_DIMENSION, *names)})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+
+from telemetry.catalog.parts import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,13 +19,15 @@ DEFAULT_SERVICE = "edge-model-packager"
 class Settings:
     """What telemetry is told from outside.
 
-    `log_level` is debug, info, warning or error. `traces_endpoint` is empty when spans go nowhere over the network.
-    `flush_s` bounds what a flush waits, so that the end of an invocation costs 300 ms at most; `dead_after` failed
-    flushes in a row give the endpoint up for `dead_pause_s`.
+    `log_level` is debug, info, warning or error. Metrics go to `namespace`, the catalog's or one below it.
+    `traces_endpoint` is empty when spans go nowhere over the network. `flush_s` bounds what a flush waits, so that the
+    end of an invocation costs 300 ms at most; `dead_after` failed flushes in a row give the endpoint up for
+    `dead_pause_s`.
     """
 
     service: str = DEFAULT_SERVICE
     log_level: str = "info"
+    namespace: str = NAMESPACE
     console: bool = False
     traces_endpoint: str = ""
     flush_s: float = 0.25
@@ -35,7 +40,8 @@ class Settings:
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Return the settings that the environment asks for; what it does not say, or says wrongly, is the default.
 
-        TELEMETRY_LOG_LEVEL, TELEMETRY_LOG_FORMAT (json or console), the standard OTEL_EXPORTER_OTLP_ENDPOINT,
+        TELEMETRY_LOG_LEVEL, TELEMETRY_LOG_FORMAT (json or console), TELEMETRY_STAGE (a name below the namespace of
+        metrics), the standard OTEL_EXPORTER_OTLP_ENDPOINT,
         OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_SERVICE_NAME, OTEL_TRACES_EXPORTER=none, and what Lambda says of the
         function. OpenTelemetry reads the other standard variables (headers, sampler, time-out, TLS) by itself.
         """
@@ -43,10 +49,12 @@ class Settings:
         level = {"warn": "warning", "trace": "debug", "fatal": "error"}.get(level, level)
         service = environ.get("OTEL_SERVICE_NAME") or environ.get("AWS_LAMBDA_FUNCTION_NAME") or DEFAULT_SERVICE
         endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or ""
+        stage = environ.get("TELEMETRY_STAGE", "")
         off = environ.get("OTEL_TRACES_EXPORTER", "") == "none" or environ.get("OTEL_SDK_DISABLED", "") == "true"
         return cls(
             service=service,
             log_level=level if level in {"debug", "info", "warning", "error"} else "info",
+            namespace=f"{NAMESPACE}/{stage}" if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", stage) else NAMESPACE,
             console=environ.get("TELEMETRY_LOG_FORMAT", "") == "console",
             traces_endpoint="" if off else endpoint,
             in_lambda="AWS_LAMBDA_RUNTIME_API" in environ,

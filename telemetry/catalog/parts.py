@@ -5,7 +5,7 @@ from __future__ import annotations
 from telemetry.catalog.shape import OTHER, Dimension, Fold, Metric, Property, Unit
 
 NAMESPACE = "EdgeModelPackager"
-"""The CloudWatch namespace of every metric of ours."""
+"""The CloudWatch namespace of every metric of ours. Each stage of the service writes to one of its own below it."""
 
 OPERATION_DIMENSION = "Operation"
 """The dimension that every metric has: the name of its row."""

@@ -17,6 +17,7 @@ from infra.settings import CDK_JSON, MIB, Deployment, SettingError, from_cdk_jso
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 from telemetry import catalog
+from telemetry import settings as telemetry_settings
 from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
 
 LIMITS = st.fixed_dictionaries(
@@ -80,6 +81,7 @@ def test_the_packager_reads_back_every_setting_it_is_given():
     for name in ("training_jobs_table", "usecases_table", "user_roles_table", "audit_log_table", "publish_function"):
         assert getattr(portal, name) == getattr(EVERYTHING, name)
     assert given_["TELEMETRY_LOG_LEVEL"] == "info"
+    assert telemetry_settings.Settings.from_environ(given_).namespace == EVERYTHING.namespace
     assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in given_
 
 
@@ -91,7 +93,7 @@ def test_every_setting_that_a_runbook_names_exists():
 
 
 WRONG = {
-    "stage": ["", "Prod", "a" * 16, 7],
+    "stage": ["", "Prod", "a" * 16, 7, "prod-many"],
     "account": ["12", "12345678901x"],
     "region": ["europe"],
     "scratch_bytes": [511 * MIB, 10_241 * MIB, 8192, 600 * MIB + 1, "8192 MB", True, None],

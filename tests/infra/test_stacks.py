@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from dashboards.body import problems
+from dashboards.model import Metric
 from dashboards.specs import alarm_parameters
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
 from infra.settings import MIB
+from telemetry import observe, to_stdout
+from telemetry.catalog import NAMESPACE, RESERVE_STORAGE
+from telemetry.conformance import check_line
 from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
 
 KEPT = {"AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Lambda::Version"}
@@ -57,10 +62,66 @@ def test_every_alarm_of_the_catalog_is_deployed_as_it_is_tested(deployment, requ
         for each in expected[key]:
             beyond = {"AlarmDescription", "AlarmActions", "OKActions"}
             there = deployed[each["AlarmName"]]
-            assert {k: v for k, v in there.items() if k not in beyond} == {
+            # Offline there is one stage, and the catalog's namespace; deployed, each has its own.
+            assert _alike({k: v for k, v in there.items() if k not in beyond}, deployment) == {
                 k: v for k, v in each.items() if k not in beyond
             }
             assert bool(there.get("AlarmActions")) == each["ActionsEnabled"]
+
+
+def _alike(value, deployment):
+    return json.loads(json.dumps(value).replace(json.dumps(deployment.namespace), json.dumps(NAMESPACE)))
+
+
+NAMES = {
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::CloudWatch::CompositeAlarm": "AlarmName",
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::CodeDeploy::Application": "ApplicationName",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::Logs::QueryDefinition": "Name",
+    "AWS::S3::Bucket": "BucketName",
+    "AWS::SNS::Topic": "TopicName",
+    "AWS::SQS::Queue": "QueueName",
+    "AWS::SSM::Document": "Name",
+    "AWS::StepFunctions::StateMachine": "StateMachineName",
+}
+"""What has a name that an account and region knows once; everything else gets one from CloudFormation."""
+
+
+def test_two_stages_in_one_account_share_no_name_and_no_metric(everything, small):
+    def names(folder):
+        found = {
+            (kind, json.dumps(each[name]))
+            for template in templates(folder).values()
+            for kind, name in NAMES.items()
+            for each in of_type(template, kind).values()
+        }
+        stacks = {("stack", path.name) for path in folder.glob("*.template.json")}
+        return found | stacks
+
+    def metrics(folder):
+        text = json.dumps(templates(folder))
+        return set(re.findall(rf'"({NAMESPACE}[^"\\]*)\\*"', text))
+
+    assert not names(everything) & names(small)
+    assert {kind for kind, _ in names(everything)} == {*NAMES, "stack"}
+    assert (metrics(everything), metrics(small)) == ({f"{NAMESPACE}/test"}, {f"{NAMESPACE}/small"})
+
+
+def test_the_function_writes_its_metrics_where_its_stage_looks_for_them(service, capfd, monkeypatch):
+    variables = only(service, "AWS::Lambda::Function")["Environment"]["Variables"]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with to_stdout(), observe(RESERVE_STORAGE, granted=1):
+        pass
+    (line,) = [each for each in capfd.readouterr().out.splitlines() if '"ReserveStorage"' in each and "_aws" in each]
+    assert list(check_line(line)) == []
+    (directive,) = json.loads(line)["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == EVERYTHING.namespace
+    # And what is recorded of any stage is what the alarms and dashboards of the catalog look at offline.
+    assert Metric(EVERYTHING.namespace, "Granted") == Metric(NAMESPACE, "Granted")
 
 
 def test_every_alarm_links_to_a_runbook_that_is_in_the_repository(monitoring):
