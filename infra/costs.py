@@ -121,8 +121,9 @@ def _metrics(row: Operation) -> int:
 _PAGE = """# Costs
 
 List prices of {region} as of {as_of} (`infra/prices.json`), in US dollars, without free tiers and taxes.
-Made by `python -m infra.costs` from the defaults of the settings and the catalog. Look up today's prices before you
-rely on them.
+They are the first tier of each price: AWS asks less of those who use much. Look up today's before you rely on them:
+{pages}.
+This page is made by `python -m infra.costs` from the defaults of the settings and the catalog.
 
 ## 1,000 packages
 
@@ -146,6 +147,7 @@ def page(deployment: Deployment, work: Work, prices: dict[str, Any]) -> str:
     return _PAGE.format(
         region=prices["region"],
         as_of=prices["as_of"],
+        pages=", ".join(f"[{service}]({page})" for service, page in prices["pages"].items()),
         trained_mib=work.trained_bytes // MIB,
         compiled_mib=work.compiled_bytes // MIB,
         rate_mib=work.bytes_per_s // MIB,

@@ -160,3 +160,11 @@ def test_the_environment_is_read_once_into_settings():
 def test_traces_can_be_switched_off_by_the_standard_variables(off):
     assert Settings.from_environ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", **off}).traces_endpoint == ""
     assert Settings.from_environ({"TELEMETRY_LOG_LEVEL": "loud"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("stage", "namespace"),
+    [("prod", "EdgeModelPackager/prod"), ("", "EdgeModelPackager"), ("a b", "EdgeModelPackager")],
+)
+def test_a_stage_has_a_namespace_of_its_own_below_that_of_the_catalog(stage, namespace):
+    assert Settings.from_environ({"TELEMETRY_STAGE": stage}).namespace == namespace
