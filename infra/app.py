@@ -47,7 +47,9 @@ def main() -> int:
         return 2
     path = bundle.build(deployment.architecture, ROOT / "build")
     build(app, deployment, aws_lambda.Code.from_asset(str(path)))
-    app.synth()
+    written = app.synth()
+    if not under_cdk:
+        sys.stdout.writelines(f"{each.template_full_path}\n" for each in written.stacks)
     return 0
 
 

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from infra.settings import Deployment
 
 KILLS = {
-    "KilledForTime": '?"Task timed out" ?"Status: timeout"',
-    "KilledForMemory": '?"signal: killed" ?"Runtime.OutOfMemory" ?"Runtime.ExitError"',
+    "KilledForTime": '"Task timed out"',
+    "KilledForMemory": '"signal: killed"',
 }
-"""Ends that the function cannot report of itself, by metric, and the lines in which Lambda tells them."""
+"""Ends that the function cannot report of itself, by metric, and what the one line says in which Lambda tells each.
+
+The report that follows says `Status: timeout` or `Error Type: Runtime.ExitError` once more, and is not counted.
+"""
 
 
 def catalog_of(deployment: Deployment) -> Catalog:

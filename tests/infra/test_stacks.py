@@ -155,6 +155,25 @@ def test_a_dead_letter_is_a_ticket(service, monitoring):
     assert "Topicticket" in json.dumps(alarm["AlarmActions"])
 
 
+LINES = {
+    "2026-06-01T10:15:00.123Z 3f1c5b7e Task timed out after 900.10 seconds": "KilledForTime",
+    "REPORT RequestId: 3f1c5b7e Duration: 900100.00 ms Max Memory Used: 300 MB Status: timeout": None,
+    "RequestId: 3f1c5b7e Error: Runtime exited with error: signal: killed\nRuntime.ExitError": "KilledForMemory",
+    "REPORT RequestId: 3f1c5b7e Duration: 5000.00 ms Status: error Error Type: Runtime.ExitError": None,
+    "RequestId: 3f1c5b7e Error: Runtime exited with error: exit status 1\nRuntime.ExitError": None,
+    "REPORT RequestId: 3f1c5b7e Duration: 5000.00 ms Max Memory Used: 300 MB": None,
+}
+
+
+def test_each_kill_is_counted_once_under_what_it_was_for(monitoring):
+    patterns = {
+        each["MetricTransformations"][0]["MetricName"]: each["FilterPattern"].strip('"')
+        for each in of_type(monitoring, "AWS::Logs::MetricFilter").values()
+    }
+    for line, metric in LINES.items():
+        assert [name for name, text in patterns.items() if text in line] == ([metric] if metric else [])
+
+
 def test_composites_wait_for_the_alarms_they_watch(monitoring):
     names = {
         properties["AlarmName"]: logical
