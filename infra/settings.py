@@ -131,7 +131,9 @@ class Deployment:
     continuations: int = _setting(
         3, "How often a partial result is gone on with before what is left is reported.", _within(0, 50)
     )
-    retries: int = _setting(4, "How often the state machine calls again when Lambda or AWS failed.", _within(0, 20))
+    retries: int = _setting(
+        4, "How often the state machine tries again what failed at Lambda or at S3 and can pass.", _within(0, 20)
+    )
     log_retention_days: int = _setting(90, "Days that logs are kept.", _one_of(*RETENTION_DAYS))
     log_level: str = _setting("info", "Least level of log lines.", _one_of("debug", "info", "warning", "error"))
     protected: bool = _setting(False, "Whether the stacks refuse to be deleted.")

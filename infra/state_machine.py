@@ -17,7 +17,11 @@ START = "arn:${Partition}:states:::states:startExecution.sync:2"
 READ = "arn:${Partition}:states:::s3:getObject"
 WRITE = "arn:${Partition}:states:::s3:putObject"
 _GRACE_S = 30
+"""How long after the function's own end an answer may still come."""
+
 _PAUSE_S = 15
+"""The first pause before a target is tried again; each is as much longer than the one before."""
+
 _BACKOFF = {"IntervalSeconds": 2, "BackoffRate": 2.0, "JitterStrategy": "FULL", "MaxDelaySeconds": 300}
 _THROTTLED = ["Lambda.TooManyRequestsException"]
 _NOT_STARTED = [
@@ -26,6 +30,8 @@ _NOT_STARTED = [
     "StepFunctions.SdkClientException",
 ]
 _TURNS = 200
+"""How often what is throttled waits for its turn: some eight hours, with pauses of 150 s on average."""
+
 _PASSING = [
     # https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
     "Lambda.ClientExecutionTimeoutException",

@@ -173,11 +173,11 @@ def python_of_lambda():
     return Path(sys.base_prefix) / "bin" / f"python{number}", number
 
 
+@pytest.mark.parametrize("interpreter", [python_of_lambda()], ids=lambda each: f"python{each[1]}")
 def test_unpacked_it_serves_a_request_without_the_repository_or_any_installed_package(
-    tmp_path, monkeypatch, s3_server, bundles
+    interpreter, tmp_path, monkeypatch, s3_server, bundles
 ):
-    python, version = python_of_lambda()
-    print(f"served by Python {version}: {python}")
+    python, version = interpreter
     built = bundles[HERE] if version == bundle.PYTHON_VERSION else bundle.build(HERE, tmp_path, version)
     with zipfile.ZipFile(built) as archive:
         archive.extractall(tmp_path / "task")
