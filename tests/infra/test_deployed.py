@@ -27,7 +27,7 @@ from packager.records import ComponentResult, PackageResult
 from packager.stores import s3_client
 from telemetry import lambda_runtime
 from telemetry.testing import recorded
-from tests import models
+from tests import archives, models
 from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, of_type
 
 MADE = get_model_map()
@@ -38,6 +38,9 @@ WANTED = {
     "service": {"AWS::IAM::Role", "AWS::Lambda::Function", "AWS::StepFunctions::StateMachine", "AWS::Events::Rule"},
     "monitoring": {"AWS::CloudWatch::Dashboard", "AWS::SSM::Document", "AWS::Events::Rule", "AWS::IAM::Role"},
 }
+STATE_BYTES = 256 << 10
+"""What a state of Step Functions can hold."""
+
 TARGETS = ("jetson-xavier", "jetson-xavier-jp5", "x86_64-cpu")
 
 
@@ -186,7 +189,9 @@ class Lambda:
         if isinstance(fault, str):
             response_headers["x-amz-function-error"] = "Unhandled"
             return json.dumps({"errorType": fault, "errorMessage": f"{fault} told by the test"}).encode()
-        return json.dumps(fault if isinstance(fault, dict) else handler(event, fault or Context())).encode()
+        answer = json.dumps(fault if isinstance(fault, dict) else handler(event, fault or Context())).encode()
+        assert len(answer) < STATE_BYTES // 4  # several stand in one state: events, answers, records
+        return answer
 
     def about(self, target):
         """The events of a target, or those that had the manifest prepared."""
@@ -355,6 +360,26 @@ def test_packaging_again_finds_everything_and_reads_nothing(run, model, s3_serve
     assert [each["status"] for each in (*first, *again)] == ["packaged"] * 3 + ["already_there"] * 3
     assert [each["uri"] for each in again] == [each["uri"] for each in first]
     assert not {"CreateManifest", "ReadArtifact"} & {each.row for each in seen}
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_manifest_larger_than_a_state_goes_another_way(run, model, tmp_path, imported):
+    stage = {"type": "mochi", "input_shape": [1, 3, 8, 8], "classes": ["x" * 100] * (STATE_BYTES // 100)}
+    manifest = {"model_graph": {"model_graph_type": "single_stage_model_graph", "stages": [stage]}}
+    name = "model.onnx" if imported else "model.pt"
+    facts = manifest | ({"runtime": "onnx", "runtime_artifact": name} if imported else {})
+    files = [
+        ("config.yaml", b"dataset: {image_width: 8, image_height: 8}"),
+        ("export_artifacts/manifest.json", json.dumps(facts).encode()),
+        (f"export_artifacts/{name}", b"weights"),
+    ]
+    trained = tmp_path / "large.tar.gz"
+    trained.write_bytes(archives.gz(archives.tar(files)))
+    compiled = [] if imported else model["compiled"]
+    records = run({**model, "trained": str(trained), "compiled": compiled}, Lambda())["components"]
+    assert {each["status"] for each in records} == {"packaged"}
+    with zipfile.ZipFile(records[0]["uri"]) as component:
+        assert json.loads(component.read("manifest.json"))["model_graph"] == manifest["model_graph"]
 
 
 def test_an_entry_that_is_wrong_is_a_record_and_the_others_are_packaged(run, model):
