@@ -85,12 +85,17 @@ class MonitoringStack(cdk.Stack):
                 made[alarm["AlarmName"]] = resource
 
     def _of_this_stage(self, value: Any) -> Any:  # noqa: ANN401  parts of alarms and dashboards, which are plain data
-        """Return the same with every metric of ours in this stage's namespace: the catalog names one for all stages."""
+        """Return the same with every metric of ours in this stage's namespace, and the partition of its account.
+
+        The catalog names one namespace for all stages; its ARNs are those of AWS's first partition.
+        """
         match value:
             case dict():
                 return {key: self._of_this_stage(each) for key, each in value.items()}
             case list():
                 return [self._of_this_stage(each) for each in value]
+            case str() if value.startswith("arn:aws:"):
+                return value.replace("arn:aws:", "arn:${AWS::Partition}:", 1)
             case _:
                 return self.deployment.namespace if value == NAMESPACE else value
 

@@ -110,6 +110,11 @@ def test_two_stages_in_one_account_share_no_name_and_no_metric(everything, small
     assert (metrics(everything), metrics(small)) == ({f"{NAMESPACE}/test"}, {f"{NAMESPACE}/small"})
 
 
+def test_the_stacks_fit_into_every_partition_of_aws(small):
+    for template in templates(small).values():
+        assert "arn:aws:" not in json.dumps(template)
+
+
 def test_the_function_writes_its_metrics_where_its_stage_looks_for_them(service, capfd, monkeypatch):
     variables = only(service, "AWS::Lambda::Function")["Environment"]["Variables"]
     for name, value in variables.items():
