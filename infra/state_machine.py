@@ -44,6 +44,11 @@ _PASSING = [
     "Runtime.OutOfMemory",
     "Sandbox.Timedout",
     "States.Timeout",
+    # What can leave the function by Python's own name: connections and memory that were gone before any target began.
+    "ConnectionError",
+    "ConnectionResetError",
+    "MemoryError",
+    "TimeoutError",
 ]
 """Failures after which the same call can succeed; all others would fail the same way, and are recorded at once."""
 

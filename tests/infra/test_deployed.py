@@ -264,7 +264,7 @@ def model(tmp_path):
 def test_one_fails_once_one_for_good_one_is_partial_and_nothing_is_lost(run, model, tmp_path):
     function = Lambda(
         {
-            TARGETS[0]: ["Runtime.ExitError"],
+            TARGETS[0]: ["ConnectionError"],
             TARGETS[1]: ["Runtime.ExitError"] * 100,
             TARGETS[2]: [Context(left_s=1.0), Context(left_s=1.0)],
         }
