@@ -152,8 +152,6 @@ class PackagerStack(cdk.Stack):
             log_group=self.log_group,
             tracing=aws_lambda.Tracing.ACTIVE,
             dead_letter_queue=self.dead_letters,
-            retry_attempts=2,
-            max_event_age=cdk.Duration.hours(6),
             current_version_options=aws_lambda.VersionOptions(removal_policy=cdk.RemovalPolicy.RETAIN),
         )
         acknowledge(function, {"AwsSolutions-L1": "The newest Python that the packager is tested with."})
@@ -161,7 +159,15 @@ class PackagerStack(cdk.Stack):
 
     def _alias(self, function: aws_lambda.Function) -> aws_lambda.Alias:
         """Return the alias that callers use; a new version takes it over step by step, and back when alarms fire."""
-        alias = aws_lambda.Alias(self, "Alias", alias_name=ALIAS, version=function.current_version)
+        alias = aws_lambda.Alias(
+            self,
+            "Alias",
+            alias_name=ALIAS,
+            version=function.current_version,
+            # Of events without a caller who waits; after that they are dead letters.
+            retry_attempts=2,
+            max_event_age=cdk.Duration.hours(6),
+        )
         application = aws_codedeploy.LambdaApplication(self, "Application", application_name=self.name)
         prefix = rights.arn("cloudwatch", f"alarm:{self.name}-")
         group = aws_codedeploy.LambdaDeploymentGroup(

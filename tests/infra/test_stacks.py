@@ -150,6 +150,16 @@ def test_every_dashboard_is_one_that_cloudwatch_draws_and_shows_the_kills(monito
     assert '"QueueName", "edge-model-packager-test-dead-letters"' in drawn
 
 
+def test_events_are_tried_three_times_through_the_alias_before_they_are_dead_letters(service):
+    tried = only(service, "AWS::Lambda::EventInvokeConfig")
+    (alias,) = of_type(service, "AWS::Lambda::Alias")
+    assert (json.dumps(alias) in json.dumps(tried["Qualifier"]), tried["MaximumRetryAttempts"]) == (True, 2)
+    queue = next(iter(of_type(service, "AWS::SQS::Queue")))
+    (rule,) = of_type(service, "AWS::Events::Rule").values()
+    assert json.dumps(queue) in json.dumps(rule["Targets"][0]["DeadLetterConfig"])
+    assert json.dumps(queue) in json.dumps(only(service, "AWS::Lambda::Function")["DeadLetterConfig"])
+
+
 def test_a_dead_letter_is_a_ticket(service, monitoring):
     (alarm,) = (
         each
