@@ -4,12 +4,13 @@ ISA-L's level 1 packs weights better than zlib's level 6 and many times faster, 
 and AVX-512, which its level 3 does not. One thing stands in the way: at the very start of a stream it takes what lies
 in a register by chance for the third position's hash (`.write_first_byte` in igzip_icf_body_h1_gr_bt.asm), and finds,
 now and then, another copy. So the compressor never stands at the start: the first bytes of a file are stored as they
-are, and it is given them, and before each later block the bytes before that, as its dictionary.
+are, and it is given them as its dictionary, or what comes before, where it is begun anew.
 """
 
 from __future__ import annotations
 
 from struct import pack
+from typing import Any
 
 from isal import isal_zlib
 
@@ -36,32 +37,32 @@ class BlockPacker:
     def __init__(self) -> None:
         self._count = 0
         self._packed_bytes = {_WIDE: 0, _NARROW: 0}
-        self._before = b""
+        self._window = _WIDE
+        self._deflate: Any = None
 
     def pack(self, block: bytes | memoryview, *, last: bool) -> list[bytes]:
         """The packed form of the next block, in chunks. All blocks but the last have BLOCK_BYTES."""
         packed = []
-        if not self._before:
-            self._before, block = bytes(block[:_STORED_HEAD_BYTES]), block[_STORED_HEAD_BYTES:]
-            packed.append(_stored(self._before))
-        window = self._window()
-        deflate = isal_zlib.compressobj(
-            _LEVEL,
-            isal_zlib.DEFLATED,
-            -window,  # a negative size leaves out zlib's header
-            _MEMORY_LEVEL,
-            zdict=self._before[-(1 << window) :],
-        )
-        packed.append(deflate.compress(block))
-        # A sync flush ends a block on a byte, so that the blocks of a file join up.
-        packed.append(deflate.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH))
+        if not self._deflate:
+            head, block = bytes(block[:_STORED_HEAD_BYTES]), block[_STORED_HEAD_BYTES:]
+            packed.append(_stored(head))
+            self._open(self._window, head)
+        packed.append(self._deflate.compress(block))
+        # A sync flush ends a block on a byte, where another window can begin.
+        packed.append(self._deflate.flush(isal_zlib.Z_FINISH if last else isal_zlib.Z_SYNC_FLUSH))
         self._count += 1
-        self._packed_bytes[window] = sum(map(len, packed))
-        if not last:
-            self._before = bytes(block[-(1 << _WIDE) :])
+        self._packed_bytes[self._window] = sum(map(len, packed))
+        window = self._next_window()
+        if window != self._window and not last:
+            self._open(window, block[-(1 << window) :])
         return packed
 
-    def _window(self) -> int:
+    def _open(self, window: int, before: bytes | memoryview) -> None:
+        self._window = window
+        # A negative size of the window leaves out zlib's header.
+        self._deflate = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -window, _MEMORY_LEVEL, zdict=before)
+
+    def _next_window(self) -> int:
         trial = self._count % _TRIED_EVERY_BLOCKS
         if trial < len(self._packed_bytes):
             return (_WIDE, _NARROW)[trial]

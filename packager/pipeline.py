@@ -41,7 +41,7 @@ class Lookahead:
             queue.maxsize = 1  # read by every put
 
 
-_OUTPUT_BYTES = 1 << 18
+_OUTPUT_BYTES = 1 << 16
 
 ReadInto = Callable[[memoryview], int]
 """Fills a buffer with a file's next bytes as far as they go and returns the count; 0 at its end."""

@@ -377,13 +377,14 @@ def _reference_packed(data: bytes) -> tuple[int, bytes]:
     head = data[:8]
     packed = b"\0" + struct.pack("<HH", len(head), len(head) ^ 0xFFFF) + head
     ends = [*range(1 << 20, len(data), 1 << 20), len(data)]
-    sizes = {15: 0, 9: 0}
+    sizes, window, deflate = {15: 0, 9: 0}, 0, None
     for number, (start, end) in enumerate(pairwise([len(head), *ends])):
-        window = {0: 15, 1: 9}.get(number % 32, 15 if sizes[15] <= sizes[9] else 9)
-        before = data[max(0, start - (1 << window)) : start]
-        deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -window, 9, zdict=before)
+        wanted = {0: 15, 1: 9}.get(number % 32, 15 if sizes[15] <= sizes[9] else 9)
+        if wanted != window:
+            window, before = wanted, data[max(0, start - (1 << wanted)) : start]
+            deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -window, 9, zdict=before)
         flush = isal_zlib.Z_FINISH if end == len(data) else isal_zlib.Z_SYNC_FLUSH
         one = deflate.compress(data[start:end]) + deflate.flush(flush)
-        sizes[window] = len(one)
+        sizes[window] = len(one) + (len(head) + 5 if number == 0 else 0)
         packed += one
     return (8, packed) if len(packed) < len(data) or len(data) > 1 << 20 else (0, data)
