@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 _MINUTES_S, _HOURS_S = 600, 129_600  # below: labels with seconds; up to: labels with hours
 FEW = 60  # points per line that are still drawn one by one
 RED, GREY = "#d13212", "#687078"
+Side = Literal["left", "right"]
+Spec = dict[str, Any]
 
 
-def charts(panels: list[Panel]) -> tuple[list[Panel], dict[str, dict[str, Any]]]:
+def charts(panels: list[Panel]) -> tuple[list[Panel], dict[str, Spec]]:
     """Return the panels and, by the number of their widget, the specifications of those that are charts.
 
     A panel whose definition breaks its chart is returned without plots, and says so.
     """
-    specs: dict[str, dict[str, Any]] = {}
+    specs: dict[str, Spec] = {}
     kept: list[Panel] = []
     for panel in panels:
         try:
@@ -44,33 +46,34 @@ def charts(panels: list[Panel]) -> tuple[list[Panel], dict[str, dict[str, Any]]]
     return kept, specs
 
 
-def chart(panel: Panel) -> dict[str, Any] | None:
+def chart(panel: Panel) -> Spec | None:
     """Return the Vega-Lite specification of a panel, None when it is shown as text (numbers, tables, states)."""
     view = panel.widget.properties.get("view", "timeSeries")
     sparkline = view == "singleValue" and panel.widget.properties.get("sparkline")
     if not panel.plots or (view in {"table", "singleValue"} and not sparkline):
         return None
     if view == "pie":
-        drawn: Any = _latest(panel).mark_arc().encode(theta="v:Q", color=_color(panel))
+        layers = [_spec(alt.Chart().mark_arc().encode(theta="v:Q", color=_color(panel), tooltip=_LATEST), _now(panel))]
     elif view in {"bar", "gauge"}:
-        drawn = _bars(panel)
+        layers = _bars(panel)
     else:
-        drawn = _over_time(panel)
-    # Validating each specification costs more than making it; the tests draw every kind of widget instead.
-    spec: dict[str, Any] = drawn.properties(width="container", height="container").to_dict(validate=False)
-    spec.pop("config", None)  # the page sets colours for light and dark
-    return spec
+        sides: tuple[Side, ...] = ("left", "right")
+        layers = [_side(panel, side) for side in sides if any(plot.line.axis == side for plot in panel.plots)]
+    apart = {"resolve": {"scale": {"y": "independent"}}} if len(layers) > 1 and view not in {"bar", "gauge"} else {}
+    return {"$schema": alt.SCHEMA_URL, "width": "container", "height": "container", "layer": layers, **apart}
 
 
-def _over_time(panel: Panel) -> Any:  # noqa: ANN401  altair's operators return unions of charts
-    sides: list[Literal["left", "right"]] = [
-        side for side in ("left", "right") if any(plot.line.axis == side for plot in panel.plots)
-    ]
-    layers = [_side(panel, side) for side in sides]
-    return layers[0] if len(layers) == 1 else alt.layer(*layers).resolve_scale(y="independent")
+def _spec(encoded: alt.Chart, data: Spec) -> Spec:
+    """Return a chart as the layer of another.
+
+    Altair makes the parts, and plain data joins them: its own operators copy every part again for each layer, and
+    validating each costs more than making it. The tests draw every kind of widget instead.
+    """
+    spec = encoded.to_dict(validate=False)
+    return {"data": data, **{name: spec[name] for name in ("transform", "mark", "encoding") if name in spec}}
 
 
-def _side(panel: Panel, side: Literal["left", "right"]) -> Any:  # noqa: ANN401  see above
+def _side(panel: Panel, side: Side) -> Spec:
     plots = [plot for plot in panel.plots if plot.line.axis == side]
     stacked = bool(panel.widget.properties.get("stacked"))
     # Vega formats a tooltip's time in the reader's zone; an expression does it in UTC, as the axis does.
@@ -85,14 +88,15 @@ def _side(panel: Panel, side: Literal["left", "right"]) -> Any:  # noqa: ANN401 
             alt.Tooltip("v:Q", title="Value", format=",.6~g"),
         ],
     )
+    line = {"type": "area", "opacity": 0.6} if stacked else {"type": "line"}
     few = sum(value is not None for plot in plots for value in plot.values) <= FEW * len(plots)
     # Points carry the hover; where they would crowd they stay invisible and still answer.
-    points = base.mark_point(size=40, filled=True, opacity=1 if few else 0)
-    lines = base.mark_area(opacity=0.6) if stacked else base.mark_line()
-    return alt.layer(lines, points, *_annotations(panel, side), data=_data(panel, plots))
+    points = {"type": "point", "size": 40, "filled": True, "opacity": int(few)}
+    drawn = _spec(base, _data(panel, plots)) | {"layer": [{"mark": line}, {"mark": points}]}
+    return {"layer": [drawn, *_annotations(panel, side)]}
 
 
-def _values(panel: Panel, plots: list[Plot], side: Literal["left", "right"], *, stacked: bool) -> alt.Y:
+def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> alt.Y:
     axis = (panel.widget.properties.get("yAxis") or {}).get(side) or {}
     units = {plot.unit for plot in plots if plot.unit}
     title = axis.get("label") or (", ".join(sorted(units)) if axis.get("showUnits", True) else "") or None
@@ -133,7 +137,7 @@ def _color(panel: Panel) -> alt.Color:
 _PALETTE = ["#2f6fde", "#d1690e", "#2c8a3c", "#c0392b", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
 
 
-def _data(panel: Panel, plots: list[Plot]) -> alt.InlineData:
+def _data(panel: Panel, plots: list[Plot]) -> Spec:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["t", "v", "s"])
@@ -141,13 +145,7 @@ def _data(panel: Panel, plots: list[Plot]) -> alt.InlineData:
         for step, value in enumerate(plot.values):
             if value is not None:
                 writer.writerow([(panel.grid.start_s + step * panel.grid.step_s) * 1000, f"{value:.6g}", plot.label])
-    return alt.InlineData(
-        values=text.getvalue(), format=alt.CsvDataFormat(type="csv", parse={"t": "number", "v": "number"})
-    )
-
-
-def _rows(rows: list[Json]) -> alt.InlineData:
-    return alt.InlineData(values=[dict(row) for row in rows])
+    return {"values": text.getvalue(), "format": {"type": "csv", "parse": {"t": "number", "v": "number"}}}
 
 
 def latest(plot: Plot) -> float | None:
@@ -155,27 +153,33 @@ def latest(plot: Plot) -> float | None:
     return next((value for value in reversed(plot.values) if value is not None), None)
 
 
-def _latest(panel: Panel) -> alt.Chart:
-    rows = [{"s": plot.label, "v": value} for plot in panel.plots if (value := latest(plot)) is not None]
-    return alt.Chart(_rows(list(rows))).encode(tooltip=["s:N", alt.Tooltip("v:Q", format=",.6~g")])
+def _now(panel: Panel) -> Spec:
+    return {"values": [{"s": p.label, "v": value} for p in panel.plots if (value := latest(p)) is not None]}
 
 
-def _bars(panel: Panel) -> Any:  # noqa: ANN401  altair's operators return unions of charts
+_LATEST = [alt.Tooltip("s:N", title="Metric"), alt.Tooltip("v:Q", title="Value", format=",.6~g")]
+
+
+def _bars(panel: Panel) -> list[Spec]:
     axis = (panel.widget.properties.get("yAxis") or {}).get("left") or {}
     scale = alt.Scale(domain=[axis["min"], axis["max"]]) if {"min", "max"} <= axis.keys() else alt.Scale(zero=True)
     bars = (
-        _latest(panel)
+        alt.Chart()
         .mark_bar()
         .encode(
             x=alt.X("v:Q", title=None, scale=scale, axis=alt.Axis(format="~s")),
             y=alt.Y("s:N", title=None),
             color=_color(panel),
+            tooltip=_LATEST,
         )
     )
-    return alt.layer(bars, *(_rule("x", value, label, color) for value, label, color, _ in _horizontal(panel)))
+    return [
+        _spec(bars, _now(panel)),
+        *(_rule("x", value, label, color) for value, label, color, _ in _horizontal(panel)),
+    ]
 
 
-def _annotations(panel: Panel, side: str) -> Iterator[Any]:
+def _annotations(panel: Panel, side: str) -> Iterator[Spec]:
     for value, label, color, axis in _horizontal(panel):
         if axis == side:
             yield _rule("y", value, label, color)
@@ -184,13 +188,15 @@ def _annotations(panel: Panel, side: str) -> Iterator[Any]:
             yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
         for low, high, axis in _bands(panel):
             ends = {"y": "low:Q", "y2": "high:Q"} if axis == "y" else {"x": "low:T", "x2": "high:T"}
-            yield alt.Chart(_rows([{"low": low, "high": high}])).mark_rect(opacity=0.12, color=RED).encode(**ends)
+            band = alt.Chart().mark_rect(opacity=0.12, color=RED).encode(**ends)
+            yield _spec(band, {"values": [{"low": low, "high": high}]})
 
 
-def _rule(axis: str, value: float, label: str, color: str) -> Any:  # noqa: ANN401  altair's operators return unions of charts
+def _rule(axis: str, value: float, label: str, color: str) -> Spec:
     field = alt.Y("v:Q") if axis == "y" else alt.X("v:T" if value > 10**11 else "v:Q")  # above: epoch milliseconds
-    marks = alt.Chart(_rows([{"v": value, "label": f"{label} ({value:g})" if axis == "y" else label}]))
-    return marks.mark_rule(strokeDash=[5, 3], strokeWidth=2, color=color).encode(**{axis: field, "tooltip": "label:N"})
+    told = f"{label} ({value:,.6g})" if axis == "y" else label
+    marks = alt.Chart().mark_rule(strokeDash=[5, 3], strokeWidth=2, color=color)
+    return _spec(marks.encode(**{axis: field, "tooltip": "label:N"}), {"values": [{"v": value, "label": told}]})
 
 
 def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str, str]]:

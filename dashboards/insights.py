@@ -33,7 +33,8 @@ def query(text: str, lines: Iterable[Mapping[str, Any]]) -> list[Row]:
         if step is None:
             raise UnsupportedError(f"Logs Insights command {verb!r}; evaluated are {', '.join(sorted(_COMMANDS))}")
         rows = step(rest.strip(), rows)
-    return rows[:LIMIT]
+    # What a row shows is looked up at the end: only for those that are left.
+    return [{**row, **{name: value_of(row, name) for name in row.get("@shown", ())}} for row in rows[:LIMIT]]
 
 
 def _commands(text: str) -> list[str]:
@@ -68,10 +69,9 @@ def _fields(text: str, rows: list[Row]) -> list[Row]:
         if not re.fullmatch(r"[@\w][\w.@-]*", source):
             raise UnsupportedError(f"{source!r} in fields: only members, not functions, are evaluated offline")
     # What a row shows is what was asked for; what it was made of stays for the commands that follow.
-    return [
-        {**row, **{name: value_of(row, source) for source, name in columns}, "@shown": [n for _, n in columns]}
-        for row in rows
-    ]
+    shown = {"@shown": [name for _, name in columns]}
+    renamed = [(source, name) for source, name in columns if source != name]
+    return [{**row, **{name: value_of(row, source) for source, name in renamed}, **shown} for row in rows]
 
 
 def _sort(text: str, rows: list[Row]) -> list[Row]:

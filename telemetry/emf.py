@@ -26,7 +26,7 @@ MAX_LINE_BYTES = 60_000
 """Ours: Lambda is reported to split lines at 64 KiB, and half a line is no metric."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Datapoint:
     """What one metric of one line adds to one set of dimensions. `properties` are the line's other members."""
 
@@ -69,20 +69,24 @@ def datapoints(document: Mapping[str, Any]) -> Iterator[Datapoint]:
     members = _used(directives)
     properties = {key: value for key, value in document.items() if key != "_aws" and key not in members}
     for directive in directives:
+        sets = [
+            tuple(sorted((name, document[name]) for name in names))
+            for names in directive.get("Dimensions") or [[]]
+            if all(isinstance(document.get(name), str) for name in names)
+        ]
         for definition in directive.get("Metrics", ()):
             given = document.get(definition.get("Name"))
             values = tuple(filter(_is_number, given if isinstance(given, list) else [given]))
-            for names in directive.get("Dimensions") or [[]]:
-                if values and all(isinstance(document.get(name), str) for name in names):
-                    yield Datapoint(
-                        timestamp_ms=document["_aws"].get("Timestamp", 0),
-                        namespace=directive.get("Namespace", ""),
-                        metric=definition["Name"],
-                        dimensions=tuple(sorted((name, document[name]) for name in names)),
-                        unit=definition.get("Unit", "None"),
-                        values=values,
-                        properties=properties,
-                    )
+            for dimensions in sets if values else ():
+                yield Datapoint(
+                    timestamp_ms=document["_aws"].get("Timestamp", 0),
+                    namespace=directive.get("Namespace", ""),
+                    metric=definition["Name"],
+                    dimensions=dimensions,
+                    unit=definition.get("Unit", "None"),
+                    values=values,
+                    properties=properties,
+                )
 
 
 def _used(directives: list[dict[str, Any]]) -> set[str]:
