@@ -21,11 +21,11 @@ _ARN = "arn:aws:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
 _CHOSEN = "chosen-target"
 """What the variable of a dashboard replaces by the target that its reader chooses."""
 
-_PERIOD_S, _HOUR_S, _DAY_S = 300, 3600, 86_400
+_PERIOD_S, _HOUR_S, _WEEK_S = 300, 3600, 604_800
 _COLORS = {"page": "#d13212", "ticket": "#b7791f"}
 _INTRODUCTIONS = {
     "overview": "Is packaging working, for whom is it not, how close are the limits?",
-    "storage": "Scratch disk and memory: now, the trend, and the history of four weeks.",
+    "storage": "Scratch disk and memory: now, the trend, and week by week what was reached.",
     "targets": "Every target on its own, and every step of the way to its component.",
     "telemetry": "Can what the other dashboards say be relied on? And the portal's records beside it.",
 }
@@ -164,8 +164,8 @@ def _lines(row: Operation, panel: Panel, metric: Metric, axis: str) -> Iterator[
 
 
 def _words(name: str) -> str:
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return words[0] + words[1:].lower()
+    words = re.findall(r"[A-Z]{2,}(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z]+", name)
+    return " ".join([words[0], *(word if word.isupper() else word.lower() for word in words[1:])])
 
 
 def _threshold(alarm: Alarm, limits: Limits, axis: str = "left") -> Body:
@@ -208,16 +208,16 @@ def _elsewhere(name: str, source: Catalog) -> Iterator[Body]:
 
 
 def _history(name: str, source: Catalog) -> Iterator[Body]:
-    """Yield, for the storage dashboard, what each metric with a limit in bytes reached per day over four weeks."""
+    """Yield, for the storage dashboard, what each metric with a limit in bytes reached per week over twelve weeks."""
     found: dict[Signal, list[Alarm]] = {}
     for alarm in source.alarms if name == "storage" else ():
         if alarm.threshold.of.endswith("_bytes") and not alarm.expression:
             found.setdefault(alarm.signals[0], []).append(alarm)
     for signal, alarms in found.items():
         limits = {"horizontal": [_threshold(alarm, source.limits) for alarm in alarms]}
-        title = f"Four weeks: {_words(signal.metric).lower()}, largest of each day"
+        title = f"History: {_words(signal.metric).lower()}, largest of each week"
         line = _signal(signal, source.limits, label=_words(signal.metric))
-        yield _chart(title, [line], _DAY_S, start="-P28D", end="P0D", annotations=limits)
+        yield _chart(title, [line], _WEEK_S, start="-P84D", end="P0D", annotations=limits)
 
 
 def _one_target(row: Operation) -> Iterator[Body]:
