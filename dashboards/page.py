@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -182,9 +183,14 @@ def _runbook_link(name: str) -> str:
 
 
 def _runbooks(view: View, runbooks: Mapping[str, str]) -> str:
-    texts = {name: runbooks.get(name, f"# {name}\n\nNo runbook was given.") for name in view.alarms}
     articles = (
-        f'<article id="runbook-{escape(name)}" tabindex="-1">{to_html(text, 2)}</article>'
-        for name, text in texts.items()
+        f'<article id="runbook-{escape(name)}" tabindex="-1">{_runbook(name, runbooks)}</article>'
+        for name in view.alarms
     )
-    return f'<section id="runbooks" aria-label="Runbooks">{"".join(articles)}</section>' if texts else ""
+    return f'<section id="runbooks" aria-label="Runbooks">{"".join(articles)}</section>' if view.alarms else ""
+
+
+def _runbook(name: str, runbooks: Mapping[str, str]) -> str:
+    html = to_html(runbooks.get(name, f"# {name}\n\nNo runbook was given."), 2)
+    # Beside each other in a folder they link to files, on the page to places.
+    return re.sub(r'href="([\w-]+)\.md"', r'href="#runbook-\1"', html)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.body import lines
 from dashboards.layout import dashboard_bodies
-from dashboards.specs import Catalog, alarm_parameters, metric_of
+from dashboards.model import Comparison
+from dashboards.specs import Catalog, metric_of
 from telemetry.catalog import Action, Alarm, Composite, Limits, Runbook
 
 if TYPE_CHECKING:
@@ -19,64 +20,76 @@ _SETTINGS = "the settings of the infrastructure (`infra/`)"
 
 
 def runbook_texts(source: Catalog) -> dict[str, str]:
-    """Return the Markdown of every alarm's runbook by the alarm's full name."""
-    parameters = alarm_parameters(source)
-    known = {p["AlarmName"]: p for kind in parameters.values() for p in kind}
+    """Return the Markdown of every alarm's runbook by the alarm's full name.
+
+    One text serves every stage: commands speak of `$FUNCTION`, which the reader sets once.
+    """
     boards = _boards(source)
-    return {
-        source.prefix + alarm.name: _text(alarm, source, known[source.prefix + alarm.name], boards)
-        for alarm in source.everything
-    }
+    return {source.prefix + alarm.name: _text(alarm, source, boards) for alarm in source.everything}
 
 
 def _boards(source: Catalog) -> dict[Metric, str]:
     """Return where a metric is drawn first: dashboard and panel."""
     found: dict[Metric, str] = {}
     for name, body in dashboard_bodies(source).items():
-        board = source.prefix + name
         for widget in body["widgets"]:
             for line in lines(widget["properties"]):
                 if line.metric:
-                    found.setdefault(
-                        line.metric,
-                        f"[{board}]({_CONSOLE}#dashboards/dashboard/{board}), panel *{widget['properties']['title']}*",
-                    )
+                    place = f"[dashboard]({_CONSOLE}#dashboards/) `$FUNCTION-{name}`, *{widget['properties']['title']}*"
+                    found.setdefault(line.metric, place)
     return found
 
 
-def _text(alarm: Alarm | Composite, source: Catalog, parameters: dict[str, Any], boards: dict[Metric, str]) -> str:
-    runbook = alarm.runbook
-    function = source.limits.function_name
-    speaks = "Calls somebody itself." if alarm.notifies else "Calls nobody itself: a composite speaks for it."
+def _text(alarm: Alarm | Composite, source: Catalog, boards: dict[Metric, str]) -> str:
+    name, runbook = source.prefix + alarm.name, alarm.runbook
     sections = [
-        f"# {parameters['AlarmName']}",
-        f"**{alarm.severity.capitalize()}.** {alarm.meaning}. {speaks}",
+        f"# {name}",
+        f"**{alarm.severity.capitalize()}.** {alarm.meaning}. {_speaking(alarm, source)}",
+        _names(alarm, source.limits.function_name),
         f"## What it means\n\n{runbook.meaning}",
         f"## Who is hurt\n\n{runbook.hurt}",
-        f"## Look here first\n\n{runbook.look_first}\n\n"
-        + _drawn(alarm, source.limits, boards)
-        + _logs(runbook, function),
+        f"## Look here first\n\n{runbook.look_first}\n\n{_places(alarm, source.limits, boards)}{_logs(alarm)}",
         f"## Likely causes, in order\n\n{_numbered(runbook.causes)}",
-        f"## What to do\n\n{_numbered(tuple(_command(step, function) for step in runbook.actions))}",
+        f"## What to do\n\n{_numbered(tuple(_filled(step, '$FUNCTION') for step in runbook.actions))}",
         f"## When to escalate\n\n{runbook.escalate}",
         f"## How to know that it is over\n\n{runbook.over}",
-        f"## When it fires\n\n{_condition(alarm, parameters)}",
+        f"## When it fires\n\n{_condition(alarm, source)}",
     ]
     if runbook.automation:
         steps = "\n".join(f"- {action.name}" for action in runbook.automation)
-        document = f"As an SSM Automation document: `automation/{parameters['AlarmName']}.json`."
-        sections.append(f"## Steps a machine can run\n\n{steps}\n\n{document}")
+        sections.append(
+            f"## Steps a machine can run\n\n{steps}\n\nThe SSM Automation document `$FUNCTION-{alarm.name}`."
+        )
     return "\n\n".join(sections) + "\n"
 
 
-def _logs(runbook: Runbook, function: str) -> str:
-    where = f"[Logs Insights]({_CONSOLE}#logsV2:logs-insights) on `/aws/lambda/{function}`"
-    query = f"{where}:\n\n```\n{_lines(runbook.query)}\n```"
+def _names(alarm: Alarm | Composite, function: str) -> str:
+    return (
+        f"`$FUNCTION` is the function: the alarm's name without `-{alarm.name}`. Set it once: "
+        f"`export FUNCTION={function}-prod`. Capitals, such as BUCKET, are yours to fill in."
+    )
+
+
+def _speaking(alarm: Alarm | Composite, source: Catalog) -> str:
+    """Say who calls somebody for an alarm: itself, or the composites over it."""
+    if alarm.notifies:
+        return "It calls somebody itself."
+    return f"It calls nobody itself: {', '.join(_link(name, source) for name in source.voices(alarm))} speaks for it."
+
+
+def _link(name: str, source: Catalog) -> str:
+    return f"[{name}]({source.prefix}{name}.md)"
+
+
+def _logs(alarm: Alarm | Composite) -> str:
+    query = alarm.runbook.query
+    saved = f"saved query `$FUNCTION/{alarm.name}`, on `/aws/lambda/$FUNCTION`"
+    text = f"[Logs Insights]({_CONSOLE}#logsV2:logs-insights), {saved}:\n\n```\n{_lines(query)}\n```"
     trace = f"A row's `trace_id` opens among the [traces]({_CONSOLE}#xray:traces/query): where the time went."
-    return f"{query}\n\n{trace}" if "trace_id" in runbook.query else query
+    return f"{text}\n\n{trace}" if "trace_id" in query and "stats" not in query else text
 
 
-def _drawn(alarm: Alarm | Composite, limits: Limits, boards: dict[Metric, str]) -> str:
+def _places(alarm: Alarm | Composite, limits: Limits, boards: dict[Metric, str]) -> str:
     if isinstance(alarm, Composite):
         return ""
     watched = [metric_of(signal, limits) for signal in alarm.signals]
@@ -84,29 +97,23 @@ def _drawn(alarm: Alarm | Composite, limits: Limits, boards: dict[Metric, str]) 
     return "".join(f"- {place}\n" for place in places) + "\n" if places else ""
 
 
-def _condition(alarm: Alarm | Composite, parameters: dict[str, Any]) -> str:
+def _condition(alarm: Alarm | Composite, source: Catalog) -> str:
     if isinstance(alarm, Composite):
-        held = f"\n\nHeld back while `{parameters['ActionsSuppressor']}` is in alarm." if alarm.suppressor else ""
-        return f"```\n{parameters['AlarmRule']}\n```{held}"
-    watched = (
-        f"`{alarm.expression}`"
-        if alarm.expression
-        else f"`{alarm.signals[0].statistic}` of `{alarm.signals[0].metric}`"
-    )
+        held = f"; held back while {_link(alarm.suppressor, source)} is in alarm" if alarm.suppressor else ""
+        word = "All" if " AND " in alarm.rule else "Any"
+        return f"{word} of these in alarm{held}:\n\n" + "\n".join(f"- {_link(name, source)}" for name in alarm.children)
+    first = alarm.signals[0]
+    watched = f"`{alarm.expression}`" if alarm.expression else f"`{first.statistic}` of `{first.metric}`"
+    sign, threshold = Comparison(alarm.comparison).sign, alarm.threshold
+    share = f" ({threshold})" if threshold.of else ""
     return (
-        f"{watched} {alarm.comparison} {parameters['Threshold']:,.12g} ({alarm.threshold}) in {alarm.datapoints} of "
-        f"{alarm.periods} periods of {alarm.period_s:,} s. Missing data is {alarm.missing}: {alarm.missing_why}."
+        f"{watched} {sign} {threshold.value(source.limits):,.12g}{share} in {alarm.datapoints} of {alarm.periods} "
+        f"periods of {alarm.period_s:,} s. Missing data is {alarm.missing}: {alarm.missing_why}."
     )
 
 
 def _filled(text: str, function: str) -> str:
     return text.replace("{function_name}", function)
-
-
-def _command(step: str, function: str) -> str:
-    """Return a step with the command in it set as code; a step that is a command stands alone."""
-    filled = _filled(step, function)
-    return f"`{filled}`" if re.fullmatch(r"(aws|packager|python|curl) \S.*[^.]", filled) else filled
 
 
 def _lines(query: str) -> str:

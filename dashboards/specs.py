@@ -36,6 +36,13 @@ class Catalog:
         """Return all alarms, those over alarms first."""
         return (*self.composites, *self.alarms)
 
+    def voices(self, alarm: Alarm | Composite) -> list[str]:
+        """Return the names of the composites that call somebody for an alarm which does not do so itself."""
+        found: dict[str, None] = {}
+        for above in (composite for composite in self.composites if alarm.name in composite.children):
+            found |= dict.fromkeys([above.name] if above.notifies else self.voices(above))
+        return list(found)
+
     @property
     def slos(self) -> tuple[Slo, ...]:
         return tuple(slo for row in self.rows for slo in row.slos)

@@ -45,13 +45,49 @@ _CONFIGURATION = Action(
     "aws lambda get-function-configuration --function-name {function_name}"
     " --query '{Memory: MemorySize, Timeout: Timeout, Scratch: EphemeralStorage.Size}'",
 )
-_WHAT_RUNS_NEXT = "Package the failed targets again: the same request skips every component that is already there."
+_AGAIN = (
+    "Package the failed targets again, from the portal, or with the event of the run:"
+    " `aws lambda invoke --function-name {function_name}:live --cli-binary-format raw-in-base64-out"
+    " --payload file://event.json result.json`. Components that are there are found, not made again."
+)
+_GO_BACK = (
+    "When it began with a deployment, go back to the version before:"
+    " `aws lambda list-versions-by-function --function-name {function_name}"
+    " --query 'Versions[-5:].[Version,LastModified]' --output text`, then"
+    " `aws lambda update-alias --function-name {function_name} --name live --function-version VERSION`."
+)
+_NEW_ENVIRONMENTS = (
+    "New environments begin with an empty disk: `aws lambda update-function-configuration --function-name"
+    ' {function_name} --description "new environments $(date -u +%FT%TZ)" && aws lambda wait function-updated'
+    " --function-name {function_name} && aws lambda update-alias --function-name {function_name} --name live"
+    ' --function-version "$(aws lambda publish-version --function-name {function_name} --query Version'
+    ' --output text)"`.'
+)
+_UNFINISHED = f"What uploads left, by bucket: `{_LIST_UPLOADS.text}`."
+_ABORT = f"Abort what is older than a day: `{_SWEEP_UPLOADS.text}`."
+_ALARMS_NOW = (
+    "`aws cloudwatch describe-alarms --state-value ALARM --alarm-name-prefix {function_name}-"
+    " --alarm-types MetricAlarm CompositeAlarm"
+    " --query '[MetricAlarms,CompositeAlarms][].[StateUpdatedTimestamp,AlarmName]' --output text | sort`"
+)
+
+
+def _deploy(setting: str, value: str) -> str:
+    """Return the command that changes one setting of the infrastructure, and with it all that follows from it."""
+    return f'`make deploy STAGE=STAGE ARGS="-c {setting}={value}"`'
+
+
+_MORE_SCRATCH = f"More scratch (10,240 MiB at most): {_deploy('scratch_bytes', '10240MiB')}; then in infra/cdk.json."
+_MORE_MEMORY = (
+    f"More memory, and with it more processor (10,240 MiB at most): {_deploy('memory_bytes', '4096MiB')}; then in"
+    " infra/cdk.json."
+)
 
 _TARGETS = _failures_of("PackageTarget", "ChooseStrategy")
 TARGET_FAILURES = Runbook(
     meaning="At least one target ended without a component.",
     hurt="The data scientist who asked for that target; other targets of the same request are whole.",
-    look_first="Dashboard targets, panel Failures by target; then the query: error and next_step say what to do.",
+    look_first="The query: error and next_step say what to do. Dashboard targets, *Failures by target*: one or all.",
     query=_TARGETS,
     causes=(
         "The compiled or trained artifact is damaged or incomplete (ExtractionError, ManifestError).",
@@ -59,10 +95,10 @@ TARGET_FAILURES = Runbook(
         "A limit was reached (InsufficientStorageError, OutOfTimeError).",
     ),
     actions=(
-        "Run the query and group by error_type and target.",
-        "A damaged artifact: packager inspect s3://BUCKET/KEY shows what is wrong; ask for the compilation again.",
-        "Access: aws s3api head-object --bucket BUCKET --key KEY with the use case's role shows the refusal.",
-        _WHAT_RUNS_NEXT,
+        "A damaged artifact: `packager inspect s3://BUCKET/KEY` shows what is wrong; ask for the compilation again.",
+        "Access: `aws s3api head-object --bucket BUCKET --key KEY` with the use case's role shows the refusal.",
+        "A limit: next_step names the setting or the strategy; `packager plan` shows what the artifact needs.",
+        _AGAIN,
     ),
     escalate="When the same error_type hits more than one use case, or nothing explains it within 30 minutes.",
     over="No failure for an hour, and the failed targets were packaged again.",
@@ -71,7 +107,7 @@ TARGET_FAILURES = Runbook(
 TARGET_FAILURE_RATE = Runbook(
     meaning="Of the targets of the last minutes, too large a share failed: this is not one bad artifact.",
     hurt="Everybody who packages now.",
-    look_first="Dashboard overview, panel Targets: asked for and failed; then Failures by target: all, or one?",
+    look_first="Dashboard overview, *Failures by target*: all, or one? Then the query: one error_type, or many?",
     query=_TARGETS,
     causes=(
         "A dependency is down or refuses: S3, KMS, the role of the use case.",
@@ -79,13 +115,11 @@ TARGET_FAILURE_RATE = Runbook(
         "One use case sends a series of damaged artifacts.",
     ),
     actions=(
-        "Group the failures: stats count(*) by error_type, target after the filter of the query.",
-        (
-            "aws lambda list-versions-by-function --function-name {function_name} shows when the code changed;"
-            " point the alias back to the version before when the failures began with it."
-        ),
+        "Count them: in the query, `stats count(*) as failures by error_type, target` in place of sort and limit.",
+        _GO_BACK,
         "AccessDenied: compare the role's policy with what the error names.",
-        _WHAT_RUNS_NEXT,
+        "S3 or KMS: the AWS Health Dashboard of the region; nothing is lost, what failed is packaged again later.",
+        _AGAIN,
     ),
     escalate="At once when all targets of all use cases fail; else after 30 minutes without a cause.",
     over="The share is below the threshold for three periods.",
@@ -94,7 +128,7 @@ TARGET_FAILURE_RATE = Runbook(
 NO_WORK_DONE = Runbook(
     meaning="Targets were asked for, and not one component was packaged or found already there.",
     hurt="Everybody who asked in that time; they may not know it yet.",
-    look_first="Dashboard overview, panel Targets: asked for and failed; then the query for how requests ended.",
+    look_first="Dashboard overview, *Targets: asked for and failed*; then the query: how the requests ended.",
     query=_failures_of("PackageRequest"),
     causes=(
         "Every target fails for one reason: see the failures of PackageTarget.",
@@ -102,9 +136,10 @@ NO_WORK_DONE = Runbook(
         "Requests ask for targets whose compilation is not done.",
     ),
     actions=(
-        'Look at the failures of targets: the same query with event = "PackageTarget".',
-        'Look for cut-off runs: filter @message like "Task timed out" or @type = "REPORT" and @maxMemoryUsed > 0.',
-        _WHAT_RUNS_NEXT,
+        'Why the targets failed: the query with `event = "PackageTarget"`; then the runbook of target-failures.',
+        "Runs that were cut off: `filter @message like /Task timed out|signal: killed|Runtime exited/`.",
+        _GO_BACK,
+        _AGAIN,
     ),
     escalate="At once when it lasts for a second period.",
     over="One target succeeds.",
@@ -125,10 +160,11 @@ FUNCTION_ERRORS = Runbook(
         "A broken deployment: Runtime.ImportModuleError, or a missing permission at start.",
     ),
     actions=(
-        "Memory or time: find the artifact through the request id, and plan it: packager plan shows what it needs.",
-        "Raise memory_bytes or time_s in the infrastructure settings and deploy.",
-        "A broken deployment: point the alias back to the version before.",
-        "Abort what killed uploads left: aws s3api list-multipart-uploads --bucket BUCKET --prefix model_artifacts/",
+        _GO_BACK,
+        _MORE_MEMORY,
+        f"More time (900 s at most): {_deploy('time_s', '900')}. At 900 s, send targets through the state machine.",
+        _UNFINISHED,
+        _ABORT,
     ),
     escalate="When the version before fails in the same way.",
     over="No error for three periods.",
@@ -141,7 +177,7 @@ _SCRATCH = (
 STORAGE_WARNING = Runbook(
     meaning="Scratch use passed the warning line; the work goes on, by streaming where it can.",
     hurt="Nobody yet. Larger artifacts than this one will fall back or fail.",
-    look_first="Dashboard storage, panels Scratch now and Scratch trend; then Strategies that fitted.",
+    look_first="Dashboard storage, *Scratch now* and *Scratch trend*; then the query: which run, which path.",
     query=_SCRATCH,
     causes=(
         "Large artifacts run with a strategy that stages files (standard, sequential).",
@@ -149,9 +185,9 @@ STORAGE_WARNING = Runbook(
         "Scratch was not given back: see clean-ups and what they left.",
     ),
     actions=(
-        "Find the runs with the query, and why they did not stream: the log lines of ChooseStrategy hold the reason.",
-        'Look at what clean-ups left: filter event = "CleanUp" and left > 0.',
-        "When large staged artifacts are normal, raise scratch_bytes in the infrastructure settings and deploy.",
+        'Why runs did not stream: `filter event = "ChooseStrategy" | display strategy, reason, target, training_id`.',
+        'What clean-ups left: `filter event = "CleanUp" and left > 0 | display left_paths`.',
+        _MORE_SCRATCH,
     ),
     escalate="When use keeps growing after the runs have ended.",
     over="Use is below the warning line for 15 minutes.",
@@ -160,7 +196,7 @@ STORAGE_WARNING = Runbook(
 STORAGE_CRITICAL = Runbook(
     meaning="Scratch use passed the critical line: clean-up runs first, and what does not fit is refused.",
     hurt="Targets that need scratch now; streaming ones go on.",
-    look_first="Dashboard storage, panels Scratch now and Clean-ups; freed bytes show whether cleaning helps.",
+    look_first="Dashboard storage, *Scratch now* and *Clean-ups*: whether cleaning helps; then the query: which run.",
     query=_SCRATCH,
     causes=(
         "An artifact that has to be staged is larger than the disk allows.",
@@ -168,10 +204,11 @@ STORAGE_CRITICAL = Runbook(
         "Too many staged targets at once.",
     ),
     actions=(
-        'Look at refusals: filter event = "ReserveStorage" and outcome != "success"; figures hold bytes.',
-        'Look at what clean-ups left: filter event = "CleanUp" and left > 0 | display left_paths.',
-        "Leaked files die with the environment: publish a new version of the function to get new environments.",
-        "Raise scratch_bytes (at most 10,240 MiB) in the infrastructure settings and deploy.",
+        'What was refused: `filter event = "ReserveStorage" and outcome != "success" | display error, figures`.',
+        'What clean-ups left: `filter event = "CleanUp" and left > 0 | display left_paths`.',
+        _NEW_ENVIRONMENTS,
+        _MORE_SCRATCH,
+        _AGAIN,
     ),
     escalate="When new environments reach the line with a single target.",
     over="Use is below the critical line for 15 minutes, and refused targets were packaged again.",
@@ -180,7 +217,7 @@ STORAGE_CRITICAL = Runbook(
 STORAGE_FILLING = Runbook(
     meaning="At its present growth the scratch disk is full before the work can end.",
     hurt="Nobody yet; without a change the running targets fail.",
-    look_first="Dashboard storage, panel Scratch trend: slope and time to full.",
+    look_first="Dashboard storage, *Scratch trend*: slope and time to full; then the query: which run.",
     query=_largest("MonitorStorage", "SecondsToFull", ascending=True),
     causes=(
         "A staged artifact expands more than its size promised.",
@@ -188,9 +225,9 @@ STORAGE_FILLING = Runbook(
         "Several staged targets grow at once.",
     ),
     actions=(
-        "Find the run with the query; packager inspect s3://BUCKET/KEY shows the real sizes of its members.",
-        "Package that artifact with the strategy streaming, or one target at a time.",
-        "Raise scratch_bytes in the infrastructure settings when such artifacts are normal.",
+        "`packager inspect s3://BUCKET/KEY` shows the real sizes of that artifact's members.",
+        'Package it with `"options": {"strategy": "streaming"}` in its event, or one target at a time.',
+        _MORE_SCRATCH,
     ),
     escalate="When it is followed by the critical alarm.",
     over="No shorter time to full than the threshold for 15 minutes.",
@@ -205,7 +242,7 @@ _WHERE_TIME_WENT = (
 TIME_NEARLY_UP = Runbook(
     meaning="An invocation ended with little time left: the next larger artifact will be cut off.",
     hurt="Nobody, or the one whose run was aborted to stay clean: see AbortedForTime.",
-    look_first="Dashboard overview, panels Time left at the end and Aborted; speed stands beside bytes.",
+    look_first="Dashboard overview, *Time left at the end* and *Aborted*; then the query: what took longest.",
     query=_WHERE_TIME_WENT,
     causes=(
         "A larger artifact, or more targets in one call.",
@@ -215,7 +252,7 @@ TIME_NEARLY_UP = Runbook(
     actions=(
         "Open the trace of the worst run: the longest span is where the time went.",
         "Many targets: send them through the state machine, one invocation each.",
-        "Raise memory_bytes (more processor), or time_s up to 900, in the infrastructure settings.",
+        _MORE_MEMORY,
     ),
     escalate="When one target alone needs the whole time.",
     over="Time left is above the threshold for an hour of real work.",
@@ -224,7 +261,7 @@ TIME_NEARLY_UP = Runbook(
 MEMORY_NEARLY_UP = Runbook(
     meaning="The process came near its memory; past it, Lambda kills it without a word.",
     hurt="Nobody yet.",
-    look_first="Dashboard storage, panels Memory and scratch of the function, Memory relief.",
+    look_first="Dashboard storage, *Memory and scratch of the function*, *Memory relief*; the query: which run.",
     query=_largest("InvokeFunction", "PeakMemoryBytes"),
     causes=(
         "Too many targets in one process.",
@@ -232,8 +269,13 @@ MEMORY_NEARLY_UP = Runbook(
         "A leak: the peak grows with the invocations of one environment.",
     ),
     actions=(
-        "Compare the peak with Invocations of the same environment: rising means a leak, new environments help.",
-        "Lower MAX_CONCURRENT_OPERATIONS, or raise memory_bytes in the infrastructure settings.",
+        (
+            'A leak rises with the invocations of one environment: `filter Operation = "InvokeFunction"'
+            " | stats max(PeakMemoryBytes) by log_stream, Invocations`."
+        ),
+        _NEW_ENVIRONMENTS,
+        f"Fewer targets in one process: {_deploy('concurrent_targets', '1')}.",
+        _MORE_MEMORY,
     ),
     escalate="When a single target passes the line.",
     over="The peak is below the threshold for an hour of real work.",
@@ -242,7 +284,7 @@ MEMORY_NEARLY_UP = Runbook(
 RETRIES_EXHAUSTED = Runbook(
     meaning="A target failed again and again for a cause that should pass, and was given up.",
     hurt="Those who asked for these targets.",
-    look_first="Dashboard targets, panels Reads and Writes: trouble with the store; the cause stands in the query.",
+    look_first="The query: cause. Dashboard targets, *Reads: trouble with the store*, and *Writes* likewise.",
     query=(
         "fields @timestamp, cause, attempt, wait_s, target, training_id, trace_id"
         ' | filter event = "RetryTarget" and exhausted > 0 | sort @timestamp desc | limit 20'
@@ -253,9 +295,9 @@ RETRIES_EXHAUSTED = Runbook(
         "Throttling by too many functions at once.",
     ),
     actions=(
-        "Look at the AWS Health Dashboard of the region for the service in cause.",
-        "Throttling: lower the concurrency of the state machine's Map.",
-        _WHAT_RUNS_NEXT,
+        "The AWS Health Dashboard of the region, for the service in cause.",
+        f"Throttling: fewer targets at once: {_deploy('map_concurrency', '10')}.",
+        _AGAIN,
     ),
     escalate="When the service is healthy and the cause repeats.",
     over="No exhausted retry for 30 minutes, and the targets were packaged again.",
@@ -263,7 +305,7 @@ RETRIES_EXHAUSTED = Runbook(
 CLEANUP_FAILED = Runbook(
     meaning="Something on the scratch disk, or the parts of an upload, could not be removed.",
     hurt="Nobody now; later runs of that environment have less disk, and parts that stay cost money silently.",
-    look_first="Dashboard storage, panel Clean-ups; left_paths in the query name file and reason, key the upload.",
+    look_first="The query: left_paths names files and reasons, key the upload. Dashboard storage, *Clean-ups*.",
     query=(
         "fields @timestamp, event, left_paths, bucket, key, error, reason, freed_bytes, trace_id"
         ' | filter (event = "CleanUp" and (left > 0 or outcome != "success"))'
@@ -275,9 +317,9 @@ CLEANUP_FAILED = Runbook(
         "The disk itself fails (I/O error).",
     ),
     actions=(
-        "Read the reason of each path in left_paths.",
-        "New environments start with an empty disk: publish a new version of the function.",
-        "An upload: list what is unfinished in its bucket and abort it; the right to abort may be missing.",
+        _NEW_ENVIRONMENTS,
+        _UNFINISHED,
+        f"{_ABORT} AccessDenied: the right to abort is missing.",
     ),
     escalate="When it happens in new environments too.",
     over="No failed clean-up for a day, and no unfinished upload is listed.",
@@ -286,7 +328,7 @@ CLEANUP_FAILED = Runbook(
 UPLOADS_ABORTED = Runbook(
     meaning="Uploads were begun and given up; the parts were removed.",
     hurt="Those whose targets failed with them. Parts that stay behind cost money silently.",
-    look_first="Dashboard targets, panel Writes; the query shows why.",
+    look_first="The query: a CRC or length that is wrong is the artifact's. Dashboard targets, *Writes*.",
     query=_failures_of("WriteComponent"),
     causes=(
         "The artifact turned out damaged at its end: then nothing must be published, and this is right.",
@@ -294,12 +336,9 @@ UPLOADS_ABORTED = Runbook(
         "The time was nearly up, and the work was cut cleanly.",
     ),
     actions=(
-        "Run the query; error_type tells a damaged artifact from a refusing store.",
-        "Make sure nothing stays: aws s3api list-multipart-uploads --bucket BUCKET --prefix model_artifacts/",
-        (
-            "Abort what is older than a day: aws s3api abort-multipart-upload --bucket BUCKET --key KEY"
-            " --upload-id UPLOAD_ID"
-        ),
+        "A damaged artifact: `packager inspect s3://BUCKET/KEY`; ask for the compilation again.",
+        _UNFINISHED,
+        _ABORT,
     ),
     escalate="When aborted uploads stay listed after their runs.",
     over="No aborted upload for an hour, and none is listed.",
@@ -308,7 +347,7 @@ UPLOADS_ABORTED = Runbook(
 THROTTLES = Runbook(
     meaning="Lambda refused invocations: no concurrency was left.",
     hurt="Callers of the API get an error; events and the state machine come later.",
-    look_first="Concurrent executions of the account against its limit, in the Lambda console.",
+    look_first="Dashboard overview, *AWS/Lambda: Throttles*: a burst, or for long? The query: how many ran, how long.",
     query='filter @type = "REPORT" | stats count(*) as runs, max(@duration) as longest by bin(5m)',
     causes=(
         "A burst of requests, or a state machine with many targets.",
@@ -316,9 +355,10 @@ THROTTLES = Runbook(
         "The reserved concurrency of the function is too small.",
     ),
     actions=(
-        "aws lambda get-account-settings --query AccountLimit",
-        "aws lambda get-function-concurrency --function-name {function_name}",
-        "Raise the reserved concurrency in the infrastructure settings, or lower the Map's MaxConcurrency.",
+        "What the account has: `aws lambda get-account-settings --query AccountLimit`.",
+        "What is set aside: `aws lambda get-function-concurrency --function-name {function_name}`.",
+        f"More for the function: {_deploy('reserved_concurrency', '100')}.",
+        f"Fewer targets at once: {_deploy('map_concurrency', '20')}.",
     ),
     escalate="When the account's own limit is reached: ask for more through Service Quotas.",
     over="No throttle for three periods.",
@@ -352,7 +392,7 @@ DEAD_LETTERS = Runbook(
 BROKEN_METRICS = Runbook(
     meaning="CloudWatch could not read metric lines of the function: its metrics have holes, other alarms are blind.",
     hurt="Whoever relies on the dashboards and alarms.",
-    look_first="EMFParsingErrors and EMFValidationErrors of the log group; then the lines themselves.",
+    look_first="The query: the lines. Dashboard telemetry, *AWS/Logs: EMF parsing errors, EMF validation errors*.",
     query='filter @message like "CloudWatchMetrics" and not ispresent(_aws.Timestamp) | limit 20',
     causes=(
         "Something else writes to standard output between our lines.",
@@ -360,8 +400,13 @@ BROKEN_METRICS = Runbook(
         "Lines longer than Lambda passes on in one piece.",
     ),
     actions=(
-        "Export the lines and check them: python -m telemetry check FILE names every broken rule.",
-        "Find who writes to standard output without the line writer.",
+        (
+            "Fetch the lines: `aws logs filter-log-events --log-group-name /aws/lambda/{function_name}"
+            " --filter-pattern CloudWatchMetrics --max-items 500 --query 'events[].[message]' --output text"
+            " > lines.jsonl`."
+        ),
+        "Have every broken rule named: `python -m telemetry check lines.jsonl`.",
+        _GO_BACK,
     ),
     escalate="When the checker finds nothing and the errors go on.",
     over="No parsing or validation error for an hour.",
@@ -369,7 +414,7 @@ BROKEN_METRICS = Runbook(
 ENDPOINT_DEAD = Runbook(
     meaning="The trace endpoint does not answer in time and was given up; spans are lost. Metrics and logs are whole.",
     hurt="Whoever looks for a trace. Packages are not slowed beyond the flush limit.",
-    look_first="Dashboard telemetry, panel Spans lost, endpoint dead.",
+    look_first="Dashboard telemetry, *Spans lost, endpoint dead*: since when. Then the query: first_fault says why.",
     query=(
         "fields @timestamp, spans_lost, endpoint_dead, first_fault"
         ' | filter event = "TelemetryHealth" and spans_lost > 0 | sort @timestamp desc | limit 20'
@@ -380,9 +425,12 @@ ENDPOINT_DEAD = Runbook(
         "Credentials: AWS's own endpoint asks for xray:PutTraceSegments.",
     ),
     actions=(
-        "aws lambda get-function-configuration --function-name {function_name} --query Environment shows the endpoint.",
-        "Send an empty request to it from the same network: curl -m 2 -X POST ENDPOINT/v1/traces",
-        "To stop trying, set OTEL_TRACES_EXPORTER=none in the infrastructure settings.",
+        (
+            "The endpoint: `aws lambda get-function-configuration --function-name {function_name}:live"
+            " --query Environment.Variables.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`."
+        ),
+        "From the same network, any code is an answer: `curl -m 2 -sS -o /dev/null -w '%{http_code}' ENDPOINT`.",
+        f"To stop trying: {_deploy('traces_endpoint', '')}.",
     ),
     escalate="When the owner of the collector finds it healthy.",
     over="No lost span for an hour.",
@@ -390,7 +438,7 @@ ENDPOINT_DEAD = Runbook(
 TELEMETRY_FAULTS = Runbook(
     meaning="Telemetry met values it could not send, fields that no row declares, or lines it could not write.",
     hurt="Whoever reads the affected metric.",
-    look_first="Dashboard telemetry, panel Faults of telemetry; first_fault in the query names it.",
+    look_first="The query: first_fault names it. Dashboard telemetry, *Faults of telemetry*: since when.",
     query=(
         "fields @timestamp, faults, lines_lost, lines_trimmed, first_fault"
         ' | filter event = "TelemetryHealth" and (faults > 0 or lines_lost > 0) | sort @timestamp desc | limit 20'
@@ -400,14 +448,17 @@ TELEMETRY_FAULTS = Runbook(
         "A number was NaN or infinite: a division by a time or size of zero.",
         "Standard output was closed or full.",
     ),
-    actions=("Correct what first_fault names; telemetry.testing.recorded() makes it fail in a test.",),
+    actions=(
+        _GO_BACK,
+        "Correct what first_fault names; `telemetry.testing.recorded()` makes it fail in a test.",
+    ),
     escalate="When lines are lost.",
     over="No fault for a day.",
 )
 TARGETS_PACKAGED = Runbook(
     meaning="Failed targets eat the error budget of the promise faster than it lasts.",
     hurt="Those who package; the promise to them is about to be broken.",
-    look_first="Dashboard overview, panel Targets: asked for and failed; then what failed, by error_type.",
+    look_first="Dashboard overview, *Targets: asked for and failed*: since when; then the query: what failed.",
     query=_TARGETS,
     causes=TARGET_FAILURE_RATE.causes,
     actions=TARGET_FAILURE_RATE.actions,
@@ -418,7 +469,7 @@ TARGETS_PACKAGED = Runbook(
 REQUESTS_ANSWERED = Runbook(
     meaning="Requests that end in an error of ours eat the error budget of the promise faster than it lasts.",
     hurt="Callers of the API and the portal's users behind them.",
-    look_first="Dashboard overview, panel Invocations: good and bad.",
+    look_first="Dashboard overview, *Invocations: good and bad*: since when; then the query: error_type and trace.",
     query=(
         "fields @timestamp, status_5xx, error_type, error, request_id, trace_id"
         ' | filter event = "InvokeFunction" and (status_5xx > 0 or outcome != "success")'
@@ -431,7 +482,7 @@ REQUESTS_ANSWERED = Runbook(
     ),
     actions=(
         "Open the trace of a failed request: the innermost failed span names the call.",
-        "Point the alias back to the version before when the failures began with a deployment.",
+        _GO_BACK,
     ),
     escalate="When the fast pair fires, tell the owner of the portal at once.",
     over="Both windows of the pair are below their rate.",
@@ -440,7 +491,7 @@ REQUESTS_ANSWERED = Runbook(
 PACKAGING_BROKEN = Runbook(
     meaning="Packaging does not work for many or for all. This one alarm speaks for all that say so.",
     hurt="Everybody who packages now.",
-    look_first="Which of its alarms are in alarm: their runbooks are more exact. Storage and function errors first.",
+    look_first="Which of its alarms are in alarm, the oldest first: their runbooks are more exact.",
     query=(
         "fields @timestamp, event, error_type, error, next_step, target, trace_id"
         ' | filter level = "error" | stats count(*) as failures by event, error_type | sort failures desc'
@@ -452,23 +503,43 @@ PACKAGING_BROKEN = Runbook(
         "A new version of the function is wrong: all began with a deployment.",
     ),
     actions=(
-        (
-            'aws cloudwatch describe-alarms --state-value ALARM --alarm-name-prefix "{function_name}-"'
-            " --query 'MetricAlarms[].AlarmName'"
-        ),
-        "Follow the runbook of the first alarm that fired.",
+        _ALARMS_NOW,
+        "Follow the runbook of the first one; none of them explains it: the query, by event and error_type.",
+        _GO_BACK,
     ),
     escalate="After 30 minutes without a cause, or at once when nothing is packaged at all.",
     over="None of its alarms is in alarm.",
     automation=(_CONFIGURATION,),
 )
+PACKAGING_IMPAIRED = Runbook(
+    meaning="A target ended without a component, an upload was given up, or a clean-up left something; others work.",
+    hurt="The data scientist who asked for that target. Nobody, when only something was left behind.",
+    look_first="The query: what failed, why, and in next_step what to try. A damaged artifact shows in several rows.",
+    query=(
+        "fields @timestamp, event, error_type, error, next_step, target, training_id, request_id, trace_id"
+        ' | filter event in ["PackageTarget", "ChooseStrategy", "WriteComponent", "CleanUp"]'
+        ' and (outcome != "success" or left > 0 or left_behind > 0)'
+        " | sort @timestamp desc | limit 20"
+    ),
+    causes=(
+        "A damaged artifact: target-failures and uploads-aborted are in alarm together.",
+        "An artifact, a bucket or a key that cannot be reached: target-failures alone, or with uploads-aborted.",
+        "Files or parts of an upload that could not be removed: cleanup-failed.",
+    ),
+    actions=(
+        _ALARMS_NOW,
+        "Follow the runbook of target-failures first when it is among them; the others mostly follow from it.",
+    ),
+    escalate="When packaging-broken fires, or nothing explains it within 30 minutes of working time.",
+    over="None of its alarms is in alarm, and the failed targets were packaged again.",
+)
 LIMITS_NEAR = Runbook(
     meaning="Disk, memory or time come near their limits; nothing has failed for it yet.",
     hurt="Nobody yet; the next larger model.",
-    look_first="Which of its alarms is in alarm; dashboard storage shows the trend by week.",
+    look_first="Which of its alarms is in alarm; dashboard storage shows the history by week.",
     query=_SCRATCH,
     causes=("Models grow.", "More targets run in one call.", "Something is not given back: disk, memory."),
-    actions=("Follow the runbook of the alarm that fired; raise the limit in the infrastructure settings in time.",),
+    actions=(_ALARMS_NOW, "Follow the runbook of the first one; it raises the limit before something fails."),
     escalate="When the limit is already the largest that Lambda offers.",
     over="None of its alarms is in alarm.",
     automation=(_CONFIGURATION,),
@@ -476,10 +547,10 @@ LIMITS_NEAR = Runbook(
 TELEMETRY_BROKEN = Runbook(
     meaning="What is reported cannot be relied on: metrics, traces or lines are missing.",
     hurt="Whoever is on call: other alarms may be blind.",
-    look_first="Dashboard telemetry; which of its alarms is in alarm.",
+    look_first="Which of its alarms is in alarm; dashboard telemetry.",
     query=TELEMETRY_FAULTS.query,
     causes=("Broken metric lines.", "A dead trace endpoint.", "Faults inside telemetry."),
-    actions=("Follow the runbook of the alarm that fired.",),
+    actions=(_ALARMS_NOW, "Follow the runbook of the first one."),
     escalate="When metrics are missing altogether.",
     over="None of its alarms is in alarm.",
 )
