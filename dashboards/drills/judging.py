@@ -150,8 +150,13 @@ def _failures(
     )
     yield from (f"{name} flaps" for name, verdict in verdicts.items() if verdict.flapping)
     calling = {each.alarm for each in fired if each.called}
-    yield from (f"{name} called nobody" for name in drill.calls if name in loud - calling)
-    yield from (f"{name} called somebody beside the others" for name in sorted(calling - set(drill.calls)))
+    yield from (f"{name} called nobody" for name in sorted({drill.calls} & loud - calling))
+    yield from (f"{name} called somebody, which is not its turn" for name in sorted(calling - {drill.calls}))
+    yield from (
+        f"{name} called {len(verdicts[name].called_s)} times for one fault"
+        for name in sorted(calling)
+        if len(verdicts[name].called_s) > 1
+    )
     yield from (
         f"the query of {each.alarm} does not show {each.cause!r} in {each.field}" for each in found if not each.shows
     )

@@ -19,7 +19,7 @@ class Drill:
 
     Attributes:
         fires: The alarms that go into ALARM, by their names in the catalog; all others stay silent.
-        calls: Those of them that call somebody.
+        calls: The one of them that calls somebody: one fault, one call.
         finds: By alarm, a field that the first query of its runbook shows, and the text that has to stand there.
         limits: What the function has here; the thresholds follow from it.
     """
@@ -27,15 +27,16 @@ class Drill:
     name: str
     inject: Callable[[Path], faults.Injected]
     fires: tuple[str, ...] = ()
-    calls: tuple[str, ...] = ()
+    calls: str = ""
     finds: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
 
-_ONE_FAILED = ("target-failures", *(f"targets-packaged-{rate.name}-short" for rate in BURN_RATES))
+_FAILED = ("target-failures", "packaging-impaired")
+_ONE_FAILED = (*_FAILED, *(f"targets-packaged-{rate.name}-short" for rate in BURN_RATES))
 """A target that fails is a ticket, and shows in the short windows of its promise, which alone call nobody."""
 
-_ONE_REFUSED = ("target-failures", *(f"requests-answered-{rate.name}-short" for rate in BURN_RATES))
+_ONE_REFUSED = (*_FAILED, *(f"requests-answered-{rate.name}-short" for rate in BURN_RATES))
 """So is one that is refused: its request is answered with an error of ours."""
 
 DRILLS = (
@@ -44,7 +45,7 @@ DRILLS = (
         "small-disk",
         faults.small_disk,
         fires=(*_ONE_REFUSED, "storage-warning", "storage-critical", "limits-near", "packaging-broken"),
-        calls=("target-failures", "packaging-broken"),
+        calls="packaging-broken",
         finds={
             "storage-critical": ("Level", "critical"),
             "target-failures": ("error_type", "InsufficientStorageError"),
@@ -55,35 +56,37 @@ DRILLS = (
         "slow-s3",
         faults.slow_s3,
         fires=(*_ONE_FAILED, "uploads-aborted", "time-nearly-up", "limits-near"),
-        calls=("target-failures", "uploads-aborted", "limits-near"),
+        calls="packaging-impaired",
         finds={"time-nearly-up": ("Operation", "ReadArtifact"), "target-failures": ("error_type", "OutOfTimeError")},
     ),
     Drill(
         "failing-s3",
         faults.failing_s3,
         fires=(*_ONE_FAILED, "uploads-aborted", "retries-exhausted", "packaging-broken"),
-        calls=("target-failures", "uploads-aborted", "packaging-broken"),
+        calls="packaging-broken",
         finds={"retries-exhausted": ("cause", "S3 GetObject"), "target-failures": ("error_type", "StoreError")},
     ),
     Drill(
         "corrupt-artifact",
         faults.corrupt_artifact,
         fires=(*_ONE_FAILED, "uploads-aborted"),
-        calls=("target-failures", "uploads-aborted"),
-        finds={"target-failures": ("error", "CRC check failed"), "uploads-aborted": ("error", "CRC check failed")},
+        calls="packaging-impaired",
+        finds=dict.fromkeys(
+            ("packaging-impaired", "target-failures", "uploads-aborted"), ("error", "CRC check failed")
+        ),
     ),
     Drill(
         "dead-endpoint",
         faults.dead_endpoint,
         fires=("telemetry-endpoint-dead", "telemetry-broken"),
-        calls=("telemetry-broken",),
+        calls="telemetry-broken",
         finds={"telemetry-endpoint-dead": ("endpoint_dead", "1")},
     ),
     Drill(
         "no-time",
         faults.no_time,
         fires=(*_ONE_FAILED, "time-nearly-up", "limits-near"),
-        calls=("target-failures", "limits-near"),
+        calls="packaging-impaired",
         finds={"time-nearly-up": ("AbortedForTime", "1"), "target-failures": ("error_type", "OutOfTimeError")},
     ),
 )

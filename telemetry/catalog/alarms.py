@@ -50,6 +50,7 @@ TARGET_FAILURES = Alarm(
     missing=Missing.NOT_BREACHING,
     missing_why=_NO_RUN,
     runbook=runbooks.TARGET_FAILURES,
+    notifies=False,
 )
 TARGET_FAILURE_RATE = Alarm(
     name="target-failure-rate",
@@ -210,6 +211,7 @@ CLEANUP_FAILED = Alarm(
     missing=Missing.NOT_BREACHING,
     missing_why=_NO_RUN,
     runbook=runbooks.CLEANUP_FAILED,
+    notifies=False,
 )
 UPLOADS_ABORTED = Alarm(
     name="uploads-aborted",
@@ -218,12 +220,13 @@ UPLOADS_ABORTED = Alarm(
     signals=(_ours("WriteComponent", "Aborted", "Sum"),),
     comparison=Comparison.AT_LEAST,
     threshold=Threshold(1),
-    period_s=900,
+    period_s=300,
     datapoints=1,
     periods=1,
     missing=Missing.NOT_BREACHING,
     missing_why=_NO_COUNT,
     runbook=runbooks.UPLOADS_ABORTED,
+    notifies=False,
 )
 THROTTLES = Alarm(
     name="throttles",
@@ -393,11 +396,14 @@ def _burn_composites(slo: Slo) -> tuple[Composite, ...]:
 
 
 SLOS = (TARGETS_PACKAGED, REQUESTS_ANSWERED)
+BROKEN = "packaging-broken"
+_FORGOTTEN_S = 900
+"""How long an alarm of five minutes remembers one bad point when no other comes: two periods more than its own."""
 
 COMPOSITES: tuple[Composite, ...] = (
     *(composite for slo in SLOS for composite in _burn_composites(slo)),
     Composite(
-        name="packaging-broken",
+        name=BROKEN,
         meaning="Packaging does not work for many or for all",
         severity=PAGE,
         rule=" OR ".join(
@@ -411,6 +417,20 @@ COMPOSITES: tuple[Composite, ...] = (
         runbook=runbooks.PACKAGING_BROKEN,
     ),
     Composite(
+        name="packaging-impaired",
+        meaning="Packaging works, but a target failed or something was left behind",
+        severity=TICKET,
+        # While it is broken this one is in alarm too, so that it can speak for both to the alarm below.
+        rule=" OR ".join(
+            f"ALARM({name})"
+            for name in (*(alarm.name for alarm in (TARGET_FAILURES, UPLOADS_ABORTED, CLEANUP_FAILED)), BROKEN)
+        ),
+        runbook=runbooks.PACKAGING_IMPAIRED,
+        suppressor=BROKEN,
+        suppressor_wait_s=60,
+        suppressor_extension_s=_FORGOTTEN_S,
+    ),
+    Composite(
         name="limits-near",
         meaning="Disk, memory or time come near their limits",
         severity=TICKET,
@@ -418,9 +438,9 @@ COMPOSITES: tuple[Composite, ...] = (
             f"ALARM({alarm.name})" for alarm in (STORAGE_WARNING, STORAGE_FILLING, TIME_NEARLY_UP, MEMORY_NEARLY_UP)
         ),
         runbook=runbooks.LIMITS_NEAR,
-        suppressor="packaging-broken",
+        suppressor="packaging-impaired",
         suppressor_wait_s=60,
-        suppressor_extension_s=300,
+        suppressor_extension_s=_FORGOTTEN_S,
     ),
     Composite(
         name="telemetry-broken",
@@ -430,4 +450,4 @@ COMPOSITES: tuple[Composite, ...] = (
         runbook=runbooks.TELEMETRY_BROKEN,
     ),
 )
-"""Alarms over alarms: one cause wakes one person once."""
+"""Alarms over alarms: one cause wakes one person once. Who was woken by a page needs no ticket beside it."""
