@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 SMALL_DISK_BYTES = 32 * MIB
 _BALLAST_BYTES = 29 * MIB
-_SLOW_BYTES_PER_S = 6 * MIB
-_CLOCK_SPEED = 150
-"""900 s pass in 6 s."""
+_SLOW_BYTES_PER_S = 3 * MIB
+_CLOCK_SPEED = 75
+"""900 s pass in 12 s."""
 
 _ON_A_SMALL_DISK = 'mount -t tmpfs -o "size=$1,mode=0700" drill "$2" && cp "$3" "$2/" && shift 3 && exec "$@"'
 
@@ -77,14 +77,16 @@ def _mounting(folder: Path) -> list[str]:
 
 
 def slow_s3(folder: Path) -> Injected:
-    """Read an artifact that comes too slowly for the time there is."""
+    """Read an artifact that comes too slowly for the time there is, after one that is small enough."""
     with _s3() as (environment, store):
-        store.objects["slow"] = artifacts.compiled(36 * MIB)
+        store.objects |= {"small": artifacts.compiled(), "slow": artifacts.compiled(36 * MIB)}
         store.bytes_per_s = _SLOW_BYTES_PER_S
-        event = _event(str(folder / "out"), {"arm64-cpu": f"s3://{BUCKET}/slow"})
+        # The first is by the real clock: beginning takes long on a busy machine, and is no fault of S3's.
+        compiled = {"x86_64-cpu": "small", "arm64-cpu": "slow"}
+        events = [_event(str(folder / "out"), {target: f"s3://{BUCKET}/{key}"}) for target, key in compiled.items()]
         # The work looks at the clock after every MiB and waits for one more to stop: 50 s of this clock for both.
-        recorded = Run([event], {**environment, "TIME_RESERVE_S": "86"}, speed=_CLOCK_SPEED).recorded()
-    return Injected(recorded, f"S3 gives 6 MiB a second; the function's clock runs {_CLOCK_SPEED} times as fast")
+        recorded = Run(events, {**environment, "TIME_RESERVE_S": "86"}, speed=_CLOCK_SPEED).recorded()
+    return Injected(recorded, f"S3 gives 3 MiB a second; the function's clock runs {_CLOCK_SPEED} times as fast")
 
 
 def failing_s3(_: Path) -> Injected:

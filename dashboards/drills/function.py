@@ -31,8 +31,8 @@ class Context:
         return int(max(0.0, self.ends - time.monotonic()) * self.speed * 1000)
 
 asked = json.load(sys.stdin)
-for event in asked["events"]:
-    handler(event, Context(asked["left_s"], asked["speed"]))
+for left, event in zip(reversed(range(len(asked["events"]))), asked["events"]):
+    handler(event, Context(asked["left_s"], 1 if left else asked["speed"]))
 """
 """The handler with a clock, in the words of Lambda's context; a text, since nothing here imports the packager."""
 
@@ -47,7 +47,7 @@ class Run:
 
     Attributes:
         left_s: What each invocation has left at its beginning, on the function's own clock.
-        speed: How many seconds of that clock pass in one.
+        speed: How many seconds of that clock pass in one during the last event; before, it is a real clock.
         inside: The command that puts the process where it belongs (a disk of its own); empty: as it is.
     """
 
