@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from dashboards.panels import Panel, Plot
 
 _MINUTES_S, _HOURS_S = 600, 129_600  # below: labels with seconds; up to: labels with hours
-FEW = 60  # points per line that are still drawn one by one
+FEW = 100  # points of a chart that are still drawn one by one
+_NARROWEST, _LETTER, _SYMBOL = (
+    330,
+    6.3,
+    24,
+)  # pixels of a chart on a phone, of a letter of a legend, of its mark and gap
+_LABEL = "abs(datum.value) >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
+"""Numbers of an axis: 12k and 3.5G, but 0.5 where the prefixes alone would say 500m."""
 RED, GREY = "#d13212", "#687078"
 Side = Literal["left", "right"]
 Spec = dict[str, Any]
@@ -89,7 +96,7 @@ def _side(panel: Panel, side: Side) -> Spec:
         ],
     )
     line = {"type": "area", "opacity": 0.6} if stacked else {"type": "line"}
-    few = sum(value is not None for plot in plots for value in plot.values) <= FEW * len(plots)
+    few = sum(value is not None for plot in plots for value in plot.values) <= FEW
     # Points carry the hover; where they would crowd they stay invisible and still answer.
     points = {"type": "point", "size": 40, "filled": True, "opacity": int(few)}
     drawn = _spec(base, _data(panel, plots)) | {"layer": [{"mark": line}, {"mark": points}]}
@@ -107,7 +114,7 @@ def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> al
         title=title,
         stack="zero" if stacked else None,
         scale=alt.Scale(zero=True, nice=True, **domain),
-        axis=alt.Axis(format="~s", orient=side),
+        axis=alt.Axis(labelExpr=_LABEL, orient=side, tickMinStep=1 if units == {"Count"} else alt.Undefined),
     )
 
 
@@ -128,13 +135,14 @@ def _color(panel: Panel) -> alt.Color:
     position = (panel.widget.properties.get("legend") or {}).get("position", "bottom")
     if position == "hidden":
         return alt.Color("s:N", scale=scale, legend=None)
-    columns = 1 if position == "right" else 2
+    longest = max((len(label) for label in labels), default=0) * _LETTER + _SYMBOL
+    columns = 1 if position == "right" else max(1, int(_NARROWEST // longest))
     return alt.Color(
         "s:N", title=None, scale=scale, legend=alt.Legend(orient=position, columns=columns, labelLimit=220)
     )
 
 
-_PALETTE = ["#2f6fde", "#d1690e", "#2c8a3c", "#c0392b", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
+_PALETTE = ["#2f6fde", "#d1690e", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
 
 
 def _data(panel: Panel, plots: list[Plot]) -> Spec:
@@ -167,7 +175,7 @@ def _bars(panel: Panel) -> list[Spec]:
         alt.Chart()
         .mark_bar()
         .encode(
-            x=alt.X("v:Q", title=None, scale=scale, axis=alt.Axis(format="~s")),
+            x=alt.X("v:Q", title=None, scale=scale, axis=alt.Axis(labelExpr=_LABEL)),
             y=alt.Y("s:N", title=None),
             color=_color(panel),
             tooltip=_LATEST,
@@ -183,6 +191,7 @@ def _annotations(panel: Panel, side: str) -> Iterator[Spec]:
     for value, label, color, axis in _horizontal(panel):
         if axis == side:
             yield _rule("y", value, label, color)
+            yield _named(value, label)
     if side == panel.plots[0].line.axis:
         for entry in _flat((panel.widget.properties.get("annotations") or {}).get("vertical")):
             yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
@@ -197,6 +206,13 @@ def _rule(axis: str, value: float, label: str, color: str) -> Spec:
     told = f"{label} ({value:,.6g})" if axis == "y" else label
     marks = alt.Chart().mark_rule(strokeDash=[5, 3], strokeWidth=2, color=color)
     return _spec(marks.encode(**{axis: field, "tooltip": "label:N"}), {"values": [{"v": value, "label": told}]})
+
+
+def _named(value: float, label: str) -> Spec:
+    """Return the words on a horizontal line; the page gives them its own colour, which is legible in light and dark."""
+    words = alt.Chart().mark_text(align="left", baseline="bottom", dx=4, dy=-1, limit=_NARROWEST - 80, clip=False)
+    placed = words.encode(x=alt.value(0), y=alt.Y("v:Q"), text="label:N")
+    return _spec(placed, {"values": [{"v": value, "label": label}]})
 
 
 def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str, str]]:

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Severity
+from dashboards.body import COLUMNS
+from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Severity, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dashboards.specs import Catalog
-    from telemetry.catalog import Alarm, Limits, Metric, Operation, Panel, Signal, Slo
+    from telemetry.catalog import Alarm, Composite, Limits, Metric, Operation, Panel, Signal, Slo
 
 REGION = "${AWS::Region}"
 """Filled in where the body is deployed (Fn::Sub); only a deployment knows its region and account."""
@@ -23,6 +24,9 @@ _CHOSEN = "chosen-target"
 
 _PERIOD_S, _HOUR_S, _WEEK_S = 300, 3600, 604_800
 _COLORS = {"page": "#d13212", "ticket": "#b7791f"}
+_GREEN = "#2ca02c"
+_ASKED_FIRST = ("packaging-broken", "packaging-impaired")
+_MANY = 6  # lines whose names below the chart would leave no room for it
 _INTRODUCTIONS = {
     "overview": "Is packaging working, for whom is it not, how close are the limits?",
     "storage": "Scratch disk and memory: now, the trend, and week by week what was reached.",
@@ -35,7 +39,7 @@ Line = list[Any]
 
 @dataclass
 class _Page:
-    """Places widgets left to right in rows of equal height, full rows of 24 columns."""
+    """Places widgets left to right in rows of equal height; what stands in a row shares its 24 columns."""
 
     widgets: list[Body] = field(default_factory=list)
     x: int = 0
@@ -43,12 +47,20 @@ class _Page:
     row: int = 0
 
     def put(self, kind: str, properties: Body, width: int = 8, height: int = 6) -> None:
-        if self.x + width > 24 or (self.x and height != self.row):  # noqa: PLR2004  columns of the grid
-            self.x, self.y = 0, self.y + self.row
+        if self.x + width > COLUMNS or (self.x and height != self.row):
+            self.end_row()
         self.widgets.append(
             {"type": kind, "x": self.x, "y": self.y, "width": width, "height": height, "properties": properties}
         )
         self.x, self.row = self.x + width, height
+
+    def end_row(self) -> None:
+        """Widen what stands in the row until it is full, and begin the next."""
+        standing = [widget for widget in self.widgets if widget["y"] == self.y]
+        width = COLUMNS // max(1, len(standing))
+        for number, widget in enumerate(standing):
+            widget |= {"x": number * width, "width": width}
+        self.x, self.y = 0, self.y + self.row
 
 
 def dashboard_bodies(source: Catalog) -> dict[str, Body]:
@@ -61,7 +73,7 @@ def _body(name: str, source: Catalog) -> Body:
     page.put("text", {"markdown": _introduction(name, source)}, 24, 2)
     arns = [_ARN + source.prefix + alarm for alarm in _alarms_of(name, source)]
     if arns:
-        page.put("alarm", {"title": "Alarms", "alarms": arns}, 24, 2 + -(-len(arns) // 4))
+        page.put("alarm", {"title": "Alarms", "alarms": arns}, 24, 1 + -(-len(arns) // 4))
     for slo in source.slos if first else ():
         page.put("metric", _budget(slo, source.limits), 12)
     panels = [(row, panel) for row in source.rows for panel in row.panels if panel.dashboard == name]
@@ -77,10 +89,12 @@ def _body(name: str, source: Catalog) -> Body:
     for widget in _elsewhere(name, source):
         page.put("metric", widget)
     split = next((row for row, panel in panels if panel.by == "target"), None)
+    page.end_row()
     for widget in _one_target(split) if split else ():
         page.put("metric", widget)
-    for row in dict.fromkeys(row for row, _ in panels if row.alarms and row.alarms[0].runbook and _home(row) == name):
-        page.put("log", _log(row.alarms[0], source.limits), 24)
+    for alarm in _asked(name, source):
+        page.put("log", _log(alarm, source.limits), 24)
+    page.end_row()
     variables = {"variables": [_variable(split)]} if split else {}
     return {"start": "-PT12H", "periodOverride": "inherit", **variables, "widgets": page.widgets}
 
@@ -104,6 +118,16 @@ def _alarms_of(name: str, source: Catalog) -> Iterator[str]:
             yield from (alarm.name for alarm in row.alarms if not (promises and alarm.name.startswith(promises)))
 
 
+def _asked(name: str, source: Catalog) -> Iterator[Alarm | Composite]:
+    """Yield the alarms whose first query a dashboard shows: on the first one what is asked when packaging fails."""
+    if name == source.dashboards[0]:
+        yield from (alarm for alarm in source.composites if alarm.name in _ASKED_FIRST)
+        return
+    for row in source.rows:
+        if row.panels and row.alarms and row.alarms[0].runbook and _home(row) == name:
+            yield row.alarms[0]
+
+
 def _home(row: Operation) -> str:
     boards = [panel.dashboard for panel in row.panels]
     return max(sorted(set(boards)), key=boards.count)
@@ -125,17 +149,23 @@ def _metric_widget(row: Operation, panel: Panel, limits: Limits) -> Body:
         for axis, unit in axes.items()
         if metric.name == alarm.signals[0].metric and metric.unit == unit
     ]
+    drawn = [
+        line
+        for metric in metrics
+        for line in _lines(row, panel, metric, "left" if metric.unit == units[0] else "right")
+    ]
     return _chart(
         panel.title,
-        [
-            line
-            for metric in metrics
-            for line in _lines(row, panel, metric, "left" if metric.unit == units[0] else "right")
-        ],
+        drawn,
         min((alarm.period_s for alarm in watching), default=_PERIOD_S),
-        yAxis={axis: {"label": str(unit), "showUnits": False, "min": 0} for axis, unit in axes.items()},
+        yAxis={axis: {"label": _axis(unit), "showUnits": False, "min": 0} for axis, unit in axes.items()},
+        **({"legend": {"position": "right"}} if len(drawn) > _MANY else {}),
         **({"annotations": {"horizontal": thresholds}} if thresholds else {}),
     )
+
+
+def _axis(unit: Unit) -> str:
+    return "Ratio" if unit is Unit.NONE else str(unit)
 
 
 def _drawn(row: Operation, panel: Panel) -> list[Metric]:
@@ -156,11 +186,18 @@ def _lines(row: Operation, panel: Panel, metric: Metric, axis: str) -> Iterator[
     line = [NAMESPACE, metric.name, OPERATION_DIMENSION, row.name]
     split = next((dimension for dimension in row.dimensions if dimension.field == panel.by), None)
     if split is None:
-        yield [*line, {"label": f"{_words(metric.name)} ({metric.statistic})", "stat": metric.statistic, **side}]
+        label = f"{_words(metric.name)} ({metric.statistic})"
+        yield [*line, {"label": label, "stat": metric.statistic, **side, **_colored(metric)}]
         return
     for value in split.values:
         label = value if len(panel.fields) == 1 else f"{_words(metric.name)}: {value}"
         yield [*line, split.name, value, {"label": label, "stat": metric.statistic, **side}]
+
+
+def _colored(metric: Metric) -> Body:
+    """Return good in green and bad in red, wherever they stand alone."""
+    color = {"success": _GREEN, "failure": _COLORS["page"], "targets_failed": _COLORS["page"]}.get(metric.field)
+    return {"color": color} if color else {}
 
 
 def _words(name: str) -> str:
@@ -233,7 +270,7 @@ def _one_target(row: Operation) -> Iterator[Body]:
                 row.name,
                 split.name,
                 _CHOSEN,
-                {"label": _words(m.name), "stat": m.statistic},
+                {"label": _words(m.name), "stat": m.statistic, **_colored(m)},
             ]
             for m in metrics
         ]
@@ -254,6 +291,11 @@ def _variable(row: Operation) -> Body:
     }
 
 
-def _log(alarm: Alarm, limits: Limits) -> Body:
+def _log(alarm: Alarm | Composite, limits: Limits) -> Body:
     query = f"SOURCE '/aws/lambda/{limits.function_name}' | {alarm.runbook.query}"
-    return {"title": f"Lines behind {alarm.name}", "query": query, "region": REGION, "view": "table"}
+    return {
+        "title": f"Logs: first query of the runbook {alarm.name}",
+        "query": query,
+        "region": REGION,
+        "view": "table",
+    }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from string import Template
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from dashboards.charts import charts, latest
 from dashboards.markdown import to_html
 from dashboards.model import State
-from dashboards.panels import table_of
+from dashboards.panels import moment, shown_range, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -39,7 +38,7 @@ def render_page(
     page = Template((_ASSETS / "page.html").read_text("utf-8")).substitute(
         title=escape(title),
         style=(_ASSETS / "page.css").read_text("utf-8"),
-        range=f"{_moment(view.start_s)} to {_moment(view.end_s)} UTC{_variables(body)}",
+        range=shown_range(view) + _variables(body),
         alarms=_alarm_summary(view),
         unsupported=_unsupported_summary(missing),
         panels="\n".join(_section(panel, view, runbooks) for panel in panels),
@@ -50,10 +49,6 @@ def render_page(
         script=(_ASSETS / "page.js").read_text("utf-8"),
     )
     return page, missing
-
-
-def _moment(time_s: float) -> str:
-    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _variables(body: Json) -> str:
@@ -108,7 +103,7 @@ def _states(panel: Panel, view: View) -> str:
     items = []
     for name, state in panel.states:
         changes = view.timelines[name].changes
-        since = f" since {_moment(changes[-1].time_s)}" if changes else ""
+        since = f" since {moment(changes[-1].time_s)}" if changes else ""
         items.append(f"<li>{_chip(state)} {_runbook_link(name)}<small>{since}</small></li>")
     return f'<ul class="alarms">{"".join(items)}</ul>'
 
@@ -184,7 +179,8 @@ def _runbook_link(name: str) -> str:
 
 def _runbooks(view: View, runbooks: Mapping[str, str]) -> str:
     articles = (
-        f'<article id="runbook-{escape(name)}" tabindex="-1">{_runbook(name, runbooks)}</article>'
+        f'<article id="runbook-{escape(name)}" tabindex="-1">{_runbook(name, runbooks)}'
+        '<p><a href="#dashboard">Back to the panels</a></p></article>'
         for name in view.alarms
     )
     return f'<section id="runbooks" aria-label="Runbooks">{"".join(articles)}</section>' if view.alarms else ""

@@ -167,6 +167,16 @@ class View:
         return _distinct(plots), unsupported
 
 
+def moment(time_s: float) -> str:
+    """Return epoch seconds as a reader sees them, in UTC."""
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def shown_range(view: View) -> str:
+    """Return from when to when a view goes."""
+    return f"{moment(view.start_s)} to {moment(view.end_s)} UTC"
+
+
 def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return head and cells of the rows of a query as text: what `fields` asked for, else every member of the first."""
     if not rows:
@@ -178,8 +188,8 @@ def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...
 
 def _cell(name: str, value: object) -> str:
     if name == "@timestamp" and isinstance(value, int | float):
-        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%d %H:%M:%S}"
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)[:200]
+        return moment(value)
+    return "" if value is None else f"{value:,.12g}" if isinstance(value, float) else str(value)[:200]
 
 
 def search(store: Store, grid: Grid, text: str, statistic: str, _: int) -> list[Series]:

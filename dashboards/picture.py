@@ -11,7 +11,7 @@ import vl_convert
 
 from dashboards.body import COLUMNS, Json
 from dashboards.charts import charts, latest
-from dashboards.panels import table_of
+from dashboards.panels import shown_range, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
         "<style>.own { font-size: 13px }</style>",
         f'<rect width="{width}" height="{height}" fill="#f4f5f7"/>',
-        f'<text x="{_GAP}" y="26" font-size="18">{escape(title)}</text>',
+        f'<text x="{_GAP}" y="26" font-size="18">{escape(title)}, {shown_range(view)}</text>',
         *(_tile(panel, specs.get(str(panel.widget.number))) for panel in panels),
         "</svg>",
     ]
@@ -72,7 +72,11 @@ def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
         texts += re.sub(r"[*`#]", "", str(panel.widget.properties.get("markdown", ""))).splitlines()
     texts += [f"{state}  {name}" for name, state in panel.states]
     texts += [f"{plot.label}: {_value(latest(plot))} {plot.unit}" for plot in panel.plots]
-    texts += ["  ".join(cells) for cells in table_of(panel.rows)[1]]
+    if panel.widget.type == "log" and not panel.unsupported:
+        texts += ["  ".join(cells) for cells in table_of(panel.rows)[1]] or ["No line answers this query"]
     wrapped = [line for text in texts for line in textwrap.wrap(text, max(10, width // 7))]
-    for number, line in enumerate(wrapped[: max(1, (height - _HEAD) // _LINE)], 1):
+    room = max(1, (height - _HEAD) // _LINE)
+    if len(wrapped) > room:
+        wrapped[room - 1 :] = [f"... and {len(wrapped) - room + 1} more lines"]
+    for number, line in enumerate(wrapped, 1):
         yield f'<text class="own" x="0" y="{number * _LINE - 4}">{escape(line)}</text>'

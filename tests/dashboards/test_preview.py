@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from dashboards import picture
 from dashboards import preview as drawing
+from dashboards.body import Widget
 from dashboards.cli import main
+from dashboards.model import State
+from dashboards.panels import Panel
 from dashboards.places import GENERATED
+from dashboards.series import Grid
 from telemetry import catalog
 from tests.dashboards.chromium import browser
 
 AUDIT = Path(__file__).with_name("audit.js").read_text()
 FOREIGN = json.loads(Path(__file__).with_name("shop").joinpath("body.json").read_text())
 UNSUPPORTED = ("Parsed lines", "Explorer", "Band", "Unknown alarm")
+GRID = Grid(0, 60, 1)
 DESKTOP, PHONE = (1400, 1000), (390, 844)
 
 
@@ -107,6 +113,16 @@ def test_a_picture_holds_every_widget(shop):
     data = (shop / "page.png").read_bytes()
     assert data.startswith(b"\x89PNG")
     assert int.from_bytes(data[16:20], "big") == 1448
+
+
+def test_a_picture_says_how_much_it_had_no_room_for_and_that_a_query_found_nothing():
+    states = tuple((f"alarm-{number}", State.OK) for number in range(9))
+    full = Panel(Widget(1, "alarm", 0, 0, 6, 3, {}), GRID, states=states)
+    shown = "".join(picture._lines(full, 300, 124))
+    assert shown.count("OK  alarm-") == 4
+    assert "... and 5 more lines" in shown
+    empty = Panel(Widget(1, "log", 0, 0, 6, 3, {}), GRID)
+    assert "No line answers this query" in "".join(picture._lines(empty, 300, 124))
 
 
 @pytest.mark.parametrize("name", catalog.DASHBOARDS)
