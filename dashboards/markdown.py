@@ -17,6 +17,7 @@ _RULE = re.compile(r"-{3,}\s*")
 def to_html(text: str, top: int = 3) -> str:
     """Return Markdown as HTML; its largest heading becomes `<h{top}>`, so that it fits below the page's own."""
     html: list[str] = []
+    top -= min((len(marks) for marks in re.findall(r"^(#{1,6})\s", text, re.MULTILINE)), default=1) - 1
     blocks = text.replace("\r\n", "\n").split(_FENCE)
     for number, block in enumerate(blocks):
         if number % 2:

@@ -89,7 +89,7 @@ def _section(panel: Panel, view: View, runbooks: Mapping[str, str]) -> str:
 def _content(panel: Panel, view: View) -> str:
     parts = [f'<p class="unsupported">Not drawn offline: {escape(reason)}</p>' for reason in panel.unsupported]
     if panel.widget.type == "text" and not panel.unsupported:
-        parts.append(to_html(str(panel.widget.properties.get("markdown", ""))))
+        parts.append(to_html(str(panel.widget.properties.get("markdown", "")), 2))
     if panel.states:
         parts.append(_states(panel, view))
     if panel.widget.type == "log" and not panel.unsupported:
@@ -166,9 +166,9 @@ def _source(panel: Panel, runbooks: Mapping[str, str]) -> str:
     links = ", ".join(_runbook_link(name) for name in panel.alarms if name in runbooks)
     watched = f"<p>Runbooks: {links}</p>" if links else ""
     text = escape(json.dumps(panel.widget.properties, indent=1))
-    label = escape(panel.widget.title)
+    label, shows = escape(panel.widget.title), f"Source{' and runbooks' if links else ''}"
     return (
-        f'<details><summary aria-label="Source of {label}">Source{" and runbooks" if links else ""}</summary>'
+        f'<details><summary aria-label="{shows} of {label}">{shows}</summary>'
         f'{watched}<pre tabindex="0" aria-label="Definition of {label}">{text}</pre></details>'
     )
 

@@ -4,6 +4,7 @@ import re
 import resource
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -200,10 +201,12 @@ def test_pointing_at_a_value_shows_it(page, chromium):
     assert "2026-01-01 00:" in shown
 
 
-def test_axe_finds_no_violation(page, chromium, tmp_path):
+def test_axe_finds_no_violation(page, own, chromium, tmp_path):
     axe = _axe(tmp_path)
-    for size in (DESKTOP, PHONE):
-        chromium.open(page, *size)
+    ours = own / "axe.html"
+    assert main(["preview", "--telemetry", str(own / "telemetry.jsonl"), "--out", str(ours)]) == 0
+    for shown, size in product((page, ours), (DESKTOP, PHONE)):
+        chromium.open(shown, *size)
         chromium.value(axe + "; 0")
         rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}"
         told = "r => r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])"
