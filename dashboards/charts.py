@@ -108,7 +108,10 @@ def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> al
     units = {plot.unit for plot in plots if plot.unit}
     title = axis.get("label") or (", ".join(sorted(units)) if axis.get("showUnits", True) else "") or None
     domain = {"domainMin": axis["min"]} if "min" in axis else {}
-    domain |= {"domainMax": axis["max"]} if "max" in axis else {}
+    if "max" in axis:
+        domain["domainMax"] = axis["max"]
+    elif not any(value for plot in plots for value in plot.values):
+        domain["domainMax"] = 1  # nothing but zeros: without it they would stand in the middle
     return alt.Y(
         "v:Q",
         title=title,
@@ -188,10 +191,10 @@ def _bars(panel: Panel) -> list[Spec]:
 
 
 def _annotations(panel: Panel, side: str) -> Iterator[Spec]:
-    for value, label, color, axis in _horizontal(panel):
-        if axis == side:
-            yield _rule("y", value, label, color)
-            yield _named(value, label)
+    ours = [line for line in _horizontal(panel) if line[3] == side]
+    for number, (value, label, color, _) in enumerate(ours):
+        yield _rule("y", value, label, color)
+        yield _named(value, label, at_the_end=bool(number % 2))
     if side == panel.plots[0].line.axis:
         for entry in _flat((panel.widget.properties.get("annotations") or {}).get("vertical")):
             yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
@@ -208,10 +211,15 @@ def _rule(axis: str, value: float, label: str, color: str) -> Spec:
     return _spec(marks.encode(**{axis: field, "tooltip": "label:N"}), {"values": [{"v": value, "label": told}]})
 
 
-def _named(value: float, label: str) -> Spec:
-    """Return the words on a horizontal line; the page gives them its own colour, which is legible in light and dark."""
-    words = alt.Chart().mark_text(align="left", baseline="bottom", dx=4, dy=-1, limit=_NARROWEST - 80, clip=False)
-    placed = words.encode(x=alt.value(0), y=alt.Y("v:Q"), text="label:N")
+def _named(value: float, label: str, *, at_the_end: bool) -> Spec:
+    """Return the words on a horizontal line; the page gives them its own colour, which is legible in light and dark.
+
+    Neighbours take turns at the two ends, so that lines close to each other leave both names legible.
+    """
+    words = alt.Chart().mark_text(
+        align="right" if at_the_end else "left", baseline="bottom", dy=-1, limit=_NARROWEST / 2
+    )
+    placed = words.encode(x=alt.value("width" if at_the_end else 0), y=alt.Y("v:Q"), text="label:N")
     return _spec(placed, {"values": [{"v": value, "label": label}]})
 
 
