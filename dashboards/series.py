@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
@@ -72,12 +72,12 @@ class Store:
 
 
 def _sliding(steps: list[list[Sample]], statistic: str, width: int) -> Values:
-    counts = _rolled([sum(sample.count for sample in step) if step else 0 for step in steps], width, sum)
+    counts = _rolled_sum([sum(sample.count for sample in step) if step else 0 for step in steps], width)
     match statistic:
         case "SampleCount":
             values: Sequence[float] = counts
         case "Sum" | "Average":
-            values = _rolled([_sum(step) if step else 0.0 for step in steps], width, math.fsum)
+            values = _rolled_sum([_sum(step) if step else 0.0 for step in steps], width)
             if statistic == "Average":
                 values = [value / (count or 1) for value, count in zip(values, counts, strict=True)]
         case "Minimum":
@@ -85,10 +85,7 @@ def _sliding(steps: list[list[Sample]], statistic: str, width: int) -> Values:
         case "Maximum":
             values = _rolled([max((s.value for s in step), default=-math.inf) for step in steps], width, max)
         case _:
-            fraction = percentile(statistic)
-            ends = range(1, len(steps) + 1)
-            windows = (chain.from_iterable(steps[max(0, end - width) : end]) for end in ends)
-            values = [_percentile(list(window), fraction) for window in windows]
+            values = _rolled_percentile(steps, width, percentile(statistic))
     return [value if count else None for value, count in zip(values, counts, strict=True)]
 
 
@@ -98,11 +95,44 @@ def _sum(step: list[Sample]) -> float:
     return math.fsum(sample.value * sample.count for sample in step)
 
 
-def _rolled(values: list[float], width: int, work: Callable[[list[float]], float]) -> list[float]:
-    """Return `work` over the `width` values that end with each one."""
+def _rolled_sum(values: list[float], width: int) -> list[float]:
+    """Return the sum of the `width` values that end with each one, rounded once: as whole numbers nothing is lost."""
     if width == 1:
         return values
-    return [work(values[max(0, end - width) : end]) for end in range(1, len(values) + 1)]
+    ratios = [value.as_integer_ratio() for value in values]
+    scale = max((denominator for _, denominator in ratios), default=1)
+    ends = [0, *accumulate(numerator * (scale // denominator) for numerator, denominator in ratios)]
+    return [(ends[end] - ends[max(0, end - width)]) / scale for end in range(1, len(ends))]
+
+
+def _rolled(values: list[float], width: int, work: Callable[[float, float], float]) -> list[float]:
+    """Return `work` over the `width` values that end with each one: the end of one block and the beginning of the next.
+
+    https://doi.org/10.1016/0167-8655(92)90069-C (van Herk): three times `work` for each value, however wide the window.
+    """
+    begun: list[float] = []
+    left: list[float] = []
+    for start in range(0, len(values), width):
+        block = values[start : start + width]
+        begun += accumulate(block, work)
+        left += reversed([*accumulate(reversed(block), work)])
+    return [
+        value if end < width or (end + 1) % width == 0 else work(left[end - width + 1], value)
+        for end, value in enumerate(begun)
+    ]
+
+
+def _rolled_percentile(steps: list[list[Sample]], width: int, fraction: float) -> list[float]:
+    ordered: list[tuple[float, float]] = []
+    weighted = any(sample.count != 1 for sample in chain.from_iterable(steps))
+    values: list[float] = []
+    for end, step in enumerate(steps):
+        for sample in steps[end - width] if end >= width else ():
+            del ordered[bisect_left(ordered, (sample.value, sample.count))]
+        for sample in step:
+            insort(ordered, (sample.value, sample.count))
+        values.append(_percentile(ordered, fraction, weighted=weighted) if ordered else 0.0)
+    return values
 
 
 def percentile(statistic: str) -> float:
@@ -115,21 +145,19 @@ def percentile(statistic: str) -> float:
     return float(match[1]) / 100
 
 
-def _percentile(samples: list[Sample], fraction: float) -> float:
+def _percentile(ordered: list[tuple[float, float]], fraction: float, *, weighted: bool) -> float:
     # Linear between ranks. CloudWatch approximates in logarithmic bins, so its last digits may differ.
-    if not samples:
-        return 0.0
-    ordered = sorted(samples, key=lambda sample: sample.value)
-    ranks = list(accumulate(sample.count for sample in ordered))
+    ranks: Sequence[float] = [*accumulate(count for _, count in ordered)] if weighted else range(1, len(ordered) + 1)
     position = fraction * (ranks[-1] - 1)
-    low = ordered[min(bisect_left(ranks, math.floor(position) + 1), len(ordered) - 1)].value
-    high = ordered[min(bisect_left(ranks, math.ceil(position) + 1), len(ordered) - 1)].value
+    low = ordered[min(bisect_left(ranks, math.floor(position) + 1), len(ordered) - 1)][0]
+    high = ordered[min(bisect_left(ranks, math.ceil(position) + 1), len(ordered) - 1)][0]
     return low + (high - low) * (position - math.floor(position))
 
 
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)"
 _ITEM = re.compile(
     r"(?P<none>_)(?:x(?P<gaps>\d+))?"
-    r"|(?P<value>-?[\d.]+(?:e[+-]?\d+)?)(?:\*(?P<count>\d+))?(?:(?P<step>[+-][\d.]+)?x(?P<more>\d+))?"
+    rf"|(?P<value>-?{_NUMBER}(?:e[+-]?\d+)?)(?:\*(?P<count>\d+))?(?:(?P<step>[+-]{_NUMBER})?x(?P<more>\d+))?"
 )
 
 
@@ -142,7 +170,7 @@ def parse_notation(text: str) -> list[Sample | None]:
     samples: list[Sample | None] = []
     for item in text.split():
         match = _ITEM.fullmatch(item)
-        if not match:
+        if not match or not math.isfinite(float(match["value"] or 0)):
             raise DefinitionError(f"{item!r} is no value; write 5, 5x3, 1+2x3, 5*200, _ or _x3")
         if match["none"]:
             samples += [None] * int(match["gaps"] or 1)

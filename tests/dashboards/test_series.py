@@ -36,7 +36,7 @@ def test_a_value_may_stand_for_many_samples_of_its_step():
     assert parse_notation("5*200 7*3x1") == [Sample(0, 5, 200), Sample(1, 7, 3), Sample(2, 7, 3)]
 
 
-@pytest.mark.parametrize("text", ["x", "1x", "5*", "--1", "1+x3"])
+@pytest.mark.parametrize("text", ["x", "1x", "5*", "--1", "1+x3", "1..2", "1e999"])
 def test_a_value_that_cannot_be_read_is_quoted(text):
     with pytest.raises(DefinitionError, match="write 5"):
         parse_notation(text)
@@ -68,14 +68,21 @@ def store_of(samples):
 
 
 samples = st.lists(
-    st.builds(Sample, st.integers(0, 299).map(float), st.integers(-50, 50).map(float), st.integers(1, 3).map(float)),
-    max_size=30,
+    st.builds(Sample, st.integers(0, 719).map(float), st.floats(-1e9, 1e9), st.integers(1, 3).map(float)), max_size=40
 )
+WORK = {
+    "Sum": math.fsum,
+    "Minimum": min,
+    "Maximum": max,
+    "SampleCount": len,
+    "Average": lambda values: math.fsum(values) / len(values),
+    "p75": lambda values: quantiles(values, n=4, method="inclusive")[2] if len(values) > 1 else values[0],
+}
 
 
-@given(samples, st.sampled_from(["Sum", "Average", "Minimum", "Maximum", "SampleCount"]), st.integers(1, 5))
+@given(samples, st.sampled_from([*WORK]), st.integers(1, 13))
 def test_a_statistic_speaks_of_the_samples_of_its_window_and_of_nothing_else(samples, statistic, width):
-    found = store_of(samples).statistic(METRIC, statistic, Grid(0, 60, 5), width)
+    found = store_of(samples).statistic(METRIC, statistic, Grid(0, 60, 12), width)
     for step, value in enumerate(found):
         inside = [
             s.value
@@ -83,8 +90,15 @@ def test_a_statistic_speaks_of_the_samples_of_its_window_and_of_nothing_else(sam
             for _ in range(int(s.count))
             if 60 * (step + 1 - width) <= s.time_s < 60 * (step + 1)
         ]
-        work = {"Sum": sum, "Minimum": min, "Maximum": max, "SampleCount": len, "Average": lambda v: sum(v) / len(v)}
-        assert value == (pytest.approx(work[statistic](inside)) if inside else None)
+        assert value == (pytest.approx(WORK[statistic](inside), rel=1e-9, abs=1e-6) if inside else None)
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=30), st.integers(2, 9))
+def test_a_sliding_sum_loses_nothing_to_what_went_before(values, width):
+    found = store_of([Sample(60.0 * n, value) for n, value in enumerate(values)]).statistic(
+        METRIC, "Sum", Grid(0, 60, len(values)), width
+    )
+    assert found == [math.fsum(values[max(0, end - width) : end]) for end in range(1, len(values) + 1)]
 
 
 @given(st.lists(st.integers(-50, 50).map(float), min_size=2, max_size=40), st.integers(1, 99))

@@ -159,15 +159,22 @@ def test_a_state_is_a_function_of_the_window_alone(items, periods, data):
 
 def test_twenty_alarms_over_a_week_of_minutes_take_at_most_a_second():
     store = store_of("1 0x8 _ 2 0x3 _x2" + " 0 1 2 0 _ 1 0" * 1440)
+    statistics = (
+        {},
+        {"Statistic": "Maximum"},
+        {"Statistic": "Average"},
+        {"Statistic": None, "ExtendedStatistic": "p99"},
+    )
     alarms = {
         f"a{n}": metric_alarm(
             BASE
             | {
                 "AlarmName": f"a{n}",
-                "Period": (60, 60, 60, 300)[n % 4],
+                "Period": (60, 300, 3600, 86_400, 60)[n % 5],
                 "EvaluationPeriods": 3 + n % 5,
                 "DatapointsToAlarm": 2,
             }
+            | statistics[n % 4]
         )
         for n in range(20)
     }
