@@ -172,15 +172,16 @@ _LATEST = [alt.Tooltip("s:N", title="Metric"), alt.Tooltip("v:Q", title="Value",
 
 
 def _bars(panel: Panel) -> list[Spec]:
-    axis = (panel.widget.properties.get("yAxis") or {}).get("left") or {}
-    scale = alt.Scale(domain=[axis["min"], axis["max"]]) if {"min", "max"} <= axis.keys() else alt.Scale(zero=True)
+    ends = (panel.widget.properties.get("yAxis") or {}).get("left") or {}
+    scale = alt.Scale(domain=[ends["min"], ends["max"]]) if {"min", "max"} <= ends.keys() else alt.Scale(zero=True)
+    axis = alt.Axis(labelExpr=_LABEL, labelOverlap=True, labelSeparation=6)
     bars = (
         alt.Chart()
         .mark_bar()
         .encode(
-            x=alt.X("v:Q", title=None, scale=scale, axis=alt.Axis(labelExpr=_LABEL)),
+            x=alt.X("v:Q", title=None, scale=scale, axis=axis),
             y=alt.Y("s:N", title=None),
-            color=_color(panel),
+            color=_color(panel).legend(None),
             tooltip=_LATEST,
         )
     )

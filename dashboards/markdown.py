@@ -7,7 +7,7 @@ from html import escape
 from itertools import groupby
 
 _FENCE = "```"
-_LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"(#{1,6})\s+(.*)")
 _ITEM = re.compile(r"\s*(?:([-*])|(\d+)\.)\s+(.*)")
 _SAFE_TARGET = re.compile(r"(https?://|#|[\w./-]+$)")
@@ -85,4 +85,11 @@ def _styled(text: str) -> str:
     safe = escape(text)
     safe = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", safe)
     safe = re.sub(r"(?<!\w)[*_](.+?)[*_](?!\w)", r"<em>\1</em>", safe)
-    return _LINK.sub(lambda m: f'<a href="{m[2]}">{m[1]}</a>' if _SAFE_TARGET.match(m[2]) else m[0], safe)
+    return _LINK.sub(_linked, safe)
+
+
+def _linked(match: re.Match[str]) -> str:
+    """Return a link; a picture is one too, since the page asks for nothing, and so is CloudWatch's button."""
+    picture, text, target = match.groups()
+    shown = re.sub(r"^button:(?:\w+:)?", "", text) + (" (picture)" if picture else "")
+    return f'<a href="{target}">{shown}</a>' if _SAFE_TARGET.match(target) else match[0]

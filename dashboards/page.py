@@ -92,11 +92,11 @@ def _content(panel: Panel, view: View) -> str:
         parts.append(to_html(str(panel.widget.properties.get("markdown", "")), 2))
     if panel.states:
         parts.append(_states(panel, view))
-    if panel.widget.type == "log" and not panel.unsupported:
-        parts.append(_log_table(panel.rows))
     if panel.plots:
         parts.append(_plots(panel))
-    return "".join(parts)
+    elif panel.widget.type == "log" and not panel.unsupported:
+        parts.append(_log_table(panel.rows))
+    return "".join(parts) or '<p class="empty">Nothing is named that could be drawn</p>'
 
 
 def _states(panel: Panel, view: View) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from dashboards import insights
@@ -15,6 +17,7 @@ from dashboards.errors import DashboardError, UnsupportedError
 from dashboards.metric_functions import Scope, Series
 from dashboards.metric_math import resolve
 from dashboards.model import Alarm, Metric, MetricAlarm, State
+from dashboards.recording import duration_s
 from dashboards.rules import alarm_name
 from dashboards.series import Grid, Store
 from dashboards.timeline import Timeline, run
@@ -85,25 +88,44 @@ class View:
                 case "metric":
                     return self._metric(widget)
                 case "alarm":
-                    return Panel(widget, grid, states=self._states(widget.properties.get("alarms", ())))
+                    states, unknown = self._states(widget.properties.get("alarms", ()))
+                    return Panel(widget, grid, states=states, unsupported=unknown)
                 case "log":
-                    return Panel(widget, grid, rows=self._rows(widget))
+                    return self._log(widget, grid)
             raise UnsupportedError(f"widgets of type {widget.type!r} cannot be drawn offline")
         except DashboardError as error:
             return Panel(widget, grid, unsupported=(str(error),))
         except UNREADABLE as error:
             return Panel(widget, grid, unsupported=(f"its definition cannot be read: {error!r}",))
 
-    def _rows(self, widget: Widget) -> tuple[Json, ...]:
-        found = insights.query(str(widget.properties.get("query", "")), self.recording.lines)
-        return tuple(found)
+    def _log(self, widget: Widget, grid: Grid) -> Panel:
+        rows = insights.query(str(widget.properties.get("query", "")), self.recording.lines)
+        view = widget.properties.get("view", "table")
+        if view in {"bar", "pie"} and rows:
+            return Panel(widget, grid, _compared(rows))
+        binned = next((name for name in rows[0] if name.startswith("bin(")), "") if rows else ""
+        if view == "timeSeries" and binned:
+            return self._binned(widget, rows, binned)
+        return Panel(widget, grid, rows=tuple(rows))
 
-    def _states(self, references: list[str]) -> tuple[tuple[str, State], ...]:
+    def _binned(self, widget: Widget, rows: Sequence[Json], key: str) -> Panel:
+        """Return the numbers of a query by `bin(...)` as series."""
+        grid = self._grid(duration_s(key[4:-1]))
+        plots = []
+        for name in (name for name in rows[0] if isinstance(rows[0][name], int | float) and name != key):
+            values: list[float | None] = [None] * grid.length
+            for row in rows:
+                values[min(grid.length - 1, (int(row[key]) - grid.start_s) // grid.step_s)] = row[name]
+            plots.append(Plot(name, _line(name, None, name, "", grid.step_s), tuple(values)))
+        return Panel(widget, grid, tuple(plots))
+
+    def _states(self, references: Sequence[str]) -> tuple[tuple[tuple[str, State], ...], tuple[str, ...]]:
+        """Return the states of alarms by name, and what is to be said of those that are not known."""
         names = [alarm_name(str(reference)) for reference in references]
         unknown = [name for name in names if name not in self.timelines]
-        if unknown:
-            raise UnsupportedError(f"no alarm {', '.join(unknown)} among those given; name their file with --alarms")
-        return tuple((name, self.timelines[name].at(self.end_s)) for name in names)
+        said = f"no alarm {', '.join(unknown)} among those given; name their file with --alarms"
+        known = tuple((name, self.timelines[name].at(self.end_s)) for name in names if name in self.timelines)
+        return known, (said,) if unknown else ()
 
     def _metric(self, widget: Widget) -> Panel:
         named = (widget.properties.get("annotations") or {}).get("alarms") or ()
@@ -120,7 +142,9 @@ class View:
         return Panel(widget, grid, tuple(plots), unsupported=tuple(unsupported), alarms=tuple(watching))
 
     def _of_alarm(self, widget: Widget, name: str) -> Panel:
-        states = self._states([name])
+        states, unknown = self._states([name])
+        if unknown:
+            return Panel(widget, self._grid(60), unsupported=unknown)
         alarm = self.alarms[name]
         if not isinstance(alarm, MetricAlarm):
             return Panel(widget, self._grid(60), states=states, alarms=(name,))
@@ -144,27 +168,67 @@ class View:
 
     def _plots(self, written: list[Line], grid: Grid) -> tuple[list[Plot], list[str]]:
         store = self.recording.store
-        metrics = {
-            line.id: Series(store.statistic(line.metric, line.statistic, grid), line.label)
-            for line in written
-            if line.metric
-        }
-        scope = Scope(grid, grid.step_s, 1, metrics, dict(metrics), lambda *asked: search(store, grid, *asked))
+        metrics: dict[str, Series] = {}
+        scope = Scope(grid, grid.step_s, 1, metrics, metrics, lambda *asked: search(store, grid, *asked))
         plots: list[Plot] = []
         unsupported: list[str] = []
-        for line in written:
-            if line.metric and line.visible:
-                unit = store.units.get(line.metric, "")
-                plots.append(Plot(line.label, line, tuple(metrics[line.id].values), "" if unit == "None" else unit))
-            elif line.expression:
-                try:
+        # Metrics first: an expression may stand before what it speaks of.
+        for line in sorted(written, key=lambda line: bool(line.expression)):
+            try:
+                if line.metric:
+                    found = [Series(store.statistic(line.metric, line.statistic, grid), line.label)]
+                    metrics[line.id] = found[0]
+                else:
                     found = resolve({other.id: other.expression for other in _needed(line, written)}, scope)[line.id]
-                except DashboardError as error:
-                    unsupported.append(f"{line.label}: {error}")
-                    continue
-                if line.visible:
-                    plots += [Plot(_label(line, series, len(found)), line, tuple(series.values)) for series in found]
+            except DashboardError as error:
+                unsupported.append(f"{line.id if line.label == line.expression else line.label}: {error}")
+                continue
+            unit = store.units.get(line.metric, "") if line.metric else ""
+            for series in found if line.visible else ():
+                label = dynamic_label(_label(line, series, len(found)), line, series)
+                plots.append(Plot(label, line, tuple(series.values), "" if unit == "None" else unit))
+        plots.sort(key=lambda plot: written.index(plot.line))
         return _distinct(plots), unsupported
+
+
+_OF_LABELS: dict[str, Callable[[Sequence[float]], float]] = {
+    "MIN": min, "MAX": max, "SUM": math.fsum, "AVG": fmean, "FIRST": lambda v: v[0], "LAST": lambda v: v[-1],
+}  # fmt: skip
+
+
+def dynamic_label(label: str, line: Line, series: Series) -> str:
+    """Return a label with its `${LAST}`, `${AVG}`, `${PROP('Dim.Name')}` and the like filled in.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/graph-dynamic-labels.html
+    """
+    known = [value for value in series.values if value is not None]
+    texts = {"LABEL": series.label}
+    if line.metric:
+        texts |= {"PROP('MetricName')": line.metric.name, "PROP('Namespace')": line.metric.namespace}
+        texts |= {"PROP('Stat')": line.statistic, "PROP('Period')": str(line.period_s)}
+        texts |= {f"PROP('Dim.{name}')": value for name, value in line.metric.dimensions}
+
+    def filled(match: re.Match[str]) -> str:
+        work = _OF_LABELS.get(match[1])
+        if work is None:
+            return texts.get(match[1], match[0])
+        return f"{work(known):,.2f}".removesuffix(".00") if known else "no data"
+
+    return re.sub(r"\$\{([^{}]+)\}", filled, label)
+
+
+def _compared(rows: Sequence[Json]) -> tuple[Plot, ...]:
+    """Return the first number of each row of a query, named by the row's other members."""
+    number = next((name for name, value in rows[0].items() if isinstance(value, int | float)), "")
+    return tuple(
+        Plot(
+            " ".join(str(value) for name, value in row.items() if not isinstance(value, int | float)) or number,
+            _line(number, None, number, "", 1),
+            (float(row[number]),),
+        )
+        for row in rows
+        if isinstance(row.get(number), int | float)
+    )
 
 
 def moment(time_s: float) -> str:
@@ -187,7 +251,7 @@ def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...
 
 
 def _cell(name: str, value: object) -> str:
-    if name == "@timestamp" and isinstance(value, int | float):
+    if name.startswith(("@timestamp", "bin(")) and isinstance(value, int | float):
         return moment(value)
     return "" if value is None else f"{value:,.12g}" if isinstance(value, float) else str(value)[:200]
 

@@ -72,8 +72,9 @@ def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
         texts += re.sub(r"[*`#]", "", str(panel.widget.properties.get("markdown", ""))).splitlines()
     texts += [f"{state}  {name}" for name, state in panel.states]
     texts += [f"{plot.label}: {_value(latest(plot))} {plot.unit}" for plot in panel.plots]
-    if panel.widget.type == "log" and not panel.unsupported:
+    if panel.widget.type == "log" and not panel.unsupported and not panel.plots:
         texts += ["  ".join(cells) for cells in table_of(panel.rows)[1]] or ["No line answers this query"]
+    texts = texts or ["Nothing is named that could be drawn"]
     wrapped = [line for text in texts for line in textwrap.wrap(text, max(10, width // 7))]
     room = max(1, (height - _HEAD) // _LINE)
     if len(wrapped) > room:

@@ -80,6 +80,50 @@ def test_maths_and_alarms_of_a_widget_are_evaluated():
     assert plots("Shorthand").alarms == ("busy",)
 
 
+def shown(kind, **properties):
+    (panel,) = view().panels({"widgets": [{"type": kind, "properties": properties}]})
+    return panel
+
+
+def test_what_cannot_be_drawn_of_a_widget_leaves_the_rest_whole():
+    of_a, of_b = (["Shop", "Load", "Host", host] for host in "ab")
+    panel = shown("metric", metrics=[of_a, [*of_b, {"stat": "tm90"}], [{"expression": "SELECT 1", "id": "q"}]])
+    assert [plot.label for plot in panel.plots] == ["Load Average"]
+    assert [reason.partition(":")[0] for reason in panel.unsupported] == ["Load tm90", "q"]
+    panel = shown("alarm", alarms=["busy", "nobody"])
+    assert dict(panel.states) == {"busy": "OK"}
+    assert panel.unsupported == ("no alarm nobody among those given; name their file with --alarms",)
+
+
+def test_an_expression_may_stand_before_its_metric():
+    load = ["Shop", "Load", "Host", "a", {"id": "m1"}]
+    panel = shown("metric", metrics=[[{"expression": "2 * m1", "label": "twice"}], load])
+    assert [plot.label for plot in panel.plots] == ["twice", "Load Average"]
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("${LAST} of ${MAX}", "3 of 6"),
+        ("${PROP('Dim.Host')} ${PROP('MetricName')} ${PROP('Stat')}", "a Load Maximum"),
+        ("average ${AVG}", "average 2.90"),
+        ("${OTHER}", "${OTHER}"),
+    ],
+)
+def test_a_label_tells_of_its_series(label, text):
+    metric = ["Shop", "Load", "Host", "a", {"label": label, "stat": "Maximum", "period": 60}]
+    (plot,) = shown("metric", metrics=[metric]).plots
+    assert plot.label == text
+
+
+def test_a_query_is_drawn_as_its_view_asks():
+    assert shown("log", query="fields @message", view="table").rows
+    (plot,) = shown("log", query="stats count(*) as n by bin(1m)", view="timeSeries").plots
+    assert (plot.label, plot.values[0], plot.values[1]) == ("n", 1, None)
+    (plot,) = shown("log", query="stats count(*) as n by Host", view="bar").plots
+    assert (plot.label, plot.values) == ("a", (1.0,))
+
+
 @pytest.mark.parametrize(
     ("text", "labels"),
     [
