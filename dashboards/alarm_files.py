@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dashboards.errors import DefinitionError, UnsupportedError
+from dashboards.errors import DashboardError, DefinitionError, UnsupportedError
 from dashboards.model import Alarm, Comparison, CompositeAlarm, Metric, MetricAlarm, Missing, Query, WarmUp
 from dashboards.rules import alarm_name, parse_rule
 from dashboards.series import Grid, Store, percentile
+from dashboards.templates import COMPOSITE, METRIC, alarms_of
 from dashboards.timeline import watched_values
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 Json = Mapping[str, Any]
 Definition = tuple[Callable[[Json], Alarm], Json]
 _INTEGER = "tag:yaml.org,2002:int"
+_KNOWN = (
+    "ComparisonOperator", "DatapointsToAlarm", "EvaluationPeriods", "ExtendedStatistic", "Period", "Statistic",
+    "Threshold", "TreatMissingData",
+)  # fmt: skip
 _ELSEWHERE = ("ThresholdMetricId", "EvaluationCriteria", "EvaluationInterval")
 
 
@@ -42,16 +47,31 @@ def parse_alarms(data: object, where: str, skipped: list[str] | None = None) -> 
     """Return the alarms of loaded JSON or YAML by name; `skipped` as for `read_alarms`."""
     if not isinstance(data, Mapping):
         raise DefinitionError(f"{where} holds neither alarms nor a template")
-    definitions = _from_template(data) if "Resources" in data else _from_dump(data)
     found: dict[str, Alarm] = {}
-    for make, parameters in definitions:
-        try:
-            found[parameters["AlarmName"]] = make(parameters)
-        except UnsupportedError as error:
-            if skipped is None:
-                raise
-            skipped.append(str(error))
+    try:
+        for make, parameters in _from_template(data) if "Resources" in data else _from_dump(data):
+            try:
+                _only_known(parameters)
+                found[parameters["AlarmName"]] = make(parameters)
+            except UnsupportedError as error:
+                if skipped is None:
+                    raise
+                skipped.append(str(error))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, DashboardError):
+            raise
+        raise DefinitionError(f"{where} holds something that is no alarm: {error!r}") from error
     return found if skipped is None else _without_orphans(found, skipped)
+
+
+def _only_known(parameters: Json) -> None:
+    """Raise UnsupportedError when what has to be a number or one of a few words is for a deployment to say."""
+    for key in _KNOWN:
+        value = parameters.get(key)
+        if isinstance(value, Mapping) or "${" in str(value):
+            raise UnsupportedError(
+                f"{parameters['AlarmName']}: {key} is {value}, which only a deployment knows; give it a Default"
+            )
 
 
 def _without_orphans(found: dict[str, Alarm], skipped: list[str]) -> dict[str, Alarm]:
@@ -98,49 +118,8 @@ def _from_dump(data: Json) -> Iterator[Definition]:
 
 
 def _from_template(template: Json) -> Iterator[Definition]:
-    resources: Json = template["Resources"]
-    makers: dict[str, Callable[[Json], Alarm]] = {
-        "AWS::CloudWatch::Alarm": metric_alarm,
-        "AWS::CloudWatch::CompositeAlarm": composite_alarm,
-    }
-    named = {
-        logical: str(_resolve(resource["Properties"].get("AlarmName", logical), template, {}))
-        for logical, resource in resources.items()
-        if resource.get("Type") in makers
-    }
-    for logical, name in named.items():
-        properties = _resolve(resources[logical]["Properties"], template, named)
-        yield makers[resources[logical]["Type"]], {**properties, "AlarmName": name}
-
-
-def _resolve(value: Any, template: Json, named: Mapping[str, str]) -> Any:  # noqa: ANN401  JSON of any shape
-    """Replace references by names and defaults; what only a deployment knows stays legible as `${...}`."""
-    match value:
-        case {"Ref": str(name)}:
-            default = template.get("Parameters", {}).get(name, {}).get("Default")
-            found: Any = named.get(name, f"${{{name}}}" if default is None else default)
-        case {"Fn::GetAtt": target}:
-            parts = target.split(".") if isinstance(target, str) else target
-            found = named.get(parts[0], f"${{{'.'.join(parts)}}}")
-        case {"Fn::Sub": target}:
-            text, own = (target, {}) if isinstance(target, str) else target
-            found = _substituted(text, template, named, own)
-        case {"Fn::Join": [separator, pieces]}:
-            found = separator.join(str(_resolve(piece, template, named)) for piece in pieces)
-        case dict():
-            found = {key: _resolve(item, template, named) for key, item in value.items()}
-        case list():
-            found = [_resolve(item, template, named) for item in value]
-        case _:
-            found = value
-    return found
-
-
-def _substituted(text: str, template: Json, named: Mapping[str, str], own: Json) -> str:
-    for name in {part.split("}")[0] for part in text.split("${")[1:]}:
-        known = own.get(name, {"Fn::GetAtt" if "." in name else "Ref": name})
-        text = text.replace(f"${{{name}}}", str(_resolve(known, template, named)))
-    return text
+    makers: dict[str, Callable[[Json], Alarm]] = {METRIC: metric_alarm, COMPOSITE: composite_alarm}
+    yield from ((makers[kind], properties) for kind, properties in alarms_of(template))
 
 
 def composite_alarm(parameters: Json) -> CompositeAlarm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -48,11 +49,14 @@ def run_file(path: Path, alarms: Mapping[str, Alarm]) -> list[Outcome]:
 
 
 def _run_test(path: Path, number: int, test: Mapping[str, Any], alarms: Mapping[str, Alarm]) -> Outcome:
-    name = str(test.get("name", f"test {number}"))
+    name = f"test {number}"
     try:
+        name = str(test.get("name", name))
         return Outcome(str(path), name, tuple(_failures(path, test, alarms)))
     except DashboardError as error:
         return Outcome(str(path), name, (str(error),))
+    except (AttributeError, LookupError, TypeError) as error:
+        return Outcome(str(path), name, (f"the test cannot be read: {error!r}",))
 
 
 def _failures(path: Path, test: Mapping[str, Any], alarms: Mapping[str, Alarm]) -> Iterator[str]:
@@ -78,7 +82,10 @@ def needed(names: list[str], alarms: Mapping[str, Alarm]) -> dict[str, Alarm]:
     while waiting:
         name = waiting.pop()
         if name not in alarms:
-            raise DefinitionError(f"no alarm is called {name!r}; there are {', '.join(sorted(alarms)) or 'none'}")
+            near = get_close_matches(name, alarms, 3, 0.5) or sorted(alarms)[:3]
+            raise DefinitionError(
+                f"no alarm of {len(alarms)} is called {name!r}; there are {', '.join(near) or 'none'}"
+            )
         if name in found:
             continue
         alarm = found[name] = alarms[name]
@@ -89,7 +96,7 @@ def needed(names: list[str], alarms: Mapping[str, Alarm]) -> dict[str, Alarm]:
 
 def _end_s(test: Mapping[str, Any], expectations: list[Mapping[str, Any]]) -> int:
     texts = [wanted["at"] for wanted in expectations if "at" in wanted]
-    texts += [moment for wanted in expectations for key in ("fires", "calls") for moment in wanted.get(key, ())]
+    texts += [moment for wanted in expectations for key in ("fires", "calls") for moment in _listed(wanted, key)]
     texts += [test["until"]] if "until" in test else []
     return max((duration_s(text) for text in texts), default=0)
 
@@ -98,15 +105,24 @@ def _differences(wanted: Mapping[str, Any], lines: Mapping[str, Timeline], start
     line = lines[wanted["alarm"]]
     if not wanted.keys() & {"is", "fires", "calls"}:
         raise DefinitionError(f"{dict(wanted)} expects nothing; write `at` and `is`, `fires` or `calls`")
+    if ("is" in wanted) != ("at" in wanted):
+        raise DefinitionError(f"{dict(wanted)}: `at` says when it `is` so; write both")
+    if "is" in wanted and wanted["is"] not in State.__members__:
+        raise DefinitionError(f"{wanted['is']!r} is no state; there are {', '.join(State.__members__)}")
     if "is" in wanted:
         state = line.at(start_s + duration_s(wanted["at"]))
         if state != wanted["is"]:
             yield f"at {wanted['at']}: expected {wanted['is']}, was {state}"
     for key, times in (("fires", [change.time_s for change in line.fired]), ("calls", calls(line, lines))):
-        expected = [duration_s(moment) for moment in wanted.get(key, ())]
+        expected = [duration_s(moment) for moment in _listed(wanted, key)]
         found = [int(time - start_s) for time in times]
         if key in wanted and found != expected:
             yield f"{key}: expected at {_moments(expected)}, was at {_moments(found)}"
+
+
+def _listed(wanted: Mapping[str, Any], key: str) -> list[Any]:
+    moments = wanted.get(key, [])
+    return moments if isinstance(moments, list) else [moments]
 
 
 def calls(line: Timeline, lines: Mapping[str, Timeline]) -> list[float]:

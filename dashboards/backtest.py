@@ -25,7 +25,7 @@ class Verdict:
     Attributes:
         fired_s: When it went into ALARM.
         called_s: When its actions were taken: later than `fired_s`, or never, when a suppressor holds them back.
-        delays_s: Per firing of a metric alarm, from the beginning of the first bad period to ALARM.
+        delays_s: Per firing of a metric alarm, from the first bad values to ALARM.
         flapping: It fired three times or more within an hour.
         seen: Some of its metrics were in the recording; an alarm that saw nothing proves nothing.
     """

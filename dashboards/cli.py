@@ -180,7 +180,10 @@ def _simulate(options: argparse.Namespace) -> int:
 def _preview(options: argparse.Namespace) -> int:
     from dashboards.preview import preview  # noqa: PLC0415  an extra of the package, and heavy
 
-    body = options.body or GENERATED / "dashboards" / f"{options.dashboard}.json"
+    ours = {path.stem: path for path in (GENERATED / "dashboards").glob("*.json")}
+    body = options.body or ours.get(options.dashboard)
+    if body is None:
+        raise DefinitionError(f"there is no dashboard {options.dashboard}; there are {', '.join(sorted(ours))}")
     out = options.out or Path(f"{body.stem}.{options.format}")
     missing = preview(body, options.telemetry, _alarms(options), out, options.format)
     for reason in missing:

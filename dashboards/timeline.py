@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From `time_s` on the alarm is in `state`. `since_s` is when the oldest bad point of the window began."""
+    """From `time_s` on the alarm is in `state`.
+
+    `since_s` is when the step began whose values made the oldest bad point of the window: a period slides by the step.
+    """
 
     time_s: int
     state: State
@@ -104,7 +107,7 @@ def metric_timeline(alarm: MetricAlarm, store: Store, start_s: int, end_s: int) 
         if judged is not None and judged is not state:
             state = judged
             bad = _oldest_bad(window, alarm.periods)
-            since_s = None if bad is None else grid.start_s + (step + 1 - bad * stride) * step_s
+            since_s = None if bad is None else grid.start_s + (step - (bad - 1) * stride) * step_s
             changes.append(Change(grid.start_s + (step + 1) * step_s, state, since_s))
     return Timeline(alarm, tuple(changes), grid, tuple(values))
 

@@ -127,7 +127,15 @@ def test_a_failure_shows_the_series_the_evaluation_and_the_difference(tmp_path, 
     ("test", "named"),
     [
         ("{name: t, series: []}", "nothing is expected"),
-        ("{name: t, expect: [{alarm: nobody, at: 1m, is: OK}]}", "no alarm is called 'nobody'; there are deploying"),
+        (
+            "{name: t, expect: [{alarm: nobody, at: 1m, is: OK}]}",
+            "no alarm of 3 is called 'nobody'; there are deploying",
+        ),
+        ("{name: t, expect: [{alarm: dusk, fires: 1m}]}", "is called 'dusk'; there are disk"),
+        ("{name: t, expect: [{alarm: disk, is: OK}]}", "write both"),
+        ("{name: t, expect: [{alarm: disk, at: 1m, is: FIRING}]}", "'FIRING' is no state"),
+        ("{name: t, expect: [5]}", "the test cannot be read"),
+        ("5", "the test cannot be read"),
         ("{name: t, expect: [{alarm: disk}]}", "expects nothing"),
         ("{name: t, series: [{values: 1}], expect: [{alarm: disk, fires: []}]}", "a series needs"),
         ("{name: t, expect: [{alarm: disk, at: soon, is: OK}]}", "'soon' is no duration"),
@@ -177,6 +185,63 @@ def test_alarms_of_a_cloudformation_template_can_be_tested(tmp_path):
             expect: [{alarm: "${AWS::StackName}-page", at: 1m, is: ALARM}, {alarm: Disk, at: 1m, is: ALARM}]
     """
     assert run(tmp_path, text, "--template", template) == 0
+
+
+CHOSEN = """
+    Parameters: {Stage: {Type: String, Default: prod}, Secret: {Type: String}}
+    Mappings: {Limits: {prod: {Load: 5}}}
+    Conditions:
+      IsProd: !Equals [!Ref Stage, prod]
+      IsTest: !Not [!Condition IsProd]
+      Either: !Or [!Condition IsTest, !And [!Condition IsProd, !Equals [a, a]]]
+    Resources:
+      Load: &load
+        Type: AWS::CloudWatch::Alarm
+        Condition: Either
+        Properties: &properties
+          AlarmName: !Join ["-", [!Ref Stage, !Select [1, !Split ["/", "a/load"]]]]
+          Namespace: N
+          MetricName: Load
+          Statistic: Sum
+          Period: "60"
+          EvaluationPeriods: !If [IsProd, "1", "9"]
+          DatapointsToAlarm: !If [IsTest, "9", !Ref AWS::NoValue]
+          Threshold: !FindInMap [Limits, !Ref Stage, Load]
+          ComparisonOperator: GreaterThanThreshold
+      Test: {Type: AWS::CloudWatch::Alarm, Condition: IsTest, Properties: *properties}
+      Unknown:
+        Type: AWS::CloudWatch::Alarm
+        Properties: {<<: *properties, AlarmName: a, Threshold: !Ref Secret}
+      Imported:
+        Type: AWS::CloudWatch::Alarm
+        Properties: {<<: *properties, AlarmName: b, Threshold: !ImportValue other}
+"""
+
+
+def test_what_a_template_decides_is_decided_and_what_only_a_deployment_knows_is_named(tmp_path, capsys):
+    template = tmp_path / "template.yaml"
+    template.write_text(textwrap.dedent(CHOSEN))
+    text = "tests: [{series: [{metric: N/Load, values: 5 6}], expect: [{alarm: prod-load, fires: 2m}]}]"
+    assert run(tmp_path, text, "--template", template) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "not evaluated: a: Threshold is ${Secret}, which only a deployment knows; give it a Default",
+        "not evaluated: b: Threshold is {'Fn::ImportValue': 'other'}, which only a deployment knows; give it a Default",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MetricAlarms: [{Namespace: N}]",
+        "MetricAlarms: 5",
+        "Resources: {A: {Type: AWS::CloudWatch::Alarm}}",
+        "Resources: 5",
+    ],
+)
+def test_a_file_of_alarms_that_cannot_be_read_is_an_error(tmp_path, capsys, text):
+    (tmp_path / "alarms.yaml").write_text(text)
+    assert run(tmp_path, "tests: []", "--alarms", tmp_path / "alarms.yaml") == 2
+    assert "alarms.yaml holds something that is no alarm" in capsys.readouterr().err
 
 
 USED = {"Metric": {"Namespace": "N", "MetricName": "Used"}, "Period": 60, "Stat": "Sum"}

@@ -61,6 +61,8 @@ def test_the_fire_tells_when_the_oldest_bad_point_began():
     )
     (fired,) = line.fired
     assert (fired.time_s, fired.since_s) == (240, 60)
+    (fired,) = metric_timeline(metric_alarm(BASE | {"Period": 300}), store_of("0x4 1 0"), 0, 600).fired
+    assert (fired.time_s, fired.since_s) == (360, 300)  # five minutes that end with the bad one
     assert line.window_at(240) == ("-0X0X", (None, 0, 1, 0, 1))
 
 
