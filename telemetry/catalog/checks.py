@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections import Counter
@@ -13,10 +14,10 @@ from telemetry.catalog.shape import OTHER, Unit
 from telemetry.catalog.watch import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from telemetry.catalog.shape import Metric, Operation
-    from telemetry.catalog.watch import Alarm, Composite, Slo
+    from telemetry.catalog.watch import Alarm, Composite, Runbook, Slo
 
 PRICES_USD = ((10_000, 0.30), (240_000, 0.10), (750_000, 0.05), (math.inf, 0.02))
 """A custom metric by the month, in steps of so many metrics (us-east-1, https://aws.amazon.com/cloudwatch/pricing/)."""
@@ -51,10 +52,13 @@ def cost(rows: Iterable[Operation]) -> Cost:
 
 
 def faults(
-    rows: Sequence[Operation], composites: Sequence[Composite] = (), budget_usd: float = BUDGET_USD
+    rows: Sequence[Operation],
+    composites: Sequence[Composite] = (),
+    budget_usd: float = BUDGET_USD,
+    dashboards: Collection[str] = parts.DASHBOARDS,
 ) -> list[str]:
     """Return everything that is wrong with a catalog, sorted; empty when it is sound."""
-    found = [fault for row in rows for fault in _row_faults(row)]
+    found = [fault for row in rows for fault in _row_faults(row, dashboards)]
     found += _agreement_faults(rows)
     found += _alarm_faults(rows, composites)
     total = cost(rows)
@@ -65,7 +69,7 @@ def faults(
     return sorted(found)
 
 
-def _row_faults(row: Operation) -> Iterator[str]:
+def _row_faults(row: Operation, dashboards: Collection[str]) -> Iterator[str]:
     if not re.fullmatch(r"[A-Z][A-Za-z]+", row.name) or not re.fullmatch(r"[a-z ]+", row.span):
         yield f"{row.name}: the name must be in PascalCase and the span in lower-case words"
     if len(row.all_metrics) > MAX_METRICS:
@@ -81,7 +85,7 @@ def _row_faults(row: Operation) -> Iterator[str]:
     for metric in row.all_metrics:
         yield from _metric_faults(row, metric)
     yield from _dimension_faults(row)
-    yield from _panel_faults(row)
+    yield from _panel_faults(row, dashboards)
 
 
 def _metric_faults(row: Operation, metric: Metric) -> Iterator[str]:
@@ -125,7 +129,7 @@ def _dimension_faults(row: Operation) -> Iterator[str]:
             yield f"{row.name}: {len(fields)} dimensions in a set; at most {MAX_DIMENSIONS - 1} beside the operation"
 
 
-def _panel_faults(row: Operation) -> Iterator[str]:
+def _panel_faults(row: Operation, dashboards: Collection[str]) -> Iterator[str]:
     fields = {metric.field: metric for metric in row.all_metrics}
     for panel in row.panels:
         for field in panel.fields:
@@ -133,7 +137,7 @@ def _panel_faults(row: Operation) -> Iterator[str]:
                 yield f"{row.name}: panel {panel.title!r} draws {field}, which nothing emits"
         if len({fields[field].unit for field in panel.fields if field in fields}) > 2:  # noqa: PLR2004  two axes
             yield f"{row.name}: panel {panel.title!r} needs more than two axes"
-        if panel.dashboard not in parts.DASHBOARDS:
+        if panel.dashboard not in dashboards:
             yield f"{row.name}: panel {panel.title!r} stands on {panel.dashboard!r}, which is no dashboard"
         if panel.by and (panel.by,) not in row.dimension_sets:
             yield f"{row.name}: panel {panel.title!r} splits by {panel.by}, for which no metrics are kept"
@@ -167,6 +171,7 @@ def _alarm_faults(rows: Sequence[Operation], composites: Sequence[Composite]) ->
     known = {alarm.name for alarm in every}
     spoken_for = {child for composite in composites for child in composite.children}
     for composite in composites:
+        yield from (f"{composite.name}: {fault}" for fault in _runbook_faults(composite))
         for name in {*composite.children, *([composite.suppressor] if composite.suppressor else [])} - known:
             yield f"{composite.name}: asks for {name}, which is no alarm"
     for one in every:
@@ -187,11 +192,24 @@ def _one_alarm_faults(alarm: Alarm, emitted: set[tuple[str, str]]) -> Iterator[s
         yield f"{alarm.name}: several signals and no expression"
     if len(alarm.signals) + bool(alarm.expression) > 10:  # noqa: PLR2004  CloudWatch's limit
         yield f"{alarm.name}: more than 10 metrics and expressions"
-    if not alarm.missing_why or not alarm.meaning or not alarm.runbook.actions or not alarm.runbook.causes:
-        yield f"{alarm.name}: says not what it means, what missing data means, or what to do"
+    if not alarm.missing_why or not alarm.meaning:
+        yield f"{alarm.name}: says not what it means, or what missing data means"
+    yield from (f"{alarm.name}: {fault}" for fault in _runbook_faults(alarm))
     if not math.isfinite(alarm.threshold.value(Limits())):
         yield f"{alarm.name}: a threshold of {alarm.threshold.value(Limits())}"
     yield from _window_faults(alarm)
+
+
+def _runbook_faults(alarm: Alarm | Composite) -> Iterator[str]:
+    runbook: Runbook | None = alarm.runbook
+    if runbook is None:
+        yield "has no runbook"
+        return
+    for each in dataclasses.fields(runbook):
+        if each.name != "automation" and not getattr(runbook, each.name):
+            yield f"its runbook says nothing about {each.name}"
+    if not alarm.severity:
+        yield "has no severity"
 
 
 def _window_faults(alarm: Alarm) -> Iterator[str]:
