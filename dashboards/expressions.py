@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from dashboards.errors import DefinitionError, UnsupportedError
+from dashboards.errors import UnsupportedError
+from dashboards.grammar import Tokens
 
 Node = tuple[str, tuple["Node", ...], str | float]
 
@@ -27,7 +28,7 @@ def parse_expression(text: str) -> Node:
     """Return the tree of an expression; raise DefinitionError with the place that cannot be read."""
     if re.match(r"\s*SELECT\b", text, re.IGNORECASE):
         raise UnsupportedError(f"Metrics Insights query {text!r}: only metric math and SEARCH are evaluated offline")
-    return _Parser(text).parse()
+    return _Expression(text, _TOKEN, "expression").whole()
 
 
 def names(node: Node) -> set[str]:
@@ -37,36 +38,11 @@ def names(node: Node) -> set[str]:
     return own.union(*(names(child) for child in children))
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
-        self.tokens: list[tuple[str, str]] = []
-        position = 0
-        while text[position:].strip():
-            match = _TOKEN.match(text, position)
-            if not match or match.lastgroup is None:
-                raise DefinitionError(f"expression {text!r} cannot be read from {text[position:]!r} on")
-            self.tokens.append((match.lastgroup, match[match.lastgroup]))
-            position = match.end()
-
-    def parse(self) -> Node:
+class _Expression(Tokens):
+    def whole(self) -> Node:
         node = self.expression(0)
-        if self.peek():
-            raise DefinitionError(f"unexpected {self.peek()!r} in the expression {self.text!r}")
+        self.end()
         return node
-
-    def peek(self) -> str:
-        return self.tokens[self.at][1] if self.at < len(self.tokens) else ""
-
-    def take(self) -> tuple[str, str]:
-        if self.at == len(self.tokens):
-            raise DefinitionError(f"the expression {self.text!r} ends too early")
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def expect(self, mark: str) -> None:
-        if self.take()[1] != mark:
-            raise DefinitionError(f"{mark!r} is missing in the expression {self.text!r}")
 
     def expression(self, binding: int) -> Node:
         left = self.operand()
@@ -95,7 +71,7 @@ class _Parser:
             case "name", _:
                 node = ("name", (), word)
             case _:
-                raise DefinitionError(f"unexpected {word!r} in the expression {self.text!r}")
+                raise self.error(f"unexpected {word!r}")
         return node
 
     def items(self, end: str) -> tuple[Node, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dashboards.errors import DefinitionError, UnsupportedError
+from dashboards.grammar import Conditions
 from dashboards.recording import duration_s
 
 Row = dict[str, Any]
@@ -145,69 +146,19 @@ def _aggregate(text: str) -> Callable[[list[Row]], float]:
 
 
 def _filter(text: str, rows: list[Row]) -> list[Row]:
-    holds = _Condition(text).parse()
+    holds = _Condition(text, _CONDITION, "filter").whole()
     return [row for row in rows if holds(row)]
 
 
 Test = Callable[[Row], bool]
 
 
-class _Condition:
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
-        self.tokens: list[tuple[str, str]] = []
-        position = 0
-        while text[position:].strip():
-            match = _CONDITION.match(text, position)
-            if not match or match.lastgroup is None:
-                raise DefinitionError(f"filter {text!r} cannot be read from {text[position:]!r} on")
-            self.tokens.append((match.lastgroup, match[match.lastgroup]))
-            position = match.end()
-
-    def parse(self) -> Test:
-        test = self.either()
-        if self.at < len(self.tokens):
-            raise UnsupportedError(f"{self.peek()!r} in the filter {self.text!r} is not evaluated offline")
-        return test
-
-    def peek(self) -> str:
-        kind, word = self.tokens[self.at] if self.at < len(self.tokens) else ("", "")
-        return word.lower() if kind in {"word", "mark", "operator"} else ""
-
-    def take(self) -> tuple[str, str]:
-        if self.at == len(self.tokens):
-            raise DefinitionError(f"the filter {self.text!r} ends too early")
-        self.at += 1
-        return self.tokens[self.at - 1]
-
-    def took(self, word: str) -> bool:
-        self.at += (found := self.peek() == word)
-        return found
-
-    def either(self) -> Test:
-        tests = [self.both()]
-        while self.took("or"):
-            tests.append(self.both())
-        return lambda row: any(test(row) for test in tests)
-
-    def both(self) -> Test:
-        tests = [self.single()]
-        while self.took("and"):
-            tests.append(self.single())
-        return lambda row: all(test(row) for test in tests)
-
-    def single(self) -> Test:
-        if self.took("not"):
-            inner = self.single()
-            return lambda row: not inner(row)
-        if self.took("("):
-            inner = self.either()
-            self.took(")")
-            return inner
+class _Condition(Conditions[Row]):
+    def element(self) -> Test:
         if self.took("ispresent"):
-            self.took("(")
+            self.expect("(")
             field = self.take()[1]
-            self.took(")")
+            self.expect(")")
             return lambda row: value_of(row, field) is not None
         return self.comparison(self.take()[1])
 
@@ -218,7 +169,7 @@ class _Condition:
         return (lambda row: not test(row)) if negative else test
 
     def membership(self, field: str) -> Test:
-        self.took("[")
+        self.expect("[")
         wanted: set[str] = set()
         while not self.took("]"):
             wanted.add(self.take()[1])

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dashboards.errors import DefinitionError, UnsupportedError
+from dashboards.grammar import Conditions
 from dashboards.model import State
 
 MAX_CHILDREN = 100
 MAX_ELEMENTS = 500
-MAX_DEPTH = 100  # ours, far above anything legible: deeper nesting would exhaust Python's stack
-_TOKEN = re.compile(r"""\s*(?:(?P<mark>[()])|"(?P<quoted>[^"]*)"|'(?P<single>[^']*)'|(?P<word>[^\s()"']+))""")
+_TOKEN = re.compile(r"""\s*(?:(?P<mark>[()])|"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<word>[^\s()"']+))""")
 
 States = Mapping[str, State]
 
@@ -35,10 +35,8 @@ def alarm_name(reference: str) -> str:
 
 def parse_rule(text: str) -> Rule:
     """Parse an AlarmRule; raise DefinitionError for what CloudWatch refuses, with the place."""
-    parser = _Parser(text)
-    holds = parser.either()
-    if parser.peek():
-        raise parser.error(f"unexpected {parser.peek()!r}")
+    parser = _Rule(text, _TOKEN, "rule")
+    holds = parser.whole()
     if len(parser.children) > MAX_CHILDREN or parser.elements > MAX_ELEMENTS:
         raise DefinitionError(
             f"rule with {len(parser.children)} alarms and {parser.elements} elements; CloudWatch takes at most "
@@ -47,68 +45,13 @@ def parse_rule(text: str) -> Rule:
     return Rule(holds, frozenset(parser.children))
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text = text
+class _Rule(Conditions[States]):
+    def __init__(self, text: str, pattern: re.Pattern[str], what: str) -> None:
+        super().__init__(text, pattern, what)
         self.children: set[str] = set()
-        self.elements = 0
-        self._depth = 0
-        self._at = 0
-        self._tokens: list[tuple[str, bool]] = []
-        position = 0
-        while text[position:].strip():
-            match = _TOKEN.match(text, position)
-            if not match:
-                raise DefinitionError(f"rule cannot be read from {text[position:]!r} on: check the quotes")
-            quoted = match["quoted"] if match["quoted"] is not None else match["single"]
-            self._tokens.append((quoted, True) if quoted is not None else (match["mark"] or match["word"], False))
-            position = match.end()
-
-    def error(self, what: str) -> DefinitionError:
-        return DefinitionError(f"{what} in the rule {self.text!r}")
-
-    def peek(self) -> str:
-        token, quoted = self._tokens[self._at] if self._at < len(self._tokens) else ("", False)
-        return "" if quoted else token
-
-    def take(self) -> str:
-        if self._at == len(self._tokens):
-            raise self.error("something is missing at the end")
-        self._at += 1
-        return self._tokens[self._at - 1][0]
-
-    def expect(self, mark: str) -> None:
-        if self.peek() != mark:
-            raise self.error(f"{mark!r} is missing")
-        self.take()
-
-    def either(self) -> Callable[[States], bool]:
-        terms = [self.both()]
-        while self.peek().upper() == "OR":
-            self.take()
-            terms.append(self.both())
-        return terms[0] if len(terms) == 1 else lambda states: any(term(states) for term in terms)
-
-    def both(self) -> Callable[[States], bool]:
-        terms = [self.negated()]
-        while self.peek().upper() == "AND":
-            self.take()
-            terms.append(self.negated())
-        return terms[0] if len(terms) == 1 else lambda states: all(term(states) for term in terms)
-
-    def negated(self) -> Callable[[States], bool]:
-        negative = False
-        while self.peek().upper() == "NOT":
-            self.take()
-            negative = not negative
-        inner = self.element()
-        return (lambda states: not inner(states)) if negative else inner
 
     def element(self) -> Callable[[States], bool]:
-        self.elements += 1
-        if self.peek() == "(":
-            return self.group()
-        word = self.take()
+        word = self.take()[1]
         if word.upper() in {"TRUE", "FALSE"}:
             truth = word.upper() == "TRUE"
             return lambda _: truth
@@ -116,21 +59,8 @@ class _Parser:
             raise UnsupportedError(f"AT_LEAST in the rule {self.text!r}: write it with AND and OR to evaluate it here")
         if word.upper() not in State.__members__:
             raise self.error(f"{word!r} is neither ALARM, OK, INSUFFICIENT_DATA, TRUE, FALSE nor NOT")
-        return self.child(State[word.upper()])
-
-    def group(self) -> Callable[[States], bool]:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise UnsupportedError(f"a rule nested more than {MAX_DEPTH} deep; split it into composites of composites")
-        self.take()
-        inner = self.either()
-        self.expect(")")
-        self._depth -= 1
-        return inner
-
-    def child(self, wanted: State) -> Callable[[States], bool]:
         self.expect("(")
-        name = alarm_name(self.take())
+        name, wanted = alarm_name(self.take()[1]), State[word.upper()]
         self.expect(")")
         self.children.add(name)
         return lambda states: states[name] is wanted
