@@ -17,7 +17,7 @@ COLUMNS = 24
 MAX_WIDGETS = 500
 MAX_HEIGHT = 1000
 MAX_METRICS = 500
-TYPES = ("metric", "text", "log", "alarm", "explorer")
+TYPES = ("metric", "text", "log", "alarm", "explorer", "custom")
 VIEWS = ("timeSeries", "singleValue", "gauge", "bar", "pie", "table")
 _DEFAULT_SIZE = 6
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from dashboards.model import Alarm
 
 
+_CHANGES = 8
+"""Changes of state that fit on a line of a verdict."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0 when all is well, 1 when something failed or drifted, 2 for wrong input."""
     options = _parser().parse_args(arguments)
@@ -170,11 +174,23 @@ def _simulate(options: argparse.Namespace) -> int:
         _say(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
         return 0
     for verdict in verdicts:
-        notes = [] if verdict.seen else ["saw no data"]
-        notes += [f"{delay:g} s after the first bad point" for delay in verdict.delays_s]
-        notes += ["flapping"] if verdict.flapping else []
-        _say(f"{verdict.last:17} {verdict.name}: {verdict.states}" + f" ({'; '.join(notes)})" * bool(notes))
+        _say(_in_words(verdict))
     return 0
+
+
+def _in_words(verdict: backtest.Verdict) -> str:
+    """Return a verdict in a line: of many changes the first and the last ones; `--json` has all of them."""
+    notes = [] if verdict.seen else ["saw no data"]
+    if verdict.delays_s:
+        quickest, slowest = min(verdict.delays_s), max(verdict.delays_s)
+        took = f"{quickest:g}" + f" to {slowest:g}" * (slowest > quickest)
+        notes.append(f"{took} s after the first bad point")
+    notes += [f"called {len(verdict.called_s)} of {len(verdict.fired_s)} times"] if verdict.fired_s else []
+    notes += ["flapping"] if verdict.flapping else []
+    changes = verdict.states.split(", ")
+    if len(changes) > _CHANGES:
+        changes[_CHANGES - 2 : -2] = [f"... {len(changes) - _CHANGES} more changes ..."]
+    return f"{verdict.last:17} {verdict.name}: {', '.join(changes)}" + f" ({'; '.join(notes)})" * bool(notes)
 
 
 def _preview(options: argparse.Namespace) -> int:

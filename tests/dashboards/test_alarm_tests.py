@@ -314,12 +314,23 @@ def test_a_recording_can_be_what_a_test_is_about(tmp_path, alarms):
     assert run(tmp_path, text, "--alarms", alarms) == 0
 
 
+def test_simulate_says_of_many_changes_the_first_and_the_last(tmp_path, alarms, capsys):
+    path = tmp_path / "series.yaml"
+    path.write_text(f"series: [{{metric: N/Deploying, values: {'0 1 ' * 20}0 _ 1}}]")
+    assert main(["simulate", str(path), "--alarms", str(alarms)]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if " deploying: " in line)
+    assert line.split(": ", 1)[1] == (
+        "0s INSUFFICIENT_DATA, 1m OK, 2m ALARM, 3m OK, 4m ALARM, 5m OK, ... 35 more changes ..., 41m OK, 43m ALARM"
+        " (60 s after the first bad point; called 21 of 21 times; flapping)"
+    )
+
+
 def test_simulate_says_in_words_what_happened(tmp_path, alarms, capsys):
     path = tmp_path / "series.yaml"
     path.write_text("series: [{metric: 'N/Used{Host=a}', values: 95 95 50}]")
     assert main(["simulate", str(path), "--alarms", str(alarms)]) == 0
     out = capsys.readouterr().out
-    assert "disk: 0s INSUFFICIENT_DATA, 1m OK, 2m ALARM (120 s after the first bad point)" in out
+    assert "disk: 0s INSUFFICIENT_DATA, 1m OK, 2m ALARM (120 s after the first bad point; called 1 of 1 times)" in out
     assert "deploying: 0s INSUFFICIENT_DATA, 1m OK (saw no data)" in out
 
 
