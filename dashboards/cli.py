@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        _say(f"dashboards: {error.filename}: {error.strerror}", sys.stderr)
+        return 2
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:
