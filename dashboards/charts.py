@@ -28,6 +28,8 @@ _NARROWEST, _LETTER, _SYMBOL = (
 )  # pixels of a chart on a phone, of a letter of a legend, of its mark and gap
 _LABEL = "abs(datum.value) >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
 """Numbers of an axis: 12k and 3.5G, but 0.5 where the prefixes alone would say 500m."""
+_WHOLE = f"datum.value % 1 ? '' : {_LABEL}"
+"""Of counts only whole ones: Vega still makes half steps where it has room (tickMinStep notwithstanding)."""
 RED, GREY = "#d13212", "#687078"
 Side = Literal["left", "right"]
 Spec = dict[str, Any]
@@ -117,7 +119,7 @@ def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> al
         title=title,
         stack="zero" if stacked else None,
         scale=alt.Scale(zero=True, nice=True, **domain),
-        axis=alt.Axis(labelExpr=_LABEL, orient=side, tickMinStep=1 if units == {"Count"} else alt.Undefined),
+        axis=alt.Axis(labelExpr=_WHOLE if units == {"Count"} else _LABEL, orient=side),
     )
 
 
@@ -217,9 +219,7 @@ def _named(value: float, label: str, *, at_the_end: bool) -> Spec:
 
     Neighbours take turns at the two ends, so that lines close to each other leave both names legible.
     """
-    words = alt.Chart().mark_text(
-        align="right" if at_the_end else "left", baseline="bottom", dy=-1, limit=_NARROWEST / 2
-    )
+    words = alt.Chart().mark_text(align="right" if at_the_end else "left", baseline="bottom", dy=-1, limit=220)
     placed = words.encode(x=alt.value("width" if at_the_end else 0), y=alt.Y("v:Q"), text="label:N")
     return _spec(placed, {"values": [{"v": value, "label": label}]})
 

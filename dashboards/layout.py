@@ -77,16 +77,15 @@ def _body(name: str, source: Catalog) -> Body:
     for slo in source.slos if first else ():
         page.put("metric", _budget(slo, source.limits), 12)
     panels = [(row, panel) for row in source.rows for panel in row.panels if panel.dashboard == name]
-    # The overview has the catalog's order; elsewhere what an alarm compares, and who is hit, stands above the details.
-    above = [pair for pair in panels if not first and (_watching(*pair) or pair[1].by == "target")]
-    for row, panel in above:
-        page.put("metric", _metric_widget(row, panel, source.limits))
-    for widget in _history(name, source):
-        page.put("metric", widget)
-    for row, panel in panels:
-        if (row, panel) not in above:
-            page.put("metric", _metric_widget(row, panel, source.limits))
-    for widget in _elsewhere(name, source):
+    # The overview has the catalog's order. Elsewhere what an alarm compares, and who is hit, stands above the details,
+    # and of those the rows first that the dashboard answers for.
+    ahead = [pair for pair in panels if not first and (_watching(*pair) or pair[1].by == "target")]
+    rest = [pair for pair in panels if pair not in ahead]
+    if not first:
+        rest.sort(key=lambda pair: not _answers(pair[0], name))
+    above, below = ([_metric_widget(*pair, source.limits) for pair in pairs] for pairs in (ahead, rest))
+    around = [*_elsewhere(name, source)]
+    for widget in (*above, *_history(name, source), *(below + around if first else around + below)):
         page.put("metric", widget)
     split = next((row for row, panel in panels if panel.by == "target"), None)
     page.end_row()
@@ -114,7 +113,7 @@ def _alarms_of(name: str, source: Catalog) -> Iterator[str]:
         return
     promises = tuple(slo.name for slo in source.slos)  # their parts mean nothing alone; the overview shows the whole
     for row in source.rows:
-        if row.panels and _home(row) == name:
+        if _answers(row, name):
             yield from (alarm.name for alarm in row.alarms if not (promises and alarm.name.startswith(promises)))
 
 
@@ -123,9 +122,12 @@ def _asked(name: str, source: Catalog) -> Iterator[Alarm | Composite]:
     if name == source.dashboards[0]:
         yield from (alarm for alarm in source.composites if alarm.name in _ASKED_FIRST)
         return
-    for row in source.rows:
-        if row.panels and row.alarms and row.alarms[0].runbook and _home(row) == name:
-            yield row.alarms[0]
+    yield from (row.alarms[0] for row in source.rows if _answers(row, name) and row.alarms[0].runbook)
+
+
+def _answers(row: Operation, name: str) -> bool:
+    """Tell whether a row's alarms are a dashboard's to answer for."""
+    return bool(row.alarms and row.panels and _home(row) == name)
 
 
 def _home(row: Operation) -> str:
