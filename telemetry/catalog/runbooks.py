@@ -281,14 +281,15 @@ MEMORY_NEARLY_UP = Runbook(
     over="The peak is below the threshold for an hour of real work.",
     automation=(_collect(_largest("InvokeFunction", "PeakMemoryBytes")), _RAISE_MEMORY),
 )
+_GIVEN_UP = (
+    "fields @timestamp, cause, attempt, wait_s, target, training_id, trace_id"
+    ' | filter event = "RetryTarget" and exhausted > 0 | sort @timestamp desc | limit 20'
+)
 RETRIES_EXHAUSTED = Runbook(
     meaning="A target failed again and again for a cause that should pass, and was given up.",
     hurt="Those who asked for these targets.",
     look_first="The query: cause. Dashboard targets, *Reads: trouble with the store*, and *Writes* likewise.",
-    query=(
-        "fields @timestamp, cause, attempt, wait_s, target, training_id, trace_id"
-        ' | filter event = "RetryTarget" and exhausted > 0 | sort @timestamp desc | limit 20'
-    ),
+    query=_GIVEN_UP,
     causes=(
         "A dependency is down for longer than the retries last: S3, KMS, STS.",
         "A fault that never passes is taken for one that does.",
@@ -301,6 +302,7 @@ RETRIES_EXHAUSTED = Runbook(
     ),
     escalate="When the service is healthy and the cause repeats.",
     over="No exhausted retry for 30 minutes, and the targets were packaged again.",
+    automation=(_collect(_GIVEN_UP),),
 )
 CLEANUP_FAILED = Runbook(
     meaning="Something on the scratch disk, or the parts of an upload, could not be removed.",
@@ -411,14 +413,15 @@ BROKEN_METRICS = Runbook(
     escalate="When the checker finds nothing and the errors go on.",
     over="No parsing or validation error for an hour.",
 )
+_SPANS_LOST = (
+    "fields @timestamp, spans_lost, endpoint_dead, first_fault"
+    ' | filter event = "TelemetryHealth" and spans_lost > 0 | sort @timestamp desc | limit 20'
+)
 ENDPOINT_DEAD = Runbook(
     meaning="The trace endpoint does not answer in time and was given up; spans are lost. Metrics and logs are whole.",
     hurt="Whoever looks for a trace. Packages are not slowed beyond the flush limit.",
     look_first="Dashboard telemetry, *Spans lost, endpoint dead*: since when. Then the query: first_fault says why.",
-    query=(
-        "fields @timestamp, spans_lost, endpoint_dead, first_fault"
-        ' | filter event = "TelemetryHealth" and spans_lost > 0 | sort @timestamp desc | limit 20'
-    ),
+    query=_SPANS_LOST,
     causes=(
         "The collector is down, or its name does not resolve.",
         "The function's network has no way to it (security group, route, missing VPC endpoint).",
@@ -434,15 +437,17 @@ ENDPOINT_DEAD = Runbook(
     ),
     escalate="When the owner of the collector finds it healthy.",
     over="No lost span for an hour.",
+    automation=(_collect(_SPANS_LOST),),
+)
+_FAULTS = (
+    "fields @timestamp, faults, lines_lost, lines_trimmed, first_fault"
+    ' | filter event = "TelemetryHealth" and (faults > 0 or lines_lost > 0) | sort @timestamp desc | limit 20'
 )
 TELEMETRY_FAULTS = Runbook(
     meaning="Telemetry met values it could not send, fields that no row declares, or lines it could not write.",
     hurt="Whoever reads the affected metric.",
     look_first="The query: first_fault names it. Dashboard telemetry, *Faults of telemetry*: since when.",
-    query=(
-        "fields @timestamp, faults, lines_lost, lines_trimmed, first_fault"
-        ' | filter event = "TelemetryHealth" and (faults > 0 or lines_lost > 0) | sort @timestamp desc | limit 20'
-    ),
+    query=_FAULTS,
     causes=(
         "A new version adds a field that its row does not declare.",
         "A number was NaN or infinite: a division by a time or size of zero.",
@@ -454,6 +459,7 @@ TELEMETRY_FAULTS = Runbook(
     ),
     escalate="When lines are lost.",
     over="No fault for a day.",
+    automation=(_collect(_FAULTS),),
 )
 TARGETS_PACKAGED = Runbook(
     meaning="Failed targets eat the error budget of the promise faster than it lasts.",
@@ -511,16 +517,17 @@ PACKAGING_BROKEN = Runbook(
     over="None of its alarms is in alarm.",
     automation=(_CONFIGURATION,),
 )
+_WHAT_FAILED = (
+    "fields @timestamp, event, error_type, error, next_step, target, training_id, request_id, trace_id"
+    ' | filter event in ["PackageTarget", "ChooseStrategy", "WriteComponent", "CleanUp"]'
+    ' and (outcome != "success" or left > 0 or left_behind > 0)'
+    " | sort @timestamp desc | limit 20"
+)
 PACKAGING_IMPAIRED = Runbook(
     meaning="A target ended without a component, an upload was given up, or a clean-up left something; others work.",
     hurt="The data scientist who asked for that target. Nobody, when only something was left behind.",
     look_first="The query: what failed, why, and in next_step what to try. A damaged artifact shows in several rows.",
-    query=(
-        "fields @timestamp, event, error_type, error, next_step, target, training_id, request_id, trace_id"
-        ' | filter event in ["PackageTarget", "ChooseStrategy", "WriteComponent", "CleanUp"]'
-        ' and (outcome != "success" or left > 0 or left_behind > 0)'
-        " | sort @timestamp desc | limit 20"
-    ),
+    query=_WHAT_FAILED,
     causes=(
         "A damaged artifact: target-failures and uploads-aborted are in alarm together.",
         "An artifact, a bucket or a key that cannot be reached: target-failures alone, or with uploads-aborted.",
@@ -532,6 +539,7 @@ PACKAGING_IMPAIRED = Runbook(
     ),
     escalate="When packaging-broken fires, or nothing explains it within 30 minutes of working time.",
     over="None of its alarms is in alarm, and the failed targets were packaged again.",
+    automation=(_collect(_WHAT_FAILED),),
 )
 LIMITS_NEAR = Runbook(
     meaning="Disk, memory or time come near their limits; nothing has failed for it yet.",
