@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
 
 from telemetry.catalog import runbooks
 from telemetry.catalog.parts import NAMESPACE, OPERATION_DIMENSION
 from telemetry.catalog.watch import Alarm, Comparison, Composite, Missing, Severity, Signal, Slo, Threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ALARM_PREFIX = "edge-model-packager-"
 """What deployed alarm names begin with."""
@@ -381,18 +386,25 @@ def _burn_alarm(slo: Slo, rate: BurnRate, side: str, window_s: int) -> Alarm:
     )
 
 
-def _burn_composites(slo: Slo) -> tuple[Composite, ...]:
-    return tuple(
-        Composite(
-            name=f"{slo.name}-{rate.name}",
-            meaning=f"{slo.meaning}; the budget burns at {rate.factor:g} times its rate, and still does",
-            severity=rate.severity,
-            rule=f"ALARM({slo.name}-{rate.name}-long) AND ALARM({slo.name}-{rate.name}-short)",
-            runbook=slo.runbook,
-            notifies=rate.severity is TICKET,
-        )
-        for rate in BURN_RATES
-    )
+def _burn_composites(severity: Severity) -> Iterator[Composite]:
+    """Yield one alarm for each promise and pair of windows; a page speaks through packaging-broken.
+
+    What woke somebody has burnt the budget too, and shows in its short window for that long: no ticket beside it.
+    """
+    held = severity is TICKET
+    for slo, rate in product(SLOS, BURN_RATES):
+        if rate.severity is severity:
+            yield Composite(
+                name=f"{slo.name}-{rate.name}",
+                meaning=f"{slo.meaning}; the budget burns at {rate.factor:g} times its rate, and still does",
+                severity=severity,
+                rule=f"ALARM({slo.name}-{rate.name}-long) AND ALARM({slo.name}-{rate.name}-short)",
+                runbook=slo.runbook,
+                notifies=held,
+                suppressor=BROKEN if held else "",
+                suppressor_wait_s=60 if held else 0,
+                suppressor_extension_s=rate.short_s if held else 0,
+            )
 
 
 SLOS = (TARGETS_PACKAGED, REQUESTS_ANSWERED)
@@ -401,7 +413,7 @@ _FORGOTTEN_S = 900
 """How long an alarm of five minutes remembers one bad point when no other comes: two periods more than its own."""
 
 COMPOSITES: tuple[Composite, ...] = (
-    *(composite for slo in SLOS for composite in _burn_composites(slo)),
+    *_burn_composites(PAGE),
     Composite(
         name=BROKEN,
         meaning="Packaging does not work for many or for all",
@@ -416,6 +428,7 @@ COMPOSITES: tuple[Composite, ...] = (
         ),
         runbook=runbooks.PACKAGING_BROKEN,
     ),
+    *_burn_composites(TICKET),
     Composite(
         name="packaging-impaired",
         meaning="Packaging works, but a target failed or something was left behind",

@@ -106,6 +106,13 @@ def test_the_first_query_of_every_runbook_runs_on_recorded_lines(alarm):
     assert query(alarm.runbook.query, []) == []
 
 
+def test_what_an_alarm_watches_or_is_held_back_by_is_made_before_it():
+    made = [alarm.name for alarm in OURS.alarms]
+    for composite in OURS.composites:
+        assert {*composite.children, *filter(None, [composite.suppressor])} <= set(made), composite.name
+        made.append(composite.name)
+
+
 def test_every_automation_document_refers_only_to_what_it_declares():
     for document in automation_documents(OURS).values():
         assert document["schemaVersion"] == "0.3"
