@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 
 _MINUTES_S, _HOURS_S = 600, 129_600  # below: labels with seconds; up to: labels with hours
 FEW = 100  # points of a chart that are still drawn one by one
-_NARROWEST, _LETTER, _SYMBOL = (
-    330,
-    6.3,
-    24,
-)  # pixels of a chart on a phone, of a letter of a legend, of its mark and gap
+_NARROWEST = 330  # pixels of a chart on a phone
+_LETTER, _SYMBOL = 6.3, 24  # pixels of a letter in a legend, of a mark and the gaps around it
 _LABEL = "abs(datum.value) >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
 """Numbers of an axis: 12k and 3.5G, but 0.5 where the prefixes alone would say 500m."""
 _WHOLE = f"datum.value % 1 ? '' : {_LABEL}"
@@ -112,7 +109,7 @@ def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> al
     domain = {"domainMin": axis["min"]} if "min" in axis else {}
     if "max" in axis:
         domain["domainMax"] = axis["max"]
-    elif not any(value for plot in plots for value in plot.values):
+    elif not any(value for plot in plots for value in plot.values) and not any(_horizontal(panel)):
         domain["domainMax"] = 1  # nothing but zeros: without it they would stand in the middle
     return alt.Y(
         "v:Q",

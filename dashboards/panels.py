@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dashboards import insights
 from dashboards.body import Json, Line, Widget, lines, widgets
 from dashboards.errors import DashboardError, UnsupportedError
+from dashboards.labels import distinct, filled_label, label_of
 from dashboards.metric_functions import Scope, Series
 from dashboards.metric_math import resolve
 from dashboards.model import Alarm, Metric, MetricAlarm, State
@@ -21,9 +18,10 @@ from dashboards.recording import duration_s
 from dashboards.rules import alarm_name
 from dashboards.series import Grid, Store
 from dashboards.timeline import Timeline, run
+from dashboards.variables import with_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from dashboards.recording import Recording
 
@@ -102,7 +100,7 @@ class View:
         rows = insights.query(str(widget.properties.get("query", "")), self.recording.lines)
         view = widget.properties.get("view", "table")
         if view in {"bar", "pie"} and rows:
-            return Panel(widget, grid, _compared(rows))
+            return Panel(widget, grid, _compared(rows), tuple(rows))
         binned = next((name for name in rows[0] if name.startswith("bin(")), "") if rows else ""
         if view == "timeSeries" and binned:
             return self._binned(widget, rows, binned)
@@ -115,7 +113,9 @@ class View:
         for name in (name for name in rows[0] if isinstance(rows[0][name], int | float) and name != key):
             values: list[float | None] = [None] * grid.length
             for row in rows:
-                values[min(grid.length - 1, (int(row[key]) - grid.start_s) // grid.step_s)] = row[name]
+                step = int((float(row[key]) - grid.start_s) // grid.step_s)
+                if 0 <= step < grid.length:
+                    values[step] = row[name]
             plots.append(Plot(name, _line(name, None, name, "", grid.step_s), tuple(values)))
         return Panel(widget, grid, tuple(plots))
 
@@ -185,36 +185,10 @@ class View:
                 continue
             unit = store.units.get(line.metric, "") if line.metric else ""
             for series in found if line.visible else ():
-                label = dynamic_label(_label(line, series, len(found)), line, series)
+                label = filled_label(label_of(line, series, len(found)), line, series)
                 plots.append(Plot(label, line, tuple(series.values), "" if unit == "None" else unit))
         plots.sort(key=lambda plot: written.index(plot.line))
-        return _distinct(plots), unsupported
-
-
-_OF_LABELS: dict[str, Callable[[Sequence[float]], float]] = {
-    "MIN": min, "MAX": max, "SUM": math.fsum, "AVG": fmean, "FIRST": lambda v: v[0], "LAST": lambda v: v[-1],
-}  # fmt: skip
-
-
-def dynamic_label(label: str, line: Line, series: Series) -> str:
-    """Return a label with its `${LAST}`, `${AVG}`, `${PROP('Dim.Name')}` and the like filled in.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/graph-dynamic-labels.html
-    """
-    known = [value for value in series.values if value is not None]
-    texts = {"LABEL": series.label}
-    if line.metric:
-        texts |= {"PROP('MetricName')": line.metric.name, "PROP('Namespace')": line.metric.namespace}
-        texts |= {"PROP('Stat')": line.statistic, "PROP('Period')": str(line.period_s)}
-        texts |= {f"PROP('Dim.{name}')": value for name, value in line.metric.dimensions}
-
-    def filled(match: re.Match[str]) -> str:
-        work = _OF_LABELS.get(match[1])
-        if work is None:
-            return texts.get(match[1], match[0])
-        return f"{work(known):,.2f}".removesuffix(".00") if known else "no data"
-
-    return re.sub(r"\$\{([^{}]+)\}", filled, label)
+        return distinct(plots), unsupported
 
 
 def _compared(rows: Sequence[Json]) -> tuple[Plot, ...]:
@@ -251,8 +225,8 @@ def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...
 
 
 def _cell(name: str, value: object) -> str:
-    if name.startswith(("@timestamp", "bin(")) and isinstance(value, int | float):
-        return moment(value)
+    if name.startswith("bin(") or (name == "@timestamp" and isinstance(value, int | float)):
+        return moment(float(str(value)))
     return "" if value is None else f"{value:,.12g}" if isinstance(value, float) else str(value)[:200]
 
 
@@ -281,33 +255,6 @@ def _fits(metric: Metric, name: str, wanted: str) -> bool:
     return any(wanted.lower() in value.lower() for value in known.values())
 
 
-def with_defaults(body: Json) -> Json:
-    """Return a body with the default value of every variable put in, as CloudWatch shows it first."""
-    copy: dict[str, Any] = json.loads(json.dumps(body))
-    for variable in body.get("variables") or ():
-        value = variable.get("defaultValue")
-        if value is None or value == "__FIRST":
-            continue
-        if variable.get("type") == "pattern":
-            copy["widgets"] = json.loads(json.dumps(copy["widgets"]).replace(variable["pattern"], str(value)))
-        else:
-            copy["widgets"] = _with_property(copy["widgets"], variable["property"], value)
-    return copy
-
-
-def _with_property(value: Any, name: str, given: object) -> Any:  # noqa: ANN401  JSON of any shape
-    if isinstance(value, dict):
-        return {key: given if key == name else _with_property(item, name, given) for key, item in value.items()}
-    if isinstance(value, list):
-        replaced = [_with_property(item, name, given) for item in value]
-        pairs = range(2, len(replaced) - 1, 2) if replaced and isinstance(replaced[0], str) else ()
-        for index in pairs:
-            if replaced[index] == name:
-                replaced[index + 1] = given
-        return replaced
-    return value
-
-
 def _watches(alarm: MetricAlarm, metrics: set[Metric]) -> bool:
     return any(query.metric in metrics for query in alarm.queries if query.metric)
 
@@ -323,25 +270,3 @@ def _needed(line: Line, written: list[Line]) -> list[Line]:
 def _line(name: str, metric: Metric | None, expression: str, statistic: str, period_s: int) -> Line:
     label = f"{metric.name} {statistic}" if metric else expression
     return Line(name, label, metric, expression, statistic, period_s, "left", None, visible=True)
-
-
-def _label(line: Line, series: Series, count: int) -> str:
-    if line.label == line.expression and series.label:
-        return series.label
-    return f"{line.label} {series.label}".strip() if count > 1 else line.label
-
-
-def _distinct(plots: list[Plot]) -> list[Plot]:
-    """Tell plots of one label apart by their dimensions, and where that does not help by their number."""
-    by_dimension = _renamed(
-        plots, lambda plot, _: " ".join(v for _, v in plot.line.metric.dimensions) if plot.line.metric else ""
-    )
-    return _renamed(by_dimension, lambda _, number: f"({number})")
-
-
-def _renamed(plots: list[Plot], suffix: Callable[[Plot, int], str]) -> list[Plot]:
-    counts = Counter(plot.label for plot in plots)
-    return [
-        replace(plot, label=f"{plot.label} {suffix(plot, number)}".strip()) if counts[plot.label] > 1 else plot
-        for number, plot in enumerate(plots, 1)
-    ]

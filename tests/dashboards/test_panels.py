@@ -11,9 +11,10 @@ from dashboards.alarm_files import read_alarms
 from dashboards.errors import DashboardError, UnsupportedError
 from dashboards.model import Metric
 from dashboards.page import render_page
-from dashboards.panels import View, search, with_defaults
+from dashboards.panels import View, search, table_of
 from dashboards.recording import Recording
 from dashboards.series import Grid, Sample, Store
+from dashboards.variables import with_defaults
 
 SHOP = Path(__file__).with_name("shop")
 BODY = json.loads((SHOP / "body.json").read_text())
@@ -118,6 +119,8 @@ def test_a_label_tells_of_its_series(label, text):
 
 def test_a_query_is_drawn_as_its_view_asks():
     assert shown("log", query="fields @message", view="table").rows
+    binned = shown("log", query="stats count(*) as n by bin(1m)", view="table")
+    assert table_of(binned.rows) == (("bin(1m)", "n"), [("1970-01-01 00:00:00", "1")])
     (plot,) = shown("log", query="stats count(*) as n by bin(1m)", view="timeSeries").plots
     assert (plot.label, plot.values[0], plot.values[1]) == ("n", 1, None)
     (plot,) = shown("log", query="stats count(*) as n by Host", view="bar").plots
