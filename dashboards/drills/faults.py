@@ -107,6 +107,12 @@ def corrupt_artifact(folder: Path) -> Injected:
     return Injected(Run([event]).recorded(), "one of two artifacts has a wrong checksum at its end")
 
 
+def corrupt_artifacts(folder: Path) -> Injected:
+    """Package nothing but an artifact whose checksum is wrong."""
+    event = _local(folder, {"arm64-cpu": artifacts.damaged(artifacts.compiled())})
+    return Injected(Run([event]).recorded(), "the only artifact has a wrong checksum at its end")
+
+
 def dead_endpoint(folder: Path) -> Injected:
     """Send traces where nobody listens, in three periods."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

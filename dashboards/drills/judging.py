@@ -100,6 +100,8 @@ def judged(drill: Drill, injected: Injected) -> Outcome:
         if verdict.fired_s
     )
     found = tuple(_asked(alarm, *cause, source, recording) for alarm, cause in drill.finds.items())
+    queries = {alarm.name: alarm.runbook.query for alarm in source.everything}
+    blind = [each.alarm for each in fired if not insights.query(queries[each.alarm], recording.lines)]
     return Outcome(
         drill=drill.name,
         fault=injected.how,
@@ -107,7 +109,7 @@ def judged(drill: Drill, injected: Injected) -> Outcome:
         silent=tuple(name for name, verdict in short.items() if not verdict.fired_s and verdict.seen),
         unseen=tuple(name for name, verdict in short.items() if not verdict.seen),
         found=found,
-        failures=tuple(_failures(drill, fired, found, short)),
+        failures=(*_failures(drill, fired, found, short), *(f"the query of {name} finds no line" for name in blind)),
     )
 
 

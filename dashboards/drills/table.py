@@ -57,7 +57,11 @@ DRILLS = (
         faults.slow_s3,
         fires=(*_ONE_FAILED, "uploads-aborted", "time-nearly-up", "limits-near"),
         calls="packaging-impaired",
-        finds={"time-nearly-up": ("Operation", "ReadArtifact"), "target-failures": ("error_type", "OutOfTimeError")},
+        finds={
+            "time-nearly-up": ("Operation", "ReadArtifact"),
+            "target-failures": ("error_type", "OutOfTimeError"),
+            "limits-near": ("Operation", "InvokeFunction"),
+        },
     ),
     Drill(
         "failing-s3",
@@ -76,11 +80,18 @@ DRILLS = (
         ),
     ),
     Drill(
+        "corrupt-artifacts",
+        faults.corrupt_artifacts,
+        fires=(*_ONE_FAILED, "uploads-aborted", "no-work-done", "packaging-broken"),
+        calls="packaging-broken",
+        finds={"no-work-done": ("error", "CRC check failed"), "packaging-broken": ("error_type", "ExtractionError")},
+    ),
+    Drill(
         "dead-endpoint",
         faults.dead_endpoint,
         fires=("telemetry-endpoint-dead", "telemetry-broken"),
         calls="telemetry-broken",
-        finds={"telemetry-endpoint-dead": ("endpoint_dead", "1")},
+        finds=dict.fromkeys(("telemetry-broken", "telemetry-endpoint-dead"), ("endpoint_dead", "1")),
     ),
     Drill(
         "no-time",

@@ -57,7 +57,7 @@ _GO_BACK = (
     " `aws lambda update-alias --function-name {function_name} --name live --function-version VERSION`."
 )
 _NEW_ENVIRONMENTS = (
-    "New environments begin with an empty disk: `aws lambda update-function-configuration --function-name"
+    "New environments begin afresh, with an empty disk: `aws lambda update-function-configuration --function-name"
     ' {function_name} --description "new environments $(date -u +%FT%TZ)" && aws lambda wait function-updated'
     " --function-name {function_name} && aws lambda update-alias --function-name {function_name} --name live"
     ' --function-version "$(aws lambda publish-version --function-name {function_name} --query Version'
@@ -125,25 +125,26 @@ TARGET_FAILURE_RATE = Runbook(
     over="The share is below the threshold for three periods.",
     automation=(_collect(_TARGETS), _CONFIGURATION),
 )
+_NOTHING_DONE = _failures_of("PackageTarget", "ChooseStrategy", "CreateManifest", "PackageRequest")
 NO_WORK_DONE = Runbook(
     meaning="Targets were asked for, and not one component was packaged or found already there.",
     hurt="Everybody who asked in that time; they may not know it yet.",
-    look_first="Dashboard overview, *Targets: asked for and failed*; then the query: how the requests ended.",
-    query=_failures_of("PackageRequest"),
+    look_first="Dashboard overview, *Targets: asked for and failed*; then the query: one cause for all, or several.",
+    query=_NOTHING_DONE,
     causes=(
-        "Every target fails for one reason: see the failures of PackageTarget.",
+        "Every target fails for one reason: see error_type.",
         "The function is cut off before any target ends (time, memory): see the function's errors.",
         "Requests ask for targets whose compilation is not done.",
     ),
     actions=(
-        'Why the targets failed: the query with `event = "PackageTarget"`; then the runbook of target-failures.',
+        "One cause for all: error and next_step say what to do; then the runbook of target-failures.",
         "Runs that were cut off: `filter @message like /Task timed out|signal: killed|Runtime exited/`.",
         _GO_BACK,
         _AGAIN,
     ),
     escalate="At once when it lasts for a second period.",
     over="One target succeeds.",
-    automation=(_collect(_failures_of("PackageRequest")), _CONFIGURATION),
+    automation=(_collect(_NOTHING_DONE), _CONFIGURATION),
 )
 FUNCTION_ERRORS = Runbook(
     meaning="Lambda itself ended an invocation: killed by memory or time, or the code could not start.",
@@ -545,7 +546,11 @@ LIMITS_NEAR = Runbook(
     meaning="Disk, memory or time come near their limits; nothing has failed for it yet.",
     hurt="Nobody yet; the next larger model.",
     look_first="Which of its alarms is in alarm; dashboard storage shows the history by week.",
-    query=_SCRATCH,
+    query=(
+        "fields @timestamp, Operation, Level, UsedBytes, SecondsToFull, TimeLeft, PeakMemoryBytes, request_id, trace_id"
+        ' | filter Operation = "InvokeFunction" or Level in ["warning", "critical"] or ispresent(SecondsToFull)'
+        " | sort @timestamp desc | limit 40"
+    ),
     causes=("Models grow.", "More targets run in one call.", "Something is not given back: disk, memory."),
     actions=(_ALARMS_NOW, "Follow the runbook of the first one; it raises the limit before something fails."),
     escalate="When the limit is already the largest that Lambda offers.",
@@ -556,7 +561,11 @@ TELEMETRY_BROKEN = Runbook(
     meaning="What is reported cannot be relied on: metrics, traces or lines are missing.",
     hurt="Whoever is on call: other alarms may be blind.",
     look_first="Which of its alarms is in alarm; dashboard telemetry.",
-    query=TELEMETRY_FAULTS.query,
+    query=(
+        "fields @timestamp, endpoint_dead, spans_lost, faults, lines_lost, first_fault"
+        ' | filter event = "TelemetryHealth" and (endpoint_dead > 0 or spans_lost > 0 or faults > 0 or lines_lost > 0)'
+        " | sort @timestamp desc | limit 20"
+    ),
     causes=("Broken metric lines.", "A dead trace endpoint.", "Faults inside telemetry."),
     actions=(_ALARMS_NOW, "Follow the runbook of the first one."),
     escalate="When metrics are missing altogether.",
