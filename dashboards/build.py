@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dashboards.checks import incomplete
@@ -63,5 +64,9 @@ def drift(built: dict[str, str], out: Path) -> list[str]:
 
 
 def _stale(built: dict[str, str], out: Path) -> list[str]:
-    there = [path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()]
-    return sorted(name for name in there if name not in built and name.endswith((".json", ".md")))
+    """Return what an earlier build left below `out`: nothing of a folder that none has written to, nothing else's."""
+    if not (out / "slos.json").is_file():
+        return []
+    kinds = {(path.parent, path.suffix) for path in map(PurePosixPath, built) if path.parent.name}
+    there = (path for folder, suffix in kinds for path in (out / folder).glob(f"*{suffix}"))
+    return sorted(name for path in there if (name := path.relative_to(out).as_posix()) not in built)

@@ -65,6 +65,19 @@ def test_a_file_that_was_changed_by_hand_or_is_stale_is_drift(tmp_path, capsys):
     assert main(["build", "--out", str(tmp_path), "--check"]) == 0
 
 
+def test_a_build_removes_nothing_that_no_build_has_written(tmp_path):
+    theirs = [
+        tmp_path / name for name in ("README.md", "docs/page.md", "runbooks/theirs.md", "dashboards/grafana.json")
+    ]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("theirs")
+    assert main(["build", "--out", str(tmp_path)]) == 0
+    assert all(path.read_text() == "theirs" for path in theirs)
+    assert main(["build", "--out", str(tmp_path)]) == 0
+    assert all(path.read_text() == "theirs" for path in theirs[:2])
+
+
 def test_nothing_is_lacking():
     assert lacking(OURS) == []
 
