@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,8 +83,13 @@ def _spec(encoded: alt.Chart, data: Spec) -> Spec:
 def _side(panel: Panel, side: Side) -> Spec:
     plots = [plot for plot in panel.plots if plot.line.axis == side]
     stacked = bool(panel.widget.properties.get("stacked"))
-    # Vega formats a tooltip's time in the reader's zone; an expression does it in UTC, as the axis does.
-    timed = alt.Chart().transform_calculate(when="utcFormat(datum.t, '%Y-%m-%d %H:%M:%S')")
+    # The data hold numbers of steps and lines: times and names, written out, would be most of the page. And Vega
+    # formats a tooltip's time in the reader's zone; an expression does it in UTC, as the axis does.
+    timed = alt.Chart().transform_calculate(
+        t=f"{panel.grid.start_s * 1000} + {panel.grid.step_s * 1000} * datum.n",
+        s=f"{json.dumps([plot.label for plot in plots])}[datum.k]",
+        when="utcFormat(datum.t, '%Y-%m-%d %H:%M:%S')",
+    )
     base = timed.encode(
         x=_time(panel),
         y=_values(panel, plots, side, stacked=stacked),
@@ -98,7 +104,7 @@ def _side(panel: Panel, side: Side) -> Spec:
     few = sum(value is not None for plot in plots for value in plot.values) <= FEW
     # Points carry the hover; where they would crowd they stay invisible and still answer.
     points = {"type": "point", "size": 40, "filled": True, "opacity": int(few)}
-    drawn = _spec(base, _data(panel, plots)) | {"layer": [{"mark": line}, {"mark": points}]}
+    drawn = _spec(base, _data(plots)) | {"layer": [{"mark": line}, {"mark": points}]}
     return {"layer": [drawn, *_annotations(panel, side)]}
 
 
@@ -147,15 +153,15 @@ def _color(panel: Panel) -> alt.Color:
 _PALETTE = ["#2f6fde", "#d1690e", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
 
 
-def _data(panel: Panel, plots: list[Plot]) -> Spec:
+def _data(plots: list[Plot]) -> Spec:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["t", "v", "s"])
-    for plot in plots:
+    writer.writerow(["n", "v", "k"])
+    for number, plot in enumerate(plots):
         for step, value in enumerate(plot.values):
             if value is not None:
-                writer.writerow([(panel.grid.start_s + step * panel.grid.step_s) * 1000, f"{value:.6g}", plot.label])
-    return {"values": text.getvalue(), "format": {"type": "csv", "parse": {"t": "number", "v": "number"}}}
+                writer.writerow([step, f"{value:.6g}", number])
+    return {"values": text.getvalue(), "format": {"type": "csv", "parse": dict.fromkeys("nvk", "number")}}
 
 
 def latest(plot: Plot) -> float | None:
