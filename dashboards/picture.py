@@ -70,7 +70,8 @@ def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
     texts = [f"Not drawn offline: {reason}" for reason in panel.unsupported]
     if panel.widget.type == "text":
         texts += re.sub(r"[*`#]", "", str(panel.widget.properties.get("markdown", ""))).splitlines()
-    texts += [f"{state}  {name}" for name, state in panel.states]
+    states, abreast = [f"{state}  {name}" for name, state in panel.states], max(1, width // 400)
+    texts += ["    |    ".join(states[first : first + abreast]) for first in range(0, len(states), abreast)]
     texts += [f"{plot.label}: {_value(latest(plot))} {plot.unit}" for plot in panel.plots]
     if panel.widget.type == "log" and not panel.unsupported and not panel.plots:
         texts += ["  ".join(cells) for cells in table_of(panel.rows)[1]] or ["No line answers this query"]
