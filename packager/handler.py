@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from packager.deadline import time_left_s, time_limit
 from packager.errors import PackagerError, RequestError
 from packager.portal.events import (
     PREPARE,
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from packager.records import PackageResult
     from telemetry.lambda_runtime import LambdaContext
 
+LAST_CALL_S = 1.5
+"""How long before the clock kills the function whatever it still waits for is given up, so that it can answer."""
+
 LAST_WORDS_S = 1.0
 """How long before the clock kills the function the telemetry of whatever still runs is written."""
 
@@ -74,7 +78,11 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
     - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options", "manifest"}` and gets
       the document of `packager package --json` with `statusCode`.
     """
-    with invocation(event, lambda_context) as step, _last_words(lambda_context):
+    with (
+        invocation(event, lambda_context) as step,
+        _last_words(lambda_context),
+        time_limit(lambda: _left_s(lambda_context) - LAST_CALL_S),
+    ):
         _keep_libraries_quiet()
         trigger, answer_to = _kind(event)
         step.add(trigger=trigger)
@@ -82,7 +90,7 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
         step.add(
             status_4xx=int(400 <= answer.status < OURS),  # noqa: PLR2004  HTTP's
             status_5xx=int(answer.status >= OURS),
-            aborted_for_time=int(bool(answer.left)),
+            aborted_for_time=int(bool(answer.left) or time_left_s() <= 0),
         )
         return answer.reply
 
@@ -228,7 +236,10 @@ def _log_failure(status: int, error: Exception) -> None:
 
 @contextmanager
 def _last_words(lambda_context: LambdaContext) -> Iterator[None]:
-    """Should the work not stop in time after all, say so and write what is known before the clock kills the process."""
+    """Should the work not stop in time after all, say so and write what is known before the clock kills the process.
+
+    Calls of AWS end in time by themselves; what cannot be made to is a disk that hangs, or a computation.
+    """
     left_s = _left_s(lambda_context)
     timer = threading.Timer(min(max(left_s - LAST_WORDS_S, left_s / 2), threading.TIMEOUT_MAX), _say_last_words)
     timer.daemon = True

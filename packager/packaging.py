@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from packager.component import (
     make_component,
     streamed_members,
 )
+from packager.deadline import ABORT_RESERVE_S, time_limit
 from packager.errors import (
     InsufficientStorageError,
     OperationAbortedError,
@@ -62,9 +63,6 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[ProcessingState], None]
 """Told how far the work is, from the threads that do it, one call at a time. What it raises stops that target."""
-
-ABORT_RESERVE_S = 2.0
-"""Work stops when no more than this is left of the caller's time: enough to abort an upload and to clean up."""
 
 _NOTICE_SIGNALS_S = 0.1
 
@@ -421,7 +419,11 @@ def _all(run: _Run, components: Sequence[Component], done: Mapping[str, Componen
     started = time.monotonic()
     wanted = [target.name for each in components for target in each.targets]
     to_do = [each for each in components if not all(target.name in done for target in each.targets)]
-    with observe(catalog.PACKAGE_REQUEST, targets=len(wanted)) as step, run.storage.measured(step):
+    with (
+        time_limit(run.time_left_s) if run.time_left_s else nullcontext(),
+        observe(catalog.PACKAGE_REQUEST, targets=len(wanted)) as step,
+        run.storage.measured(step),
+    ):
         sweep(run.storage.path)
         run.sink.sweep(run.settings.abandoned_upload_s)
         run.storage.monitor_usage()

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from packager.errors import PackagerError, printable
+from packager.deadline import in_time, send_nothing_late
+from packager.errors import OutOfTimeError, PackagerError, printable
 from telemetry.aws_calls import count_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _QUERY = re.compile(r"(https?://[^\s\"'?]*)\?[^\s\"']*")
 
@@ -31,11 +32,17 @@ def client(service: str) -> Any:  # noqa: ANN401  boto3 makes its clients' types
     return _client(service, os.getpid())
 
 
+def ask(call: Callable[..., Any], **parameters: Any) -> Any:  # noqa: ANN401  as client()
+    """The answer to a call of a client; OutOfTimeError when none comes within the time limit."""
+    return in_time(lambda: call(**parameters), reserve_s=0.0)
+
+
 def new_client(service: str, **how: Any) -> Any:  # noqa: ANN401  as client(); `how` as boto3 takes it
     """A client of its own for who needs other credentials or another region; close it."""
     with _making:
         made = _session().client(service, **how)
     count_calls(made)
+    send_nothing_late(made)
     return made
 
 
@@ -47,6 +54,13 @@ def spoken(operation: str) -> Iterator[None]:
 
     try:
         yield
+    except OutOfTimeError as error:
+        raise AwsRefusedError(
+            f"{operation} was given up. {error.message}",
+            next_step=error.next_step,
+            operation=operation,
+            code=type(error).__name__,
+        ) from None
     except (ClientError, BotoCoreError, HTTPError, OSError) as error:
         code = code_of(error)
         # A query can hold a signature, a message of botocore can hold a query.

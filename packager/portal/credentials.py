@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError
-from packager.portal.aws import client, new_client, spoken
+from packager.portal.aws import ask, client, new_client, spoken
 from packager.stores.s3_client import client_for
 from telemetry import catalog, observe
 
@@ -60,7 +60,7 @@ def _assumed(role: str, account: str, external_id: str | None, user: User) -> di
     if external_id:
         asked["ExternalId"] = external_id
     with observe(catalog.ASSUME_ROLE, account_id=account), spoken("STS AssumeRole"):
-        lent = client("sts").assume_role(**asked)["Credentials"]
+        lent = ask(client("sts").assume_role, **asked)["Credentials"]
     return {
         "aws_access_key_id": lent["AccessKeyId"],
         "aws_secret_access_key": lent["SecretAccessKey"],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from packager.errors import PackagerError, RequestError
 from packager.portal import jobs
+from packager.portal.aws import AwsRefusedError
 from packager.portal.credentials import usecase_s3
 from packager.portal.identity import User, may_package
 from packager.portal.publish import trigger_publish
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _DAY_S = 86_400
 
 
+class NotRecordedError(PackagerError):
+    """The work was done, but its record could not be written; `packaged_components` and `left` say what was done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of the targets of one request, and the job's record after it was noted there."""
@@ -45,10 +50,10 @@ class Outcome:
     @property
     def message(self) -> str:
         """The whole truth in one sentence or three."""
-        failed = len(self.entries) - self.packaged
-        told = f"Packaged {self.packaged} of {len(self.entries)} targets"
+        failed = len(self.entries) - self.packaged - len(self.left)
+        told = f"Packaged {self.packaged} of {len(self.entries)} targets" if self.packaged else "No target was packaged"
         told += f", {failed} failed." if failed else "."
-        if not self.packaged:
+        if failed == len(self.entries):
             told = f"No target was packaged: all {failed} failed."
         if self.left:
             told += f" Not done for want of time or space: {', '.join(self.left)}; send the request again for them."
@@ -107,7 +112,7 @@ class Portal:
                 choice = _openable(choice, client)
                 result = self._result(job, choice, usecase, client)
             entries, left = _entries(choice, result)
-            record = self._merge(job.training_id, entries)
+            record = self._recorded(job.training_id, entries, left)
         except PackagerError as error:
             self._audit(user, job, "failure", {"error_type": type(error).__name__, "targets": list(choice.targets)})
             raise
@@ -148,6 +153,17 @@ class Portal:
         )
         _check_shared(job, choice, result)
         return result
+
+    def _recorded(self, training_id: str, entries: Sequence[Entry], left: Sequence[str]) -> dict[str, Any]:
+        try:
+            return self._merge(training_id, entries)
+        except AwsRefusedError as error:
+            raise NotRecordedError(
+                error.message,
+                next_step=f"{error.next_step} Then send the request again: what was packaged is found, not made again.",
+                packaged_components=list(entries),
+                left=list(left),
+            ) from None
 
     def _merge(self, training_id: str, entries: Sequence[Entry]) -> dict[str, Any]:
         """Note the entries in the record, whatever others note at the same time; the record afterwards."""

@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from packager.portal.aws import AwsRefusedError, client, spoken
+from packager.portal.aws import AwsRefusedError, ask, client, spoken
 from packager.portal.identity import SYSTEM
 from telemetry import catalog, log, observe
 
@@ -39,9 +39,8 @@ def trigger_publish(function: str, job: TrainingJob) -> bool:
             observe(catalog.TRIGGER_PUBLISH, function=function, component_name=name),
             spoken("Lambda Invoke"),
         ):
-            client("lambda").invoke(
-                FunctionName=function, InvocationType="Event", Payload=json.dumps(_event(job, name)).encode()
-            )
+            payload = json.dumps(_event(job, name)).encode()
+            ask(client("lambda").invoke, FunctionName=function, InvocationType="Event", Payload=payload)
     except AwsRefusedError:
         return False  # the step has logged it
     return True

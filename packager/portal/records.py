@@ -6,7 +6,8 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from packager.portal.aws import AwsRefusedError, client, code_of, spoken
+from packager.deadline import time_left_s
+from packager.portal.aws import AwsRefusedError, ask, client, code_of, spoken
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -39,8 +40,11 @@ class Records:
     def get(self, table: str, key: Mapping[str, str]) -> Record | None:
         """The record as it is now, or None."""
         with observe(catalog.READ_RECORD, table=table), spoken(f"DynamoDB GetItem ({table})"):
-            answer = client("dynamodb").get_item(
-                TableName=self._settings.table(table), Key=_stored(key), ConsistentRead=True
+            answer = ask(
+                client("dynamodb").get_item,
+                TableName=self._settings.table(table),
+                Key=_stored(key),
+                ConsistentRead=True,
             )
         return _loaded(answer["Item"]) if "Item" in answer else None
 
@@ -52,8 +56,8 @@ class Records:
         last: dict[str, Any] = {}
         while True:
             with observe(catalog.READ_RECORD, table=table), spoken(f"DynamoDB {operation} ({table})"):
-                ask = client("dynamodb").query if operation == "Query" else client("dynamodb").scan
-                answer = ask(TableName=self._settings.table(table), **choice, **last)
+                call = client("dynamodb").query if operation == "Query" else client("dynamodb").scan
+                answer = ask(call, TableName=self._settings.table(table), **choice, **last)
             yield [_loaded(item) for item in answer["Items"]]
             if "LastEvaluatedKey" not in answer:
                 return
@@ -68,7 +72,8 @@ class Records:
         names = {f"#{name}": name for name in _names(expression, condition)}
         with spoken(f"DynamoDB UpdateItem ({table})"):
             try:
-                answer = client("dynamodb").update_item(
+                answer = ask(
+                    client("dynamodb").update_item,
                     TableName=self._settings.table(table),
                     Key=_stored(key),
                     UpdateExpression=expression,
@@ -87,7 +92,8 @@ class Records:
         """Write a record whose `key` nobody has yet; ConflictError when somebody does."""
         with spoken(f"DynamoDB PutItem ({table})"):
             try:
-                client("dynamodb").put_item(
+                ask(
+                    client("dynamodb").put_item,
                     TableName=self._settings.table(table),
                     Item=_stored(record),
                     ConditionExpression="attribute_not_exists(#key)",
@@ -110,7 +116,7 @@ def until_it_holds(table: str, write: Callable[[], T]) -> T:
                 return write()
             except ConflictError:
                 step.add(conflicts=1)
-                pause_s = min(_LONGEST_PAUSE_S, 0.01 * 2**attempt)
+                pause_s = max(0.0, min(_LONGEST_PAUSE_S, 0.01 * 2**attempt, time_left_s()))
                 time.sleep(random.uniform(0, pause_s))  # noqa: S311  spreads writers out; nothing secret
         raise AwsRefusedError(
             f"A record of {table} was changed by others {ATTEMPTS} times in a row.",

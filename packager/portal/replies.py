@@ -49,13 +49,15 @@ def http_reply(status: int, body: dict[str, Any] | None, origin: str) -> dict[st
 
 
 def http_failure(error: Exception, request_id: str) -> tuple[int, dict[str, Any]]:
-    """Status and body for a request of the portal that failed, in the portal's own words."""
+    """Status and body for a request of the portal that failed, in the portal's own words, with what was done before."""
     if isinstance(error, ForbiddenError):
         return FORBIDDEN, {"error": error.message}
     if isinstance(error, _CALLERS_FAULTS):
         return BAD, {"error": error.message, **_more(error)}
     if isinstance(error, PackagerError) and not isinstance(error, SettingsError):
-        return OURS, {"error": f"Failed to package components: {error}", "request_id": request_id}
+        body: dict[str, Any] = {"error": f"Failed to package components: {error}", "request_id": request_id}
+        done = error.figures.keys() & {"packaged_components", "left"}
+        return OURS, {**body, **{name: error.figures[name] for name in done}}
     return OURS, {"error": "Internal server error", "request_id": request_id}
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def _setting(variable: str, default: Any, meaning: str, form: str = "") -> Any:  # noqa: ANN401  a field of any type
-    return field(default=default, metadata={"variable": variable, "meaning": meaning, "form": form})
+def _setting(variable: str, default: Any, meaning: str, form: str = "", least: int = 1) -> Any:  # noqa: ANN401  a field of any type
+    return field(default=default, metadata={"variable": variable, "meaning": meaning, "form": form, "least": least})
 
 
 _TABLE = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1000}"
@@ -47,15 +47,18 @@ class PortalSettings:
     cors_origin: str = _setting("CORS_ORIGIN", "*", "Origin whose pages may call the API.", _ORIGIN)
     audit_days: int = _setting("AUDIT_DAYS", 90, "Days until an audit entry expires.")
     time_reserve_s: int = _setting(
-        "TIME_RESERVE_S", 10, "Seconds before the function's end at which the work has stopped; for records and reply."
+        "TIME_RESERVE_S",
+        10,
+        "Seconds before the function's end at which the work has stopped; for records and reply.",
+        least=2,
     )
 
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
             if isinstance(value, int):
-                if value < 1:
-                    raise _refused(each, value, "at least 1")
+                if value < each.metadata["least"]:
+                    raise _refused(each, value, f"at least {each.metadata['least']}")
             elif value and not re.fullmatch(each.metadata["form"], value):
                 raise _refused(each, value, f"of the form {each.metadata['form']}")
 

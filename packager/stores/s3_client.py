@@ -7,6 +7,7 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from packager.deadline import ABORT_RESERVE_S, in_time, send_nothing_late, time_left_s
 from packager.errors import OperationAbortedError, RequestError, printable
 from packager.stores.s3_errors import is_recoverable, is_throttled
 from telemetry import current
@@ -38,16 +39,23 @@ def client_for(endpoint_url: str | None) -> S3Client:
         return _clients[known_as]
 
 
-def patiently(call: Callable[[], T], stop: threading.Event, *, counted_as: str = "retries") -> T:
+def patiently(
+    call: Callable[[], T],
+    stop: threading.Event,
+    *,
+    counted_as: str = "retries",
+    reserve_s: float = ABORT_RESERVE_S,
+) -> T:
     """What `call` returns. A recoverable failure is tried again, `ATTEMPTS` in all, after a capped, jittered pause.
 
-    Each further try is added to the step's field `counted_as`. OperationAbortedError as soon as `stop` is set.
+    Each further try is added to the step's field `counted_as`. OperationAbortedError when `stop` is set, OutOfTimeError
+    as soon as no more than `reserve_s` is left of the time limit.
     """
     for attempt in range(1, ATTEMPTS + 1):
         if stop.is_set():
             break
         try:
-            return call()
+            return in_time(call, reserve_s)
         except Exception as error:
             if stop.is_set() or attempt == ATTEMPTS or not is_recoverable(error):
                 raise
@@ -64,8 +72,11 @@ def count(**fields: int) -> None:
 
 
 def pause_s(attempt: int) -> float:
-    """Seconds to wait after failure number `attempt`: anything up to a bound that doubles each time and is capped."""
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 1))
+    """Seconds to wait after failure number `attempt`: anything up to a bound that doubles each time and is capped.
+
+    Never beyond the time limit.
+    """
+    longest = max(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 1), time_left_s()))
     return random.uniform(0, longest)  # noqa: S311  spreads clients out; nobody is kept from guessing it
 
 
@@ -98,6 +109,7 @@ def _made(endpoint_url: str | None) -> S3Client:
             field="endpoint_url",
         ) from error
     client.meta.events.register("needs-retry.s3", _count_attempt)
+    send_nothing_late(client)
     return client
 
 

@@ -84,7 +84,12 @@ def code_of(error: BaseException) -> str:
 
 
 def is_recoverable(error: BaseException) -> bool:
-    """Whether the same request can succeed a moment later: a closed set of broken connections and busy answers."""
+    """Whether the same request can succeed a moment later: a closed set of broken connections and busy answers.
+
+    What the packager itself found out is final, a time limit above all.
+    """
+    if isinstance(error, PackagerError):
+        return False
     status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     if status is not None:
         return status in _RECOVERABLE_STATUS or code_of(error) in _RECOVERABLE_CODES

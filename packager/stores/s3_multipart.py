@@ -117,7 +117,7 @@ class Multipart:
         """Ask S3 once to drop the upload. That there is none is success."""
         with mapped("AbortMultipartUpload", self._uri):
             try:
-                patiently(lambda: self._client.abort_multipart_upload(**self._named), threading.Event())
+                patiently(lambda: self._client.abort_multipart_upload(**self._named), threading.Event(), reserve_s=0.0)
             except Exception as error:
                 if code_of(error) not in _GONE:
                     raise
@@ -125,7 +125,9 @@ class Multipart:
     def _is_anything_left(self) -> bool:
         with mapped("ListParts", self._uri):
             try:
-                listed = patiently(lambda: self._client.list_parts(**self._named, MaxParts=1), threading.Event())
+                listed = patiently(
+                    lambda: self._client.list_parts(**self._named, MaxParts=1), threading.Event(), reserve_s=0.0
+                )
             except Exception as error:
                 # Who may not list has to take S3's answer to the abort for it.
                 if code_of(error) in _GONE | DENIED:

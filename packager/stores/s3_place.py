@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from packager.deadline import COMMIT_RESERVE_S, in_time
 from packager.errors import PackagerError
 from packager.stores.protocol import StoredComponent
 from packager.stores.s3_client import ATTEMPTS, count, patiently, pause_s
@@ -52,7 +53,7 @@ class Place:
         with mapped(operation, self.uri):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    make_visible()
+                    in_time(make_visible, COMMIT_RESERVE_S)
                 except Exception as error:
                     if self._holds(identity, size_bytes):
                         return False
@@ -72,6 +73,7 @@ class Place:
                 patiently(
                     lambda: self.client.put_object_tagging(Bucket=self.bucket, Key=self.key, Tagging=tags),
                     threading.Event(),
+                    reserve_s=0.0,
                 )
         except PackagerError as error:
             log(

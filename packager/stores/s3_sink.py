@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from isal.isal_zlib import crc32 as crc32_of
 
+from packager.deadline import in_time
 from packager.errors import PackagerError
 from packager.identity import KEYS_BEGIN_WITH
 from packager.stores.protocol import StoredComponent
@@ -52,7 +53,11 @@ class S3Sink:
     def sweep(self, older_than_s: float) -> int:
         """One request, more only when something is found; without the right to list or abort, nothing."""
         try:
-            listed = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._prefix}{KEYS_BEGIN_WITH}")
+            listed = in_time(
+                lambda: self._client.list_multipart_uploads(
+                    Bucket=self._bucket, Prefix=f"{self._prefix}{KEYS_BEGIN_WITH}"
+                )
+            )
         except Exception as error:  # noqa: BLE001  as promised: a lifecycle rule does it as well
             log("debug", "abandoned uploads were not listed", cause=code_of(error), bucket=self._bucket)
             return 0
@@ -61,7 +66,11 @@ class S3Sink:
         return swept_away(dead, self._abort)
 
     def _abort(self, upload: MultipartUploadTypeDef) -> int:
-        self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        in_time(
+            lambda: self._client.abort_multipart_upload(
+                Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+        )
         return 0  # S3 does not say how much that was
 
     @contextmanager

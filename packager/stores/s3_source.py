@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packager.deadline import in_time
 from packager.errors import StoreError
 from packager.stores.protocol import Identity
 from packager.stores.s3_client import patiently
@@ -117,7 +118,9 @@ class S3Source:
                     observe(catalog.IDENTIFY_ARTIFACT, source=self.uri, bytes_hashed=0),
                     mapped("HeadObject", self.uri),
                 ):
-                    head = self._client.head_object(Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED")
+                    head = in_time(
+                        lambda: self._client.head_object(Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED")
+                    )
                     seen = S3Object(self._client, self._bucket, self._key, head["ETag"], head["ContentLength"])
                     self._seen = seen, _identity(head)
             return self._seen

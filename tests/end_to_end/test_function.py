@@ -187,18 +187,72 @@ def test_time_that_runs_out_in_the_middle_leaves_no_upload_and_says_so(world, tm
     assert world.uploads() == []
 
 
-def test_the_function_is_never_killed_in_silence(world):
-    """Where even the guard cannot help, what was known is written a second before the end."""
+@pytest.mark.parametrize("operation", ["GetItem", "UpdateItem"])
+def test_with_three_seconds_left_and_tables_that_do_not_answer_the_reply_comes_in_time(world, operation):
     job = world.job()
-    local.breaking(world, "UpdateItem", stall(), times=10**6)
     with function(world.environment) as deployed:
-        deployed.send(request(job), left_s=4)
-        with pytest.raises(TimeoutError):
-            deployed.answer(within_s=4)
-        [line] = [line for line in deployed.lines() if line.get("event") == "time is up"]
-        assert line["next_step"]
-        ended = {each["Operation"]: each["outcome"] for each in deployed.lines() if "_aws" in each}
-        assert (ended["InvokeFunction"], ended["UpdateRecord"]) == ("incomplete", "incomplete")
+        assert packaged(deployed.invoke(request(world.job()))) == ["packaged"]  # cold, the clients alone take a second
+        local.breaking(world, operation, stall(), times=10**6)
+        began = time.monotonic()
+        reply = deployed.invoke(request(job), left_s=3)
+        assert time.monotonic() - began < 3
+        assert reply["statusCode"] == 500
+        assert f"DynamoDB {operation} (training_jobs) was given up" in json.loads(reply["body"])["error"]
+        line = deployed.operations("InvokeFunction")[-1]
+        assert (line["outcome"], line["AbortedForTime"]) == ("success", 1)
+        assert [line for line in deployed.lines() if line.get("event") == "time is up"] == []
+        world.proxy.forget()
+        local.listen(world)
+        assert packaged(deployed.invoke(request(job))) == ["packaged"]
+        no_secrets(world, deployed)
+
+
+@pytest.mark.parametrize("operation", ["HeadObject", "GetObject", "CreateMultipartUpload", "UploadPart"])
+def test_with_three_seconds_to_go_and_a_bucket_that_does_not_answer_the_work_stops_without_a_trace(
+    world, tmp_path, operation
+):
+    large = models.neo(tmp_path / "stalled.tar.gz", 16 * MIB, seed=operation)
+    world.s3.upload_file(str(large), world.bucket, f"stalled-{operation}.tar.gz")
+    event = machine_event(world, f"s3://{world.bucket}/stalled-{operation}.tar.gz", output=f"s3://{world.bucket}")
+    before = world.keys()
+    with function({**world.environment, "TIME_RESERVE_S": "2"}) as deployed:
+        deployed.invoke(machine_event(world))
+        world.proxy.break_next(operation, stall(), times=10**6)
+        began = time.monotonic()
+        answer = deployed.invoke(event, left_s=7)  # of which the work has three
+        assert time.monotonic() - began < 7
+        assert (answer["statusCode"], answer["left"]) == (200, ["jetson-xavier"]), answer
+        assert (world.keys(), world.uploads()) == (before, [])
+        assert world.proxy.asked(operation)
+        world.proxy.forget()
+        assert deployed.invoke(event)["components"][0]["status"] == "packaged"
+        assert sum(line["Faults"] for line in deployed.operations("TelemetryHealth")) == 0
+        no_secrets(world, deployed)
+
+
+@needs_root
+@limits
+def test_an_environment_that_was_left_waiting_is_as_good_as_new(world):
+    """Threads that waited for an answer in vain, frozen or not, end with their sockets."""
+    with function({**world.environment, "TIME_RESERVE_S": "2"}, freezable=True) as deployed:
+        assert packaged(deployed.invoke(request(world.job()))) == ["packaged"]
+        threads = deployed.threads()
+        hung_up = threading.Event()
+
+        def hang(exchange, _):
+            hung_up.wait(60)
+            exchange.hang_up(reset=True)
+
+        for _ in range(5):
+            local.breaking(world, "GetItem", hang, times=10**6)
+            assert deployed.invoke(request(world.job()), left_s=2)["statusCode"] == 500
+        deployed.freeze()
+        hung_up.set()
+        deployed.thaw()
+        world.proxy.forget()
+        local.listen(world)
+        while deployed.threads() > threads:
+            assert packaged(deployed.invoke(request(world.job()))) == ["packaged"]
         no_secrets(world, deployed)
 
 

@@ -27,7 +27,7 @@ from packager.stores import s3_client
 from telemetry import lambda_runtime
 from telemetry.testing import recorded
 from tests import portal as local
-from tests.faulty_proxy import refuse
+from tests.faulty_proxy import refuse, stall
 from tests.portal import BODY_SECRET, EXTERNAL_ID, PUBLISHER, compilation_event, request, through_gateway
 
 THREE = ["onnx-jetson-xavier-jp5", "onnx-jetson-xavier-jp6", "onnx-jetson-xavier-jp7"]
@@ -410,7 +410,7 @@ def test_anything_else_is_an_internal_error_with_the_request_id_and_no_more(worl
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("AUDIT_DAYS", "soon"), ("TIME_RESERVE_S", "-1"), ("USECASES_TABLE", "a table"), ("USECASES_TABLE", "")],
+    [("AUDIT_DAYS", "soon"), ("TIME_RESERVE_S", "1"), ("USECASES_TABLE", "a table"), ("USECASES_TABLE", "")],
 )
 def test_a_bad_setting_is_named_in_the_log_and_hidden_from_the_caller(world, monkeypatch, capfd, variable, value):
     job = world.job()
@@ -703,12 +703,84 @@ def test_with_three_seconds_left_the_answer_says_what_is_left(world, capfd):
     assert status == 200
     assert body["left"] == ["jetson-xavier", *THREE]
     assert {each["status"] for each in body["packaged_components"]} == {"failed"}
+    assert body["message"].startswith("No target was packaged. Not done for want of time or space: jetson-xavier, ")
     assert "send the request again" in body["message"]
     assert world.audits(job)[0]["result"] == "failure"
     assert world.uploads() == []
     assert '"AbortedForTime": 1' in capfd.readouterr().out
     assert ask(request(job))[0] == 200
     assert {each["status"] for each in world.components(job).values()} == {"packaged"}
+
+
+class Stalling(Context):
+    """A clock that stands still until AWS leaves a request unanswered; then no more than the last call is left."""
+
+    def __init__(self, world, operation, where=lambda _: True):
+        super().__init__()
+        self._stalled = threading.Event()
+        answer_never = stall()
+
+        def notice(exchange, asked):
+            self._stalled.set()
+            answer_never(exchange, asked)
+
+        local.breaking(world, operation, notice, times=1000, where=where)
+
+    def get_remaining_time_in_millis(self):
+        return 1000 * (function.LAST_CALL_S if self._stalled.is_set() else 100)
+
+
+def answer_of(event, lambda_context):
+    reply = function.handler(event, lambda_context)
+    return reply["statusCode"], json.loads(reply["body"])
+
+
+def test_a_record_that_is_not_read_in_time_is_an_answer(world, capfd):
+    status, body = answer_of(request(world.job()), Stalling(world, "GetItem"))
+    assert (status, body["request_id"]) == (500, Context.aws_request_id)
+    assert body["error"].startswith("Failed to package components: DynamoDB GetItem (training_jobs) was given up.")
+    assert '"AbortedForTime": 1' in capfd.readouterr().out
+
+
+def test_a_record_that_is_not_written_in_time_is_an_answer_that_says_what_is_done(world):
+    job = world.job(world.compiled("jetson-xavier"), world.compiled("x86_64-cpu", "damaged"))
+    status, body = answer_of(request(job), Stalling(world, "UpdateItem"))
+    assert status == 500
+    assert body["error"].startswith("Failed to package components: DynamoDB UpdateItem (training_jobs) was given up.")
+    assert [each["status"] for each in body["packaged_components"]] == ["packaged", "failed"]
+    assert body["left"] == []
+    assert "packaged_components" not in world.record(job)
+    local.breaking(world, "UpdateItem", stall(), times=0)
+    assert ask(request(job))[1]["packaged_components"][0] == body["packaged_components"][0]
+
+
+def test_a_role_that_is_not_lent_in_time_is_an_answer(world):
+    usecase = world.usecase(cross_account_role_arn=ROLE_ARN)
+    late = Stalling(world, "PostBucket", where=lambda asked: b"AssumeRole" in asked.body)
+    status, body = answer_of(request(world.job(usecase=usecase)), late)
+    assert status == 500
+    assert body["error"].startswith("Failed to package components: STS AssumeRole was given up.")
+
+
+def test_an_audit_entry_that_is_not_written_in_time_changes_nothing_of_the_answer(world):
+    job = world.job()
+    status, body = answer_of(request(job), Stalling(world, "PutItem"))
+    assert (status, body["message"]) == (200, "Packaged 1 of 1 targets.")
+
+
+def test_publishing_that_does_not_answer_in_time_changes_nothing_of_the_answer(world):
+    late = Stalling(world, "PostObject")
+    status, body = answer_of(request(world.job(), {"auto_triggered": True}), late)
+    assert (status, body["component_creation_triggered"]) == (200, False)
+
+
+def test_an_event_that_is_not_recorded_in_time_is_raised_so_that_it_comes_again(world):
+    mine = world.compiled("jetson-xavier", status="INPROGRESS")
+    world.job(mine)
+    news = compilation_event(mine["compilation_job_name"], artifact=world.uris["neo"])
+    for operation in ("Scan", "UpdateItem"):
+        with pytest.raises(aws.AwsRefusedError, match="was given up"):
+            function.handler(news, Stalling(world, operation))
 
 
 def test_what_does_not_stop_in_time_leaves_its_last_words(world, monkeypatch, capfd):

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager import packaging
+from packager.deadline import ABORT_RESERVE_S, COMMIT_RESERVE_S, LONGEST_CALL_S
 from packager.errors import (
+    AccessDeniedError,
     ArtifactChangedError,
     ArtifactNotFoundError,
     ComponentRefusedError,
@@ -26,14 +28,14 @@ from packager.errors import (
     RequestError,
     StoreError,
 )
-from packager.packaging import ABORT_RESERVE_S, create_dda_manifest, package, package_component
+from packager.packaging import create_dda_manifest, package, package_component
 from packager.settings import Settings
 from packager.stores import s3_client
 from packager.stores.protocol import TEMPORARY_PREFIX
 from packager.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
 from telemetry.testing import recorded
 from tests import archives, models
-from tests.faulty_proxy import faulty_proxy, lost_answer, refuse, reset
+from tests.faulty_proxy import faulty_proxy, lost_answer, refuse, reset, stall, stall_after
 from tests.packages import TARGETS, Model, content, ground
 from tests.s3_server import client as client_of
 
@@ -512,6 +514,72 @@ def test_time_that_runs_out_in_any_phase_leaves_the_target_for_the_next_call_wit
     again = package(here.trained, compiled, here.out, previous=result.as_dict(), **asked)
     assert again.succeeded
     assert Path(again.components[0].uri).read_bytes() == LARGE.component(again)
+
+
+class Stalling:
+    """A clock that stands still until S3 leaves a request unanswered, and then shows what is left."""
+
+    def __init__(self, proxy, operation, left_s, fault=None):
+        self.proxy, self.operation, self.left_s = proxy, operation, left_s
+        proxy.break_next(operation, fault or stall(), times=1000)
+
+    def __call__(self):
+        return self.left_s if self.proxy.asked(self.operation) else LONGEST_CALL_S
+
+
+@pytest.mark.parametrize("strategy", ["streaming", "standard"])
+@pytest.mark.parametrize(
+    ("operation", "fault"),
+    [
+        ("ListMultipartUploads", None),
+        ("HeadObject", None),
+        ("GetObject", None),
+        ("GetObject", stall_after(1000)),
+        ("CreateMultipartUpload", None),
+        ("UploadPart", None),
+        ("CompleteMultipartUpload", None),
+        ("PutObject", None),
+    ],
+)
+def test_whatever_s3_does_not_answer_the_work_stops_in_time_and_leaves_no_trace(
+    here, limits, store, *, operation, fault, strategy
+):
+    trained, compiled = store.put(here, SMALL if operation == "PutObject" else LARGE)
+    with faulty_proxy(store.endpoint_url) as proxy:
+        commits = operation in {"CompleteMultipartUpload", "PutObject"}
+        clock = Stalling(proxy, operation, COMMIT_RESERVE_S if commits else ABORT_RESERVE_S, fault)
+        asked = {"strategy": strategy, "settings": limits, "endpoint_url": proxy.endpoint_url}
+        result = package(trained, compiled, store.out, time_left_s=clock, **asked)
+        assert (result.error, result.left) == (None, ("arm64-cpu",))
+        assert isinstance(result.components[0].error, OutOfTimeError)
+        assert len(proxy.asked(operation)) <= 2  # two ranges, two parts; none a second time
+        assert store.published() == []
+        proxy.forget()
+        assert package(trained, compiled, store.out, previous=result.as_dict(), **asked).succeeded
+
+
+def test_an_upload_that_cannot_be_removed_in_time_is_told_and_hides_nothing(here, limits, store):
+    trained, compiled = store.put(here, LARGE)
+    with faulty_proxy(store.endpoint_url) as proxy:
+        proxy.break_next("UploadPart", refuse(403, "AccessDenied"), times=9)
+        clock = Stalling(proxy, "AbortMultipartUpload", 0)
+        result = package(
+            trained, compiled, store.out, settings=limits, time_left_s=clock, endpoint_url=proxy.endpoint_url
+        )
+    [component] = result.components
+    assert isinstance(component.error, AccessDeniedError)
+    assert any("was not removed" in note for note in component.error.__notes__)
+
+
+def test_a_component_that_is_there_is_no_failure_when_its_sha256_cannot_be_kept_in_time(here, limits, store):
+    trained, compiled = store.put(here, LARGE)
+    with faulty_proxy(store.endpoint_url) as proxy:
+        clock = Stalling(proxy, "PutObjectTagging", 0)
+        result = package(
+            trained, compiled, store.out, settings=limits, time_left_s=clock, endpoint_url=proxy.endpoint_url
+        )
+    assert result.succeeded
+    assert len(store.published()) == 1
 
 
 def test_what_earlier_calls_did_is_kept_when_a_call_cannot_begin(here, tmp_path):
