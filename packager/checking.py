@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from packager.records import Finding
     from packager.settings import Settings
     from packager.stores import Source
+    from packager.targets import Target
 
 _HASH_BYTES = 1 << 20
 
@@ -40,11 +41,18 @@ def check_component(  # noqa: PLR0913  every choice of a call, by name
     """
     known = targets.target(target) if target else None
     source = open_source(str(uri), client=client, endpoint_url=endpoint_url)
+    return check(source, known, strict=strict, settings=settings, verify=True)
+
+
+def check(
+    source: Source, target: Target | None, *, strict: bool, settings: Settings | None = None, verify: bool = False
+) -> list[Finding]:
+    """As check_component, which it is without `verify` but for the bytes: only directory and manifest are read."""
     with observe(catalog.CHECK_COMPONENT, strict=strict, source=source.uri) as step:
         from packager.componentzip import read_listing  # noqa: PLC0415  zipfile is kept off the path of packaging
 
         with _seekable(source) as file:
-            findings = device.check(read_listing(file, source.uri, verify=True, settings=settings), known)
+            findings = device.check(read_listing(file, source.uri, verify=verify, settings=settings), target)
         step.add(findings=len(findings))
         device.refuse_if_strict(findings, strict=strict)
     return findings

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from packager import targets
+from packager import checking, targets
 from packager.component import (
     Component,
     ComponentName,
@@ -59,7 +59,7 @@ from telemetry import carrying, catalog, context, log, observe
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from packager.stores import Sink
+    from packager.stores import Sink, Source
 
 OnProgress = Callable[[ProcessingState], None]
 """Told how far the work is, from the threads that do it, one call at a time. What it raises stops that target."""
@@ -116,6 +116,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         wanted=strategy,
         force=force,
         strict=settings.strict_device_rules if strict is None else strict,
+        opened=partial(open_source, client=client, endpoint_url=endpoint_url),
         on_progress=on_progress,
         time_left_s=time_left_s,
     )
@@ -250,6 +251,7 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
         wanted=strategy,
         force=force,
         strict=settings.strict_device_rules if strict is None else strict,
+        opened=partial(open_source, client=s3_client, endpoint_url=endpoint_url),
         on_progress=on_progress,
     )
     component = Component(
@@ -276,6 +278,7 @@ class _Run:
     wanted: str
     force: bool
     strict: bool
+    opened: Callable[[str], Source]
     on_progress: OnProgress | None
     time_left_s: Callable[[], float] | None = None
     storage: StorageManager = field(init=False)
@@ -525,6 +528,8 @@ def _one(run: _Run, component: Component, choice: Choice) -> ComponentResult:
     ):
         run.report(ProcessingState("identifying", component.label, bytes_total=packed_bytes(component)))
         made, choice = _made(run, component, choice)
+        if run.strict and not made.new:  # it may have been made when nobody was strict
+            checking.check(run.opened(made.stored.uri), component.targets[0], strict=True, settings=run.settings)
         step.add(
             strategy=choice.strategy,
             bytes_out=made.stored.size_bytes,

@@ -240,6 +240,19 @@ def test_an_artifact_without_a_file_is_refused(here, limits, members, strategy):
     assert here.published() == set()
 
 
+@pytest.mark.parametrize("place", ["bucket", "folder"])
+def test_strict_refuses_what_was_made_when_nobody_was_strict(here, limits, store, place):
+    only_a_library = Model({"compiled.so": 3000})
+    artifacts = {
+        "bucket": lambda: (*store.put(here, only_a_library), store.out),
+        "folder": lambda: (here.trained, here.each_compiled([only_a_library]), here.out),
+    }[place]()
+    asked = {"endpoint_url": store.endpoint_url, "settings": limits}
+    assert package(*artifacts, **asked).succeeded
+    again = package(*artifacts, strict=True, **asked)
+    assert isinstance(again.components[0].error, ComponentRefusedError)
+
+
 def test_strict_refuses_a_component_that_a_device_would_not_take_before_it_is_visible(here, limits):
     compiled = here.each_compiled([Model({"compiled.so": 10})])
     warned = package(here.trained, compiled, str(here.root / "lax"), settings=limits).components[0]
@@ -519,43 +532,44 @@ def test_time_that_runs_out_in_any_phase_leaves_the_target_for_the_next_call_wit
 class Stalling:
     """A clock that stands still until S3 leaves a request unanswered, and then shows what is left."""
 
-    def __init__(self, proxy, operation, left_s, fault=None):
+    def __init__(self, proxy, operation, left_s, fault=stall()):  # noqa: B008  it keeps nothing
         self.proxy, self.operation, self.left_s = proxy, operation, left_s
-        proxy.break_next(operation, fault or stall(), times=1000)
+        proxy.break_next(operation, fault, times=1000)
 
     def __call__(self):
         return self.left_s if self.proxy.asked(self.operation) else LONGEST_CALL_S
 
 
-@pytest.mark.parametrize("strategy", ["streaming", "standard"])
 @pytest.mark.parametrize(
-    ("operation", "fault"),
+    ("operation", "fault", "strategy"),
     [
-        ("ListMultipartUploads", None),
-        ("HeadObject", None),
-        ("GetObject", None),
-        ("GetObject", stall_after(1000)),
-        ("CreateMultipartUpload", None),
-        ("UploadPart", None),
-        ("CompleteMultipartUpload", None),
-        ("PutObject", None),
+        ("ListMultipartUploads", stall(), "streaming"),
+        ("HeadObject", stall(), "streaming"),
+        ("GetObject", stall(), "streaming"),
+        ("GetObject", stall_after(1000), "streaming"),
+        ("GetObject", stall(), "standard"),
+        ("GetObject", stall_after(1000), "standard"),
+        ("CreateMultipartUpload", stall(), "streaming"),
+        ("UploadPart", stall(), "streaming"),
+        ("CompleteMultipartUpload", stall(), "streaming"),
+        ("PutObject", stall(), "streaming"),
     ],
 )
 def test_whatever_s3_does_not_answer_the_work_stops_in_time_and_leaves_no_trace(
     here, limits, store, *, operation, fault, strategy
 ):
-    trained, compiled = store.put(here, SMALL if operation == "PutObject" else LARGE)
+    artifacts = *store.put(here, SMALL if operation == "PutObject" else LARGE), store.out
+    commits = operation in {"CompleteMultipartUpload", "PutObject"}
     with faulty_proxy(store.endpoint_url) as proxy:
-        commits = operation in {"CompleteMultipartUpload", "PutObject"}
         clock = Stalling(proxy, operation, COMMIT_RESERVE_S if commits else ABORT_RESERVE_S, fault)
-        asked = {"strategy": strategy, "settings": limits, "endpoint_url": proxy.endpoint_url}
-        result = package(trained, compiled, store.out, time_left_s=clock, **asked)
+        asked = {"strategy": strategy, "settings": limits, "client": client_of(proxy.endpoint_url)}
+        result = package(*artifacts, time_left_s=clock, **asked)
         assert (result.error, result.left) == (None, ("arm64-cpu",))
         assert isinstance(result.components[0].error, OutOfTimeError)
         assert len(proxy.asked(operation)) <= 2  # two ranges, two parts; none a second time
         assert store.published() == []
         proxy.forget()
-        assert package(trained, compiled, store.out, previous=result.as_dict(), **asked).succeeded
+        assert package(*artifacts, previous=result.as_dict(), **asked).succeeded
 
 
 def test_an_upload_that_cannot_be_removed_in_time_is_told_and_hides_nothing(here, limits, store):
@@ -563,9 +577,8 @@ def test_an_upload_that_cannot_be_removed_in_time_is_told_and_hides_nothing(here
     with faulty_proxy(store.endpoint_url) as proxy:
         proxy.break_next("UploadPart", refuse(403, "AccessDenied"), times=9)
         clock = Stalling(proxy, "AbortMultipartUpload", 0)
-        result = package(
-            trained, compiled, store.out, settings=limits, time_left_s=clock, endpoint_url=proxy.endpoint_url
-        )
+        client = client_of(proxy.endpoint_url)
+        result = package(trained, compiled, store.out, settings=limits, time_left_s=clock, client=client)
     [component] = result.components
     assert isinstance(component.error, AccessDeniedError)
     assert any("was not removed" in note for note in component.error.__notes__)
@@ -575,9 +588,8 @@ def test_a_component_that_is_there_is_no_failure_when_its_sha256_cannot_be_kept_
     trained, compiled = store.put(here, LARGE)
     with faulty_proxy(store.endpoint_url) as proxy:
         clock = Stalling(proxy, "PutObjectTagging", 0)
-        result = package(
-            trained, compiled, store.out, settings=limits, time_left_s=clock, endpoint_url=proxy.endpoint_url
-        )
+        client = client_of(proxy.endpoint_url)
+        result = package(trained, compiled, store.out, settings=limits, time_left_s=clock, client=client)
     assert result.succeeded
     assert len(store.published()) == 1
 
