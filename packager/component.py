@@ -55,7 +55,8 @@ class Component:
 
     def identity(self) -> str:
         """The full identity: 64 hex digits that decide every byte of the component."""
-        return component_identity([self.source.identity().marks], self.manifest_source.stands_for_manifest, self.layout)
+        manifest = self.manifest_source.stands_for_manifest  # first: what it fails with, every component fails with
+        return component_identity([self.source.identity().marks], manifest, self.layout)
 
 
 def layout_of(compile_target: str, *, imported: bool = False) -> str:

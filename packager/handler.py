@@ -116,7 +116,7 @@ def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
             body = _portal(lambda_context).answer(call)
         return _Answer(http_reply(OK, body, origin), OK, body.get("left", ()))
     except Exception as error:  # noqa: BLE001  every request is answered
-        status, body = http_failure(error, getattr(lambda_context, "aws_request_id", ""))
+        status, body = http_failure(error, str(getattr(lambda_context, "aws_request_id", "")))
         _log_failure(status, error)
         return _Answer(http_reply(status, body, origin), status)
 
@@ -153,7 +153,7 @@ def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
                 prepared=call.manifest == PREPARED,
                 **call.options,
             )
-        result = replace(result, error=shared_failure(result, call.trained))
+        result = replace(result, error=shared_failure(result))
         body = result.as_dict() if call.manifest is None else brief(result)
     except PackagerError as error:
         result = PackageResult(error=error)
@@ -196,11 +196,11 @@ def _time_left_s(lambda_context: LambdaContext) -> Callable[[], float]:
     return lambda: _left_s(lambda_context) - reserve_s
 
 
-def _left_s(lambda_context: LambdaContext | None) -> float:
-    """Seconds until the clock kills the function; whoever calls it by hand, without a context, has no clock."""
-    if lambda_context is None:
-        return math.inf
-    return lambda_context.get_remaining_time_in_millis() / 1000
+def _left_s(lambda_context: object) -> float:
+    """Seconds until the clock kills the function; infinity for whoever calls it by hand, with a context or without."""
+    clock = getattr(lambda_context, "get_remaining_time_in_millis", None)
+    left_ms = clock() if callable(clock) else None
+    return left_ms / 1000 if isinstance(left_ms, int | float) else math.inf
 
 
 @cache

@@ -62,12 +62,17 @@ class TrainedArtifact:
         report: Callable[[ProcessingState], None] = lambda _: None,
     ) -> None:
         self.source = source
-        self.failure: PackagerError | None = None
         self._settings = settings
         self._model_type = model_type
         self._report = report
         self._making = threading.Lock()
         self._made: tuple[dict[str, Any], str] | None = None
+        self._not_identified: PackagerError | None = None
+        self._not_made: PackagerError | None = None
+
+    @property
+    def failure(self) -> PackagerError | None:
+        return self._not_identified or self._not_made
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -80,21 +85,27 @@ class TrainedArtifact:
 
     @property
     def stands_for_manifest(self) -> dict[str, Sequence[Sequence[str]]]:
-        return {"trained": [list(mark) for mark in self.source.identity().marks]}
+        try:
+            marks = self.source.identity().marks
+        except PackagerError as error:
+            self._not_identified = None if isinstance(error, OperationAbortedError) else error
+            raise
+        self._not_identified = None
+        return {"trained": [list(mark) for mark in marks]}
 
     def _manifest_and_name(self) -> tuple[dict[str, Any], str]:
         with self._making:
-            if self.failure and not is_recoverable(self.failure):
-                raise self.failure
+            if self._not_made and not is_recoverable(self._not_made):
+                raise self._not_made
             if not self._made:
                 try:
                     self._made = build_manifest(self._facts())
                 except OperationAbortedError:
                     raise  # nothing is wrong with the artifact
                 except PackagerError as error:
-                    self.failure = error
+                    self._not_made = error
                     raise
-                self.failure = None
+                self._not_made = None
             return self._made
 
     @traced(catalog.CREATE_MANIFEST)

@@ -142,8 +142,10 @@ def _begin(step: Step, lambda_context: LambdaContext) -> None:
     forget_peak()
 
 
-def _finish(step: Step, lambda_context: LambdaContext) -> None:
+def _finish(step: Step, lambda_context: LambdaContext | None) -> None:
     try:
-        step.add(time_left_ms=lambda_context.get_remaining_time_in_millis(), peak_memory_bytes=peak_memory_bytes())
+        step.add(peak_memory_bytes=peak_memory_bytes())
+        if lambda_context is not None:  # a call by hand has no clock
+            step.add(time_left_ms=lambda_context.get_remaining_time_in_millis())
     except Exception as error:  # noqa: BLE001  a broken context must not hide how the work ended
         HEALTH.fault(f"the end of the invocation could not be measured: {type(error).__name__}: {error}")

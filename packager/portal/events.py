@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def package_call(event: dict[str, Any]) -> PackageCall:
     """The request in a proxy event of `POST /api/v1/training/{id}/package`."""
     training_id = _training_id(event)
     user = caller(event)
-    body = Fields(_json(Fields(event).text_of_any_kind("body")), "body")
+    body = Fields(_json(_body(Fields(event))), "body")
     return PackageCall(training_id, body.texts("targets"), body.optional_flag("auto_triggered") or False, user)
 
 
@@ -124,6 +125,17 @@ def _training_id(event: dict[str, Any]) -> str:
     if training_id in (None, ""):
         raise RequestError("training_id is required", next_step="Name it in the path.", field="pathParameters.id")
     return Fields(parameters, "pathParameters").text("id")
+
+
+def _body(fields: Fields) -> str:
+    """The text of the body, which API Gateway may pass on as base64 and then says so."""
+    body = fields.text_of_any_kind("body")
+    if not fields.optional_flag("isBase64Encoded"):
+        return body
+    try:
+        return base64.b64decode(body, validate=True).decode()
+    except ValueError:
+        raise wrong("body", body, "base64 of UTF-8, as isBase64Encoded says") from None
 
 
 def _json(text: str) -> Any:  # noqa: ANN401  any JSON value

@@ -151,7 +151,7 @@ class Portal:
             imported_targets=choice.imported_targets,
             client=client,
         )
-        _check_shared(job, choice, result)
+        _check_shared(choice, result)
         return result
 
     def _recorded(self, training_id: str, entries: Sequence[Entry], left: Sequence[str]) -> dict[str, Any]:
@@ -236,13 +236,12 @@ def _openable(choice: Choice, client: S3Client | None) -> Choice:
     return replace(choice, compiled=compiled, failed=tuple(failed))
 
 
-def _check_shared(job: TrainingJob, choice: Choice, result: PackageResult) -> None:
+def _check_shared(choice: Choice, result: PackageResult) -> None:
     """Raise what kept every target from being tried: the caller's to mend, or AWS's to allow."""
     errors = [each.error for each in result.components]
     if choice.is_imported and errors and all(_wants_compilations(error) for error in errors):
         raise jobs.no_compilations()
-    error = shared_failure(result, str(job.artifact_s3))
-    if error is not None:
+    if error := shared_failure(result):
         raise error
 
 

@@ -26,6 +26,8 @@ LARGEST_BYTES = 5 << 20
 """Of a document: Lambda takes 6 MB, quotes included. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
 _CALLERS_FAULTS = (RequestError, ManifestError, ExtractionError, ComponentRefusedError)
+_NO_FILES = {"EISDIR", "EINVAL", "ELOOP", "ENAMETOOLONG"}
+"""Codes of StoreError for paths that name a folder, a device or nothing that could be."""
 
 
 class ForbiddenError(PackagerError, PermissionError):
@@ -65,20 +67,16 @@ def status_of(error: Exception | None) -> int:
     """The HTTP status that says whose fault it was; 200 without an error."""
     if error is None:
         return OK
-    if isinstance(error, _CALLERS_FAULTS):
+    if isinstance(error, _CALLERS_FAULTS) or (isinstance(error, StoreError) and error.figures.get("code") in _NO_FILES):
         return BAD
     if isinstance(error, ArtifactNotFoundError):
         return NOT_FOUND
     return FORBIDDEN if isinstance(error, AccessDeniedError) else OURS
 
 
-def shared_failure(result: PackageResult, trained: str) -> PackagerError | None:
+def shared_failure(result: PackageResult) -> PackagerError | None:
     """Why no target could begin: a trained artifact that is damaged or cannot be read fails each in the same words."""
-    if result.left or any(each.uri for each in result.components):
-        return None
-    errors = (each.error for each in result.components)
-    about = (error for error in errors if isinstance(error, StoreError) and error.figures.get("uri") == trained)
-    return result.error or next(about, None)
+    return None if result.left or any(each.uri for each in result.components) else result.error
 
 
 def brief(result: PackageResult) -> dict[str, Any]:

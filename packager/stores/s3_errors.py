@@ -68,7 +68,7 @@ def translated(error: BaseException, operation: str, uri: str) -> StoreError:
     where = printable(uri, 1100)
     kind, next_step = _kind(code)
     return kind(
-        f"S3 {operation} of {where} failed with {code}: {cause}.".replace("..", "."),
+        f"S3 {operation} of {where} failed with {code}: {cause.rstrip('.')}.",
         next_step=next_step,
         operation=operation,
         uri=where,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import functools
 import hashlib
 import io
 import json
 import logging
+import operator
 import subprocess
 import sys
 import threading
+import types
 import zipfile
 from dataclasses import dataclass
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +24,7 @@ from hypothesis import strategies as st
 
 from packager import handler as function
 from packager.errors import OutOfTimeError, StoreError
+from packager import settings as packager_settings
 from packager.portal import aws
 from packager.portal import settings as portal_settings
 from packager.portal.identity import Role, caller
@@ -56,6 +63,7 @@ class Context:
 
 def forget_the_environment():
     portal_settings.from_process_environment.cache_clear()
+    packager_settings.from_process_environment.cache_clear()
     aws._client.cache_clear()
     aws._session.cache_clear()
     s3_client._clients.clear()
@@ -282,6 +290,26 @@ def test_two_concurrent_requests_lose_nothing(world):
     assert len(world.audits(job)) == len(names)
 
 
+def test_a_setting_refuses_components_that_break_a_rule_of_the_device(world, monkeypatch):
+    job = world.job(world.compiled("x86_64-cpu", "onnx"), world.compiled("jetson-xavier"))  # no library in the first
+    assert [each["status"] for each in ask(request(job))[1]["packaged_components"]] == ["packaged", "packaged"]
+    monkeypatch.setenv("STRICT_DEVICE_RULES", "true")
+    forget_the_environment()
+    try:
+        refused, taken = ask(request(job))[1]["packaged_components"]
+    finally:
+        monkeypatch.undo()
+        forget_the_environment()
+    assert (refused["status"], taken["status"]) == ("failed", "packaged")
+    assert refused["error"].startswith("The component breaks 1 of the device's rules: (compiled-files)")
+
+
+@pytest.mark.parametrize("by_hand", [None, types.SimpleNamespace(), mock.MagicMock()], ids=["none", "empty", "mock"])
+def test_a_call_by_hand_needs_no_clock(world, by_hand, capfd):
+    assert function.handler(request(world.job()), by_hand)["statusCode"] == 200
+    capfd.readouterr()  # a made-up context may leave telemetry wanting
+
+
 def test_a_second_request_finds_what_the_first_made(world):
     job = world.job()
     first, second = ask(request(job))[1], ask(request(job))[1]
@@ -498,43 +526,75 @@ def test_what_a_request_holds_is_never_written(world):
         assert 200 <= function.handler(event, Context())["statusCode"] < 500
 
 
+MISSING = object()
+
+
+def _places(event):
+    """Where something stands in an event, at any depth."""
+    inner = event.items() if isinstance(event, dict) else enumerate(event) if isinstance(event, list) else ()
+    for name, value in inner:
+        yield (name,)
+        yield from ((name, *deeper) for deeper in _places(value))
+
+
 def _with(event, place, value):
-    """The event with `value` in the place of one field."""
-    name, *rest = place
-    if rest:
-        return {**event, name: _with(event[name], rest, value)}
-    return {**event, name: value}
+    """The event with `value`, or nothing, in one place."""
+    changed = copy.deepcopy(event)
+    holder = functools.reduce(operator.getitem, place[:-1], changed)
+    if value is MISSING:
+        del holder[place[-1]]
+    else:
+        holder[place[-1]] = value
+    return changed
 
 
-API_PLACES = [
-    ["httpMethod"],
-    ["path"],
-    ["pathParameters"],
-    ["pathParameters", "id"],
-    ["body"],
-    ["requestContext"],
-    ["requestContext", "authorizer"],
-    ["requestContext", "authorizer", "claims"],
-    ["requestContext", "authorizer", "claims", "sub"],
-    ["requestContext", "authorizer", "claims", "email"],
-    ["requestContext", "authorizer", "claims", "cognito:username"],
-]
+def changed_anywhere(event):
+    """The event with any JSON value, or nothing, in the place of any of its fields, at any depth."""
+    return st.builds(_with, st.just(event), st.sampled_from(list(_places(event))), st.just(MISSING) | json_values)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.sampled_from(API_PLACES), value=json_values)
-def test_any_json_value_in_place_of_any_field_is_a_typed_4xx(world, place, value):
-    status, body = ask(_with(through_gateway(request("no-such-job", user="nobody")), place, value))
+hostile = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+API_EVENT = {
+    **through_gateway(request("no-such-job", user="nobody")),
+    "multiValueHeaders": {"Content-Type": ["application/json"]},
+    "queryStringParameters": None,
+    "stageVariables": {"stage": "prod"},
+    "isBase64Encoded": False,
+}
+API_BODY = {"targets": ["jetson-xavier", "onnx"], "auto_triggered": True}
+
+
+@hostile
+@given(changed_anywhere(API_EVENT))
+def test_any_json_value_in_place_of_any_field_is_a_typed_4xx(world, event):
+    status, body = ask(event)
     assert 400 <= status < 500, body
     assert body["error"] in {"Not found", "training_id is required"} or body["type"] == "RequestError"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.sampled_from(["targets", "auto_triggered", ""]), value=json_values)
-def test_any_json_value_in_the_body_is_a_typed_4xx_or_means_nothing(world, place, value):
-    body = {place: value} if place else value
-    status, answer = ask({**request("no-such-job"), "body": json.dumps(body)})
+@hostile
+@given(body=changed_anywhere(API_BODY) | json_values, in_base64=st.booleans())
+def test_any_json_value_in_the_body_is_a_typed_4xx(world, body, in_base64):
+    text = json.dumps(body)
+    if in_base64:
+        text = base64.b64encode(text.encode()).decode()
+    status, answer = ask({**API_EVENT, "body": text, "isBase64Encoded": in_base64})
     assert (status, answer["type"]) == (400, "RequestError")
+
+
+def test_a_body_in_base64_is_read_as_what_it_is(world):
+    job = world.job(world.compiled("jetson-xavier"), world.compiled("x86_64-cpu", "neo2"))
+    usecase = world.record(job)["usecase_id"]
+    event = through_gateway(request(job, user=world.user("DataScientist", usecase)))
+    body = base64.b64encode(b'{"targets": ["x86_64-cpu"]}').decode()
+    answer = ask({**event, "body": body, "isBase64Encoded": True})[1]
+    assert [each["target"] for each in answer["packaged_components"]] == ["x86_64-cpu"]
+
+
+@pytest.mark.parametrize("body", ["{}", "\N{SNOWMAN}", "/w==", "abc"])
+def test_a_body_that_is_not_the_base64_it_says_is_refused(body):
+    status, answer = ask({**request("x"), "body": body, "isBase64Encoded": True})
+    assert (status, answer["field"]) == (400, "body")
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -910,39 +970,52 @@ def test_a_machine_is_told_which_field_is_wrong(world, change, field):
     assert answer["components"] == []
 
 
-MACHINE_PLACES = [
-    ["trained"],
-    ["compiled"],
-    ["output"],
-    ["options"],
-    ["options", "strategy"],
-    ["options", "force"],
-    ["options", "strict"],
-    ["options", "imported_targets"],
-    ["options", "previous"],
-    ["options", "previous", "components"],
-    ["training_id"],
-    ["manifest"],
-]
+ERROR = {"type": "OutOfTimeError", "message": "late", "next_step": "again", "time_left_s": 1.5}
+WARNING = {"rule": "neo-file-set", "message": "no .meta", "next_step": "compile again"}
+LEFT = {"status": "left", "uri": None, "sha256": None, "size_bytes": None, "files": None, "strategy": "partial"}
+LEFT |= {"duration_s": 0.5, "warnings": [WARNING], "error": ERROR}
+MACHINE_EVENT = {
+    "trained": "s3://no-such-bucket-of-ours/x",
+    "compiled": [
+        {"target": "jetson-xavier", "uri": "s3://no-such-bucket-of-ours/y"},
+        {"target": "onnx", "uri": "s3://no-such-bucket-of-ours/z"},
+    ],
+    "output": "s3://no-such-bucket-of-ours",
+    "options": {
+        "strategy": "auto",
+        "force": True,
+        "strict": False,
+        "imported_targets": [],
+        "previous": {
+            "statusCode": 200,
+            "components": [{"target": "jetson-xavier", **LEFT}, {"target": "x86_64-cpu", **LEFT}],
+            "manifest": {"model_graph": {}},
+            "peak_scratch_bytes": 0,
+            "left": ["jetson-xavier"],
+            "error": None,
+        },
+    },
+    "training_id": "t",
+    "manifest": "prepared",
+    "trace_header": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
+}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.sampled_from(MACHINE_PLACES), value=json_values)
-def test_any_json_value_in_a_machines_event_is_a_typed_4xx(world, place, value):
-    event = _machine_event(
-        world, trained="s3://no-such-bucket-of-ours/x", options={"previous": {"components": []}}, training_id="t"
-    )
-    answer = function.handler(_with(event, place, value), Context())
+@hostile
+@given(changed_anywhere(MACHINE_EVENT))
+def test_any_json_value_in_a_machines_event_is_a_typed_4xx(world, event):
+    answer = function.handler(event, Context())
     assert 400 <= answer["statusCode"] < 500, answer
-    assert answer["error"]["type"] in {"RequestError", "ArtifactNotFoundError"}
+    assert answer["error"]["type"] in {"RequestError", "ArtifactNotFoundError", "StoreError"}
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.sampled_from(["target", "uri"]), value=json_values)
-def test_any_json_value_in_a_compiled_artifact_is_a_typed_4xx(world, place, value):
-    event = _machine_event(world, trained="s3://no-such-bucket-of-ours/x")
-    event["compiled"] = [{**event["compiled"][0], place: value}]
-    assert 400 <= function.handler(event, Context())["statusCode"] < 500
+@pytest.mark.parametrize(
+    "trained", ["/", "file:///tmp", "/dev/null", "/x" * 1000, "file:///%2e%2e/nowhere", "s3://b-b/.."]
+)
+def test_a_trained_artifact_that_is_no_file_is_the_machines_mistake(world, trained):
+    answer = function.handler(_machine_event(world, trained=trained), Context())
+    assert 400 <= answer["statusCode"] < 500, answer
+    assert answer["error"]["next_step"]
 
 
 def test_a_damaged_trained_artifact_is_the_machines_mistake(world):
@@ -1076,21 +1149,24 @@ def test_what_aws_refuses_about_an_event_is_raised_so_that_it_comes_again(world)
         function.handler(compilation_event("a-job", "Failed"), Context())
 
 
-EVENT_PLACES = [
-    ["source"],
-    ["detail-type"],
-    ["detail"],
-    ["detail", "CompilationJobName"],
-    ["detail", "CompilationJobStatus"],
-    ["detail", "ModelArtifacts"],
-    ["detail", "ModelArtifacts", "S3ModelArtifacts"],
-]
+EVENT_BRIDGE_EVENT = {
+    **compilation_event("nobodys", artifact="s3://b/k"),
+    "version": "0",
+    "id": "b5a9d0d7-3e0c-4a3f-9a52-000000000001",
+    "account": "123456789012",
+    "time": "2026-01-01T00:00:00Z",
+    "region": "us-east-1",
+    "resources": ["arn:aws:sagemaker:us-east-1:123456789012:compilation-job/nobodys"],
+}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.sampled_from(EVENT_PLACES), value=json_values)
-def test_any_json_value_in_an_event_of_event_bridge_is_a_typed_4xx(world, place, value):
-    answer = function.handler(_with(compilation_event("nobodys", artifact="s3://b/k"), place, value), Context())
+@settings(hostile, max_examples=100)  # most of them look through the table
+@given(
+    changed_anywhere(EVENT_BRIDGE_EVENT)
+    | changed_anywhere({**EVENT_BRIDGE_EVENT, **compilation_event("nobodys", "Failed")})
+)
+def test_any_json_value_in_an_event_of_event_bridge_is_a_typed_4xx(world, event):
+    answer = function.handler(event, Context())
     assert (answer["statusCode"], answer["error"]["type"]) == (400, "RequestError")
 
 
