@@ -657,6 +657,7 @@ def test_any_mark_of_the_gateway_shuts_the_door_to_system(world, mark, value):
     event = request("no-such-job")
     event["requestContext"][mark] = value
     assert not caller(event).is_portal
+    assert not caller({**request("x"), "headers": {mark: value}}).is_portal
     assert caller(request("x")).is_portal
 
 
