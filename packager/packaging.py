@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -110,17 +110,17 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     wrong arguments only.
     """
     settings = settings or from_process_environment()
+    opened = partial(open_source, client=client, endpoint_url=endpoint_url)
     run = _Run(
         settings=settings,
         sink=open_sink(output, client=client, endpoint_url=endpoint_url),
         wanted=strategy,
         force=force,
         strict=settings.strict_device_rules if strict is None else strict,
-        opened=partial(open_source, client=client, endpoint_url=endpoint_url),
+        opened=opened,
         on_progress=on_progress,
         time_left_s=time_left_s,
     )
-    opened = partial(open_source, client=client, endpoint_url=endpoint_url)
     model = TrainedArtifact(opened(trained), settings, report=run.report)
     components = components_of(
         model,
@@ -150,9 +150,12 @@ def prepare_manifest(
     settings = settings or from_process_environment()
     opened = partial(open_source, client=client)
     sink = open_sink(output, client=client)
-    run = _Run(settings, sink, AUTO, force=False, strict=False, on_progress=None, time_left_s=time_left_s)
+    run = _Run(
+        settings, sink, AUTO, force=False, strict=False, opened=opened, on_progress=None, time_left_s=time_left_s
+    )
     manifest = PreparedManifest(TrainedArtifact(opened(trained), settings, report=run.report), sink, opened)
-    return retrying(manifest.keep, clean=lambda: None, attempts=settings.max_attempts, time_left_s=time_left_s)
+    with run.time_limited():
+        return retrying(manifest.keep, clean=lambda: None, attempts=settings.max_attempts, time_left_s=time_left_s)
 
 
 def components_of(  # noqa: PLR0913  what a call names, and how it is reached
@@ -290,6 +293,10 @@ class _Run:
         object.__setattr__(self, "storage", StorageManager(self.settings))
         object.__setattr__(self, "memory", MemoryMonitor(memory_limit_bytes(self.settings, os.environ)))
 
+    def time_limited(self) -> AbstractContextManager[None]:
+        """What is asked of S3 inside is waited for no longer than there is time."""
+        return time_limit(self.time_left_s) if self.time_left_s else nullcontext()
+
     def report(self, state: ProcessingState) -> None:
         """Tell the caller how far the work is. OperationAbortedError or OutOfTimeError when it has to stop."""
         self.memory.relieve_if_needed()
@@ -423,7 +430,7 @@ def _all(run: _Run, components: Sequence[Component], done: Mapping[str, Componen
     wanted = [target.name for each in components for target in each.targets]
     to_do = [each for each in components if not all(target.name in done for target in each.targets)]
     with (
-        time_limit(run.time_left_s) if run.time_left_s else nullcontext(),
+        run.time_limited(),
         observe(catalog.PACKAGE_REQUEST, targets=len(wanted)) as step,
         run.storage.measured(step),
     ):

@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager import handler as function
-from packager.errors import OutOfTimeError, StoreError
 from packager import settings as packager_settings
+from packager.errors import OutOfTimeError, StoreError
 from packager.portal import aws
 from packager.portal import settings as portal_settings
 from packager.portal.identity import Role, caller
