@@ -113,8 +113,8 @@ def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
             return _Answer(http_reply(NOT_FOUND, {"error": "Not found"}, origin), NOT_FOUND)
         call = package_call(event)
         with context(training_id=call.training_id):
-            body = _portal(lambda_context).answer(call)
-        return _Answer(http_reply(OK, body, origin), OK, body.get("left", ()))
+            status, body = _portal(lambda_context).answer(call)
+        return _Answer(http_reply(status, body, origin), status, body.get("left", ()))
     except Exception as error:  # noqa: BLE001  every request is answered
         status, body = http_failure(error, str(getattr(lambda_context, "aws_request_id", "")))
         _log_failure(status, error)

@@ -12,7 +12,7 @@ from packager.portal.credentials import usecase_s3
 from packager.portal.identity import User, may_package
 from packager.portal.publish import trigger_publish
 from packager.portal.records import ConflictError, Records, now_ms, until_it_holds
-from packager.portal.replies import ForbiddenError, shared_failure
+from packager.portal.replies import BAD, OK, OURS, ForbiddenError, shared_failure, status_of
 from packager.records import ComponentResult, PackageResult
 from packager.stores import open_source
 from packager.targets import served_by
@@ -36,25 +36,39 @@ class NotRecordedError(PackagerError):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the targets of one request, and the job's record after it was noted there."""
+    """What became of the targets of one request, and the job's record after it was noted there.
+
+    `ours` tells whether any target failed through no fault of its artifacts or records.
+    """
 
     entries: tuple[Entry, ...]
     left: tuple[str, ...]
     missing: tuple[str, ...]
     record: dict[str, Any]
+    ours: bool
 
     @property
     def packaged(self) -> int:
         return sum(entry["status"] == "packaged" for entry in self.entries)
 
     @property
+    def failed(self) -> int:
+        return len(self.entries) - self.packaged - len(self.left)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status: a request of which nothing came was not carried out."""
+        if self.failed < len(self.entries):
+            return OK
+        return OURS if self.ours else BAD
+
+    @property
     def message(self) -> str:
         """The whole truth in one sentence or three."""
-        failed = len(self.entries) - self.packaged - len(self.left)
         told = f"Packaged {self.packaged} of {len(self.entries)} targets" if self.packaged else "No target was packaged"
-        told += f", {failed} failed." if failed else "."
-        if failed == len(self.entries):
-            told = f"No target was packaged: all {failed} failed."
+        told += f", {self.failed} failed." if self.failed else "."
+        if self.failed == len(self.entries):
+            told = f"No target was packaged: all {self.failed} failed."
         if self.left:
             told += f" Not done for want of time or space: {', '.join(self.left)}; send the request again for them."
         if self.missing:
@@ -70,8 +84,8 @@ class Portal:
         self.records = Records(settings)
         self._package = package
 
-    def answer(self, call: PackageCall) -> dict[str, Any]:
-        """The body of the reply to a request that was carried out.
+    def answer(self, call: PackageCall) -> tuple[int, dict[str, Any]]:
+        """Status and body of the reply to a request whose targets were begun.
 
         Errors: RequestError and its kind for what the caller can mend, ForbiddenError, AwsRefusedError, StoreError.
         """
@@ -91,7 +105,11 @@ class Portal:
             "message": outcome.message,
             "component_creation_triggered": triggered,
         }
-        return {**body, "left": list(outcome.left)} if outcome.left else body
+        if outcome.left:
+            body["left"] = list(outcome.left)
+        if outcome.status != OK:
+            body["error"] = f"Failed to package components: {outcome.message}"
+        return outcome.status, body
 
     def package(self, job: TrainingJob, wanted: Sequence[str], user: User) -> Outcome:
         """Package the wanted targets of a job (all without any), and note in its record what became of each."""
@@ -116,7 +134,8 @@ class Portal:
         except PackagerError as error:
             self._audit(user, job, "failure", {"error_type": type(error).__name__, "targets": list(choice.targets)})
             raise
-        outcome = Outcome(entries, left, choice.missing, record)
+        ours = any(status_of(each.error) >= OURS for each in result.components)
+        outcome = Outcome(entries, left, choice.missing, record, ours)
         self._audit(user, job, _verdict(outcome), _details(outcome))
         return outcome
 

@@ -227,12 +227,15 @@ def test_one_failed_target_leaves_the_others_whole_and_all_three_places_say_so(w
     assert (audit["result"], audit["details"]["failed"]) == ("partial", ["x86_64-cpu"])
 
 
-@pytest.mark.parametrize("targets", [{"a": "damaged"}, {"a": "damaged", "b": "s3://nowhere-{run}/x"}])
-def test_where_all_targets_fail_reply_message_and_audit_say_so(world, targets):
+@pytest.mark.parametrize(
+    ("targets", "reply"), [({"a": "damaged"}, 400), ({"a": "damaged", "b": "s3://nowhere-{run}/x"}, 400)]
+)
+def test_where_all_targets_fail_reply_message_and_audit_say_so(world, targets, reply):
     names = ["jetson-xavier", "x86_64-cpu"]
     job = world.job(*(world.compiled(name, uri) for name, uri in zip(names, targets.values(), strict=False)))
     status, body = ask(request(job, {"auto_triggered": True}))
-    assert status == 200
+    assert status == reply
+    assert body["error"] == f"Failed to package components: {body['message']}"
     assert {each["status"] for each in body["packaged_components"]} == {"failed"}
     assert body["message"] == f"No target was packaged: all {len(targets)} failed."
     assert body["component_creation_triggered"] is False
