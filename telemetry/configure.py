@@ -46,7 +46,7 @@ class Pipeline:
         try:
             return self._export.flush(timeout_s)
         except Exception as error:  # noqa: BLE001  the last thing an invocation does must not fail it
-            HEALTH.fault(f"the flush raised {type(error).__name__}: {error}")
+            HEALTH.fault("the flush raised", error)
             return 0
 
     def report_health(self) -> None:
@@ -131,7 +131,7 @@ def _made(make: Callable[[], T]) -> T | None:
     try:
         return make()
     except Exception as error:  # noqa: BLE001  the work goes on with what can be recorded
-        HEALTH.fault(f"a part of telemetry is missing: {type(error).__name__}: {error}")
+        HEALTH.fault("a part of telemetry is missing", error)
         return None
 
 
@@ -150,9 +150,9 @@ def _export(settings: Settings) -> Export | None:
 
         return Export(settings)
     except ImportError as error:
-        HEALTH.fault(f"no spans are exported: {error}; install edge-model-packager[otlp]")
+        HEALTH.fault("no spans are exported; install edge-model-packager[otlp]", error)
     except Exception as error:  # noqa: BLE001  a bad endpoint setting must not stop the work
-        HEALTH.fault(f"no spans are exported: {type(error).__name__}: {error}")
+        HEALTH.fault("no spans are exported", error)
     return None
 
 

@@ -84,8 +84,10 @@ class EmbeddedMetrics:
         """Return the line, without newline, below the limit."""
         values = rendered(step)
         good = step.outcome == "success"
-        members = properties(step)
-        members[DURATION.name] = round(step.duration_ms, 3)
+        members: dict[str, Any] = {**values.properties, **step.ids, "outcome": step.outcome}
+        if not good:
+            members["error_type"] = error_type(step)
+        members[DURATION.name] = values.duration_ms
         members[SUCCESS.name] = int(good)
         members[FAILURE.name] = int(not good)
         members.update(values.named_metrics)
@@ -118,14 +120,3 @@ class EmbeddedMetrics:
 _TIME = 1_234_567_890_123
 """Stands for the time in a shape; no name or unit looks like it."""
 _encode = json.JSONEncoder().encode
-
-
-def properties(step: Step) -> dict[str, Any]:
-    """Return what stands beside the metrics: ids by which the run behind a number is found."""
-    found: dict[str, Any] = dict(rendered(step).properties)
-    if step.trace_id:
-        found["trace_id"], found["span_id"] = step.trace_id, step.span_id
-    found["outcome"] = step.outcome
-    if step.outcome != "success":
-        found["error_type"] = error_type(step)
-    return found

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from telemetry.values import plain
+from telemetry.health import HEALTH, text_of
+from telemetry.values import plain, writable
 
 if TYPE_CHECKING:
     from telemetry.steps import Step
+
+T = TypeVar("T")
 
 MAX_STACK = 8000
 """Characters of a stack; the innermost calls are kept."""
@@ -19,9 +22,10 @@ def error_type(step: Step) -> str:
     if step.error is None:
         return "Incomplete"
     name = type(step.error).__qualname__
-    response = getattr(step.error, "response", None)  # botocore's ClientError; its type alone says nothing
-    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-    return f"{name}.{code}" if isinstance(code, str) else name
+    response = _carried(step.error, "response", dict)  # botocore's ClientError; its type alone says nothing
+    told = response.get("Error") if response else None
+    code = told.get("Code") if isinstance(told, dict) else None
+    return f"{name}.{plain(code)}" if isinstance(code, str) else name
 
 
 def error_details(step: Step) -> dict[str, Any]:
@@ -32,12 +36,11 @@ def error_details(step: Step) -> dict[str, Any]:
         details["error"] = "the step was still open when the process had to end"
         details["next_step"] = "look at the time left at the end of the invocation, and at what ran longest inside"
         return details
-    details["error"] = plain(_text(error))
-    figures = getattr(error, "figures", None)
-    if isinstance(figures, dict):
+    details["error"] = plain(text_of(error))
+    figures = _carried(error, "figures", dict)
+    if figures is not None:
         details["figures"] = plain(figures)
-    next_step = getattr(error, "next_step", None)
-    details["next_step"] = plain(next_step) if isinstance(next_step, str) and next_step else DEFAULT_NEXT_STEP
+    details["next_step"] = plain(_carried(error, "next_step", str) or DEFAULT_NEXT_STEP)
     if step.inner_error is not error:  # the step inside has shown the stack already
         details["stack"] = stack(error)
     return details
@@ -48,11 +51,17 @@ DEFAULT_NEXT_STEP = "follow the runbook of this operation; the stack stands on t
 
 def stack(error: BaseException) -> str:
     """Return the formatted exception, its end when it is long."""
-    return "".join(traceback.format_exception(error, limit=-20))[-MAX_STACK:]
-
-
-def _text(error: BaseException) -> str:
     try:
-        return str(error)
-    except Exception as fault:  # noqa: BLE001  a broken __str__ is the work's fault, not a reason to lose the line
-        return f"<{type(error).__name__}, whose text failed with {type(fault).__name__}>"
+        return writable("".join(traceback.format_exception(error, limit=-20))[-MAX_STACK:])
+    except Exception as fault:  # noqa: BLE001  no memory left for it, say
+        return f"<no stack: {type(fault).__name__}>"
+
+
+def _carried(error: BaseException, name: str, kind: type[T]) -> T | None:
+    """Return the attribute of an exception, or None when it has none of that kind."""
+    try:
+        value = getattr(error, name, None)
+        return value if isinstance(value, kind) else None
+    except Exception as fault:  # noqa: BLE001  a foreign property may do anything
+        HEALTH.fault(f"{type(error).__name__}.{name} raised", fault)
+        return None

@@ -29,8 +29,10 @@ class Health:
         with self._lock:
             self._counts[name] += more
 
-    def fault(self, text: str) -> None:
+    def fault(self, text: str, error: BaseException | None = None) -> None:
         """Count a fault of telemetry or of its use, and say it once on standard error; never raises."""
+        if error is not None:
+            text = f"{text}: {type(error).__name__}: {text_of(error)}"
         text = text[:300]
         with self._lock:
             self._counts["faults"] += 1
@@ -40,7 +42,7 @@ class Health:
         for listener in self.listeners:
             listener(text)
         if new and not self.listeners:
-            _say(f"telemetry: {text}\n")
+            say(f"telemetry: {text}")
 
     def take(self) -> dict[str, int | str]:
         """Return the figures since the last call, as fields of the health row, and begin again at zero."""
@@ -54,9 +56,18 @@ class Health:
         return taken
 
 
-def _say(line: str) -> None:
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception, also of one whose own `__str__` raises."""
     try:
-        sys.stderr.write(line)
+        return str(error)
+    except Exception as fault:  # noqa: BLE001  a foreign __str__ may do anything
+        return f"<{type(error).__name__}, whose text failed with {type(fault).__name__}>"
+
+
+def say(line: str) -> None:
+    """Write a line to standard error, for people."""
+    try:
+        sys.stderr.write(f"{line}\n")
     except (OSError, ValueError, AttributeError):
         return  # a closed standard error is nothing to fail for
 

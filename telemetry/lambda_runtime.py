@@ -120,7 +120,7 @@ def _enter_trace(stack: ExitStack, event: object) -> None:
         if isinstance(handed, str):
             stack.enter_context(linked(handed))
     except Exception as error:  # noqa: BLE001  a strange event must not stop the work
-        HEALTH.fault(f"the trace could not be continued: {type(error).__name__}: {error}")
+        HEALTH.fault("the trace could not be continued", error)
 
 
 def _header(event: object) -> str:
@@ -148,4 +148,4 @@ def _finish(step: Step, lambda_context: LambdaContext | None) -> None:
         if lambda_context is not None:  # a call by hand has no clock
             step.add(time_left_ms=lambda_context.get_remaining_time_in_millis())
     except Exception as error:  # noqa: BLE001  a broken context must not hide how the work ended
-        HEALTH.fault(f"the end of the invocation could not be measured: {type(error).__name__}: {error}")
+        HEALTH.fault("the end of the invocation could not be measured", error)

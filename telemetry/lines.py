@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
+from telemetry.health import say
 from telemetry.recording import Guard, Recorder
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Lines(Recorder):
         log = self._log(step) if self._log is not None else None
         metric = self._metric(step) if self._metric is not None else None
         if log is not None and self._console:
-            print(log, file=sys.stderr)  # noqa: T201  for people
+            say(log)
             log = None
         self._writer.write(*[line for line in (log, metric) if line is not None])
 
@@ -44,6 +44,6 @@ class Lines(Recorder):
         if line is None:
             return
         if self._console:
-            print(line, file=sys.stderr)  # noqa: T201  for people
+            say(line)
         else:
             self._writer.write(line)

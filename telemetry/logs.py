@@ -12,6 +12,7 @@ import structlog
 
 from telemetry.emf import MAX_LINE_BYTES
 from telemetry.errors import DEFAULT_NEXT_STEP, error_details, stack
+from telemetry.health import HEALTH
 from telemetry.observing import bound, current
 from telemetry.values import fitted, plain, rendered
 
@@ -38,13 +39,13 @@ class Logs:
     def __init__(self, level: str, renderer: Processor) -> None:
         # Wrapped by hand: structlog.wrap_logger makes a lazy proxy that is built again at every call.
         bound_logger: Any = structlog.make_filtering_bound_logger(LEVELS[level])
-        processors = [structlog.processors.add_log_level, _stamp, renderer]
+        processors = [_spread, structlog.processors.add_log_level, _stamp, renderer]
         self._log: FilteringBoundLogger = bound_logger(_Returning(), processors, {})
 
     @classmethod
     def as_json(cls, level: str) -> Logs:
         """Return logs as JSON lines."""
-        return cls(level, structlog.processors.JSONRenderer(serializer=_json_line))
+        return cls(level, _json_line)
 
     @classmethod
     def for_people(cls, level: str, *, colors: bool) -> Logs:
@@ -61,20 +62,38 @@ class Logs:
             **values.properties,
             **values.metrics,
             "outcome": step.outcome,
-            "duration_ms": round(step.duration_ms, 3),
-            **ids(step),
+            "duration_ms": values.duration_ms,
+            **step.ids,
         }
         if step.outcome == "success":
-            return cast("str | None", self._log.info(step.row.name, **keys))
-        return cast("str | None", self._log.error(step.row.name, **keys, **error_details(step)))
+            return self._line("info", step.row.name, keys)
+        return self._line("error", step.row.name, {**keys, **error_details(step)})
 
     def render_event(self, level: str, name: str, keys: Mapping[str, object]) -> str | None:
         """Return the line of something that is no step, or None when the level leaves it out."""
         step = current()
         context = step.context if step is not None else bound()
-        fixed = {**{key: plain(value) for key, value in context.items()}, **(ids(step) if step is not None else {})}
-        shown = {key: plain(value) for key, value in keys.items()}
-        return cast("str | None", self._log.log(LEVELS[level], name, **{**fixed, **shown}))
+        if level not in LEVELS:
+            HEALTH.fault(f"{plain(level)} is no level; say one of {', '.join(LEVELS)}")
+            level = "error"
+        shown: dict[str, Any] = {**context, **(step.ids if step is not None else {})}
+        shown.update({key: plain(value) for key, value in keys.items()})
+        if level == "error":
+            shown.setdefault("next_step", DEFAULT_NEXT_STEP)
+        return self._line(level, str(plain(name)), shown)
+
+    def _line(self, level: str, event: str, keys: dict[str, Any]) -> str | None:
+        return cast("str | None", self._log.log(LEVELS[level], event, keys=keys))
+
+
+def _spread(_logger: object, _method: str, document: EventDict) -> EventDict:
+    """Put the line's keys where they belong.
+
+    They travel as one: structlog copies its keywords four times, and takes none by the name of a parameter of its own.
+    """
+    keys: EventDict = document["keys"]
+    keys["event"] = document["event"]
+    return keys
 
 
 def _stamp(_logger: object, _method: str, document: EventDict) -> EventDict:
@@ -89,15 +108,11 @@ def _second(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-def ids(step: Step) -> dict[str, str]:
-    """Return the ids by which lines and spans of one step are joined."""
-    return {"trace_id": step.trace_id, "span_id": step.span_id} if step.trace_id else {}
-
-
 _encode = json.JSONEncoder(default=str).encode  # json.dumps makes a new encoder for each line that has a default
 
 
-def _json_line(document: dict[str, Any], **_: object) -> str:
+def _json_line(_logger: object, _method: str, document: EventDict) -> str:
+    """Render as structlog's JSONRenderer does, below the limit."""
     line = _encode(document)
     return line if len(line) <= MAX_LINE_BYTES else _encode(fitted(document))
 
@@ -113,8 +128,6 @@ class LibraryLogs(logging.Handler):
         try:
             level = record.levelname.lower() if record.levelname.lower() in LEVELS else "error"
             keys: dict[str, Any] = {"message": record.getMessage(), "logger": record.name}
-            if level == "error":
-                keys["next_step"] = DEFAULT_NEXT_STEP
             if record.exc_info and record.exc_info[1] is not None:
                 keys["stack"] = stack(record.exc_info[1])
             self._tell(level, "LibraryLog", keys)

@@ -12,10 +12,13 @@ from telemetry.catalog.parts import CONTEXT_KEYS
 from telemetry.catalog.shape import Operation
 from telemetry.health import HEALTH
 from telemetry.recording import Recorder, Told
-from telemetry.steps import BOUND, INNERMOST, Idle, Step
+from telemetry.steps import BOUND, INNERMOST, Idle, Step, restored
+from telemetry.values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from telemetry.values import Plain
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +28,7 @@ _told = Told(())
 _IDLE = Idle(Operation("Idle", "idle", "Nothing is recorded"), _told, {})
 
 
-def observe(row: Operation, **fields: Any) -> Step:  # noqa: ANN401  same as Step.add
+def observe(row: Operation, /, **fields: Any) -> Step:  # noqa: ANN401  same as Step.add
     """Return a context manager that observes one run of `row`: one span, one EMF line, one log line at its end.
 
     `fields` are those of `Step.add`. Exceptions pass through unchanged; the attributes `figures` (a mapping) and
@@ -81,20 +84,20 @@ def context(**identifiers: object) -> Iterator[None]:
     for unknown in identifiers.keys() - _KNOWN_CONTEXT:
         HEALTH.fault(f"the context declares no key {unknown!r}; it has {sorted(_KNOWN_CONTEXT)}")
         del identifiers[unknown]
-    given = {key: value for key, value in identifiers.items() if value is not None}
+    given = {key: plain(value) for key, value in identifiers.items() if value is not None}
     token = BOUND.set({**BOUND.get(), **given})
     try:
         yield
     finally:
-        BOUND.reset(token)
+        restored(BOUND, token, "the context")
 
 
-def bound() -> Mapping[str, object]:
+def bound() -> Mapping[str, Plain]:
     """Return the identifiers that are bound here."""
     return BOUND.get()
 
 
-def log(level: str, event: str, **keys: object) -> None:
+def log(level: str, event: str, /, **keys: object) -> None:
     """Write a log line that is no step's: `level` is debug, info, warning or error, `event` a fixed phrase.
 
     Identifiers of the context and of the innermost step come by themselves. An error should say `next_step`.

@@ -46,8 +46,8 @@ class Guard:
         except Exception as error:  # noqa: BLE001  the promise of this class
             self._failures += 1
             off = "; it is switched off" if self._failures == self.PATIENCE else ""
-            name = getattr(self._call, "__qualname__", repr(self._call))
-            HEALTH.fault(f"{name} raised {type(error).__name__}: {error}{off}")
+            name = getattr(self._call, "__qualname__", type(self._call).__name__)
+            HEALTH.fault(f"{name} raised{off}", error)
             return None
         self._failures = 0
         return result

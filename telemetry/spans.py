@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Link, Status, StatusCode
 
 from telemetry import attributes
-from telemetry.errors import error_details, error_type
+from telemetry.errors import error_details
 from telemetry.recording import Recorder
 from telemetry.values import rendered
 
@@ -95,27 +95,24 @@ class Spans(Recorder):
 
 def _attributes(step: Step) -> dict[str, Any]:
     values = rendered(step)
-    fields: dict[str, Any] = {**values.dimension_fields, **values.properties, **values.metrics}
-    found = {
-        attributes.attribute(field): attributes.attribute_value(
-            field, json.dumps(value) if isinstance(value, dict | list) else value
-        )
+    return {
+        attributes.attribute(field): attributes.attribute_value(field, value)
+        for fields in (values.dimension_fields, values.properties, values.metrics)
         for field, value in fields.items()
         if value is not None
     }
-    found[attributes.OPERATION] = step.row.name
-    found[attributes.OUTCOME] = step.outcome
-    return found
 
 
 def _record_failure(span: Span, step: Step) -> None:
     details = error_details(step)
-    span.set_attribute(attributes.ERROR_TYPE, error_type(step))
-    span.set_attribute(attributes.NEXT_STEP, details["next_step"])
-    for name, value in details.get("figures", {}).items():
-        span.set_attribute(attributes.FIGURES + name, value if isinstance(value, int | float) else str(value))
-    if step.outcome == "incomplete":
-        span.set_attribute(attributes.INCOMPLETE, True)
+    figures = details.get("figures", {})
+    told = {
+        attributes.OUTCOME: step.outcome,
+        attributes.ERROR_TYPE: details["error_type"],
+        attributes.NEXT_STEP: details["next_step"],
+        **{attributes.FIGURES + name: attributes.scalar(value) for name, value in figures.items() if value is not None},
+    }
+    span.set_attributes(told)
     if "stack" in details:
         # Not record_exception: it fails with an exception whose text fails, and knows no bound for the stack.
         span.add_event(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Self
 
 from telemetry.health import HEALTH
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
     from telemetry.catalog.shape import Operation
     from telemetry.recording import Told
+    from telemetry.values import Plain
 
 clock_ns: Callable[[], int] = time.perf_counter_ns
 wall_ns: Callable[[], int] = time.time_ns
 
 INNERMOST: ContextVar[Step | None] = ContextVar("telemetry_step", default=None)
-BOUND: ContextVar[Mapping[str, object]] = ContextVar("telemetry_context", default={})  # noqa: B039  never changed, only replaced
+BOUND: ContextVar[Mapping[str, Plain]] = ContextVar("telemetry_context", default={})  # noqa: B039  never changed, only replaced
 _OPEN: dict[int, Step] = {}
 _FOLDING = threading.Lock()
 
@@ -54,7 +55,7 @@ class Step:
         self.row = row
         self.recorders = recorders
         self.fields: dict[str, Any] = {}
-        self.context: Mapping[str, object] = {}
+        self.context: Mapping[str, Plain] = {}
         self.parent: Step | None = None
         self.outcome = "success"
         self.error: BaseException | None = None
@@ -65,10 +66,11 @@ class Step:
         self.inner_error: BaseException | None = None
         self.gathered: dict[str, Any] = {}
         self._done = False
+        self._token: Token[Step | None] | None = None
         if fields:
             self.add(**fields)
 
-    def add(self, **fields: Any) -> None:  # noqa: ANN401  the row declares what each field takes; values are checked at the end
+    def add(self, /, **fields: Any) -> None:  # noqa: ANN401  the row declares what each field takes; values are checked at the end
         """Set fields that the row declares: metrics, dimensions, properties. The row says which of them accumulate.
 
         An undeclared field is counted as a fault and dropped. Safe to call from several threads.
@@ -85,6 +87,9 @@ class Step:
                 _fold(row, self.fields, fields)
 
     def __enter__(self) -> Self:
+        if self._token is not None:  # a parent of itself, it would be walked up for ever
+            HEALTH.fault(f"{self.row.name} was entered twice; observe each run anew")
+            return self
         self.parent = INNERMOST.get()
         self.context = BOUND.get()
         self._token = INNERMOST.set(self)
@@ -93,7 +98,7 @@ class Step:
             self.start_wall_ns = wall_ns()
             self.start_ns = clock_ns()
         except Exception as error:  # noqa: BLE001  a broken clock must not stop the work
-            HEALTH.fault(f"the clock failed: {error!r}")
+            HEALTH.fault("the clock failed", error)
         for begin in self.recorders.begins:
             begin(self)
         return self
@@ -101,9 +106,9 @@ class Step:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        INNERMOST.reset(self._token)
-        for leave in self.recorders.leaves:
-            leave(self)
+        if self._token is not None and restored(INNERMOST, self._token, self.row.name):
+            for leave in self.recorders.leaves:
+                leave(self)
         self.finish("success" if error is None else "failure", error)
 
     def finish(self, outcome: str, error: BaseException | None = None) -> None:
@@ -119,7 +124,7 @@ class Step:
             self.duration_ns = max(0, clock_ns() - self.start_ns)
             self.end_wall_ns = self.start_wall_ns + self.duration_ns if self.start_wall_ns else 0
         except Exception as fault:  # noqa: BLE001  same as at the start
-            HEALTH.fault(f"the clock failed: {fault!r}")
+            HEALTH.fault("the clock failed", fault)
         if error is not None and self.parent is not None:
             self.parent.inner_error = error
         self._hand_up()
@@ -128,12 +133,10 @@ class Step:
 
     def _hand_up(self) -> None:
         """Give what this step itself measured to the enclosing steps that gather it; fold in what was gathered."""
-        above = self.parent
+        fields, above = self.fields, self.parent
         while above is not None:
-            gathers = above.row.gathers
-            given = (
-                {gathers[field]: value for field, value in self.fields.items() if field in gathers} if gathers else {}
-            )
+            # Not over the fields: another thread may add to them while the clock ends this step.
+            given = {into: fields[field] for field, into in above.row.gathers.items() if field in fields}
             if given:
                 with _FOLDING:
                     _fold(above.row, above.gathered, given)
@@ -143,8 +146,9 @@ class Step:
                 _fold(self.row, self.fields, self.gathered)
 
     @property
-    def duration_ms(self) -> float:
-        return self.duration_ns / 1e6
+    def ids(self) -> dict[str, str]:
+        """The ids by which lines and span are joined; empty when nothing makes any."""
+        return {"trace_id": self.trace_id, "span_id": self.span_id} if self.trace_id else {}
 
 
 class Idle(Step):
@@ -152,7 +156,7 @@ class Idle(Step):
 
     __slots__ = ()
 
-    def add(self, **fields: Any) -> None:  # noqa: ANN401  same as Step.add
+    def add(self, /, **fields: Any) -> None:  # noqa: ANN401  same as Step.add
         pass
 
     def __enter__(self) -> Self:
@@ -164,6 +168,19 @@ class Idle(Step):
         pass
 
 
+def restored(variable: ContextVar[Any], token: Token[Any], name: str) -> bool:
+    """Give a variable its value from before; false where it cannot be done, which is counted and stops no work.
+
+    It can be done once, in the context of the beginning: not in another thread, nor by whoever closes a generator.
+    """
+    try:
+        variable.reset(token)
+    except (ValueError, RuntimeError):
+        HEALTH.fault(f"{name} was left twice, or elsewhere than it was entered; use one `with` block, in one thread")
+        return False
+    return True
+
+
 def _fold(row: Operation, into: dict[str, Any], fields: Mapping[str, Any]) -> None:
     for field, value in fields.items():
         before = into.get(field)
@@ -173,7 +190,7 @@ def _fold(row: Operation, into: dict[str, Any], fields: Mapping[str, Any]) -> No
         try:
             into[field] = before + value if field in row.sums else max(before, value) if field in row.maxima else value
         except Exception as error:  # noqa: BLE001  values are the caller's: a number and a text do not add up
-            HEALTH.fault(f"{row.name}.{field}: {type(error).__name__}: {error}")
+            HEALTH.fault(f"{row.name}.{field} does not add up", error)
 
 
 def close_open_spans() -> int:
@@ -181,7 +198,7 @@ def close_open_spans() -> int:
 
     For the moment before the clock kills the process: their spans are ended and their metrics written, as failures.
     """
-    still_open = sorted(_OPEN.values(), key=lambda step: step.start_ns, reverse=True)
-    for step in still_open:
+    still_open = list(_OPEN.values())
+    for step in reversed(still_open):
         step.finish("incomplete")
     return len(still_open)

@@ -42,20 +42,20 @@ class Rendered:
     """By their key in log lines."""
     properties: dict[str, Plain] = field(default_factory=dict)
     """The row's properties and the identifiers of the context."""
+    duration_ms: float = 0
 
 
 def rendered(step: Step) -> Rendered:
     """Return the step's fields, checked. Bad ones are dropped or replaced, and counted as faults; never raises."""
     if step.rendered is None:
         step.rendered = _render(step.row, step.fields, step.context)
+        step.rendered.duration_ms = round(step.duration_ns / 1e6, 3)
     result: Rendered = step.rendered
     return result
 
 
-def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, object]) -> Rendered:
-    out = Rendered(dimensions={OPERATION_DIMENSION: row.name})
-    for key, value in context.items():
-        out.properties[key] = plain(value)
+def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, Plain]) -> Rendered:
+    out = Rendered(dimensions={OPERATION_DIMENSION: row.name}, properties=dict(context))
     for metric in row.metrics:
         if metric.field in fields:
             number = metric_value(fields[metric.field])
@@ -65,11 +65,11 @@ def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, obj
             else:
                 out.metrics[metric.field] = out.named_metrics[metric.name] = number
     for dimension in row.dimensions:
-        given = fields.get(dimension.field, context.get(dimension.field))
+        given = plain(fields[dimension.field]) if dimension.field in fields else context.get(dimension.field)
         value = dimension.value(given)
         out.dimensions[dimension.name] = out.dimension_fields[dimension.key] = value
         if value == OTHER and given is not None:
-            out.properties[dimension.key] = plain(given)
+            out.properties[dimension.key] = given
         elif dimension.field not in row.kept_dimensions:
             out.properties[dimension.key] = value
     for prop in row.properties:
@@ -80,18 +80,19 @@ def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, obj
 
 def metric_value(value: object) -> float | None:
     """Return a number that CloudWatch takes (bool as 0 or 1, Decimal as float), or None when there is none in it."""
-    if type(value) is int or type(value) is float:
-        number: float = value
-    elif isinstance(value, bool | int | float | Decimal):
-        try:
-            number = int(value) if isinstance(value, bool | int) else float(value)
-        except (ValueError, OverflowError):
-            return None
-    else:
-        return None
-    if not -LARGEST <= number <= LARGEST:  # NaN compares false
+    number = value if type(value) is int or type(value) is float else _number(value)
+    if number is None or not -LARGEST <= number <= LARGEST:  # NaN compares false
         return None
     return 0 if -SMALLEST < number < SMALLEST else number
+
+
+def _number(value: object) -> float | None:
+    try:
+        if isinstance(value, int):
+            return int(value)
+        return float(value) if isinstance(value, float | Decimal) else None
+    except Exception:  # noqa: BLE001  a foreign __int__ or __class__ may do anything
+        return None
 
 
 def plain(value: object, depth: int = 3) -> Plain:
@@ -100,13 +101,11 @@ def plain(value: object, depth: int = 3) -> Plain:
     Long texts are cut (and counted), bytes become their size, NaN and infinity their names, deep or foreign things
     their `str`.
     """
-    if isinstance(value, str):
+    if type(value) is str:
         return _short(value)
-    if isinstance(value, int | float | None):
-        return _plain_number(value)
     try:
-        return _container(value, depth)
-    except Exception as error:  # noqa: BLE001  a foreign __str__ or __iter__ may do anything
+        return _plain_number(value) if isinstance(value, int | float | None) else _container(value, depth)
+    except Exception as error:  # noqa: BLE001  a foreign __str__, __iter__ or __class__ may do anything
         HEALTH.fault(f"a value of type {type(value).__name__} cannot be shown: {type(error).__name__}")
         return f"<{type(value).__name__}>"
 
@@ -120,11 +119,13 @@ def _plain_number(value: float | None) -> Plain:
 
 
 def _container(value: object, depth: int) -> Plain:
+    if isinstance(value, str):
+        return _short(str.__str__(value))  # the text itself, which the `str` of an enumeration is not
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     if depth and isinstance(value, dict):
         pairs = list(value.items())[:MAX_ITEMS]
-        return {_short(str(key)): plain(item, depth - 1) for key, item in pairs}
+        return {str(plain(key, 0)): plain(item, depth - 1) for key, item in pairs}
     if depth and isinstance(value, list | tuple | set | frozenset):
         return [plain(item, depth - 1) for item in list(value)[:MAX_ITEMS]]
     return _short(str(value))
@@ -132,18 +133,21 @@ def _container(value: object, depth: int) -> Plain:
 
 def _short(text: str, limit: int = MAX_TEXT) -> str:
     if len(text) <= limit:
-        # A lone surrogate, as in a file name that is no UTF-8, has no bytes to be written as.
-        return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+        return writable(text)
     HEALTH.count("lines_trimmed")
-    kept = text[:limit].encode("utf-8", "backslashreplace").decode()
-    return f"{kept}... ({len(text)} characters)"
+    return f"{writable(text[:limit])}... ({len(text)} characters)"
+
+
+def writable(text: str) -> str:
+    """Return the text without lone surrogates, as of a file name that is no UTF-8: nothing can write them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _named(value: object) -> str:
-    return f"{value}" if isinstance(value, float) else f"of type {type(value).__name__}"
+    return f"{value}" if type(value) is float else f"of type {type(value).__name__}"
 
 
-def fitted(document: dict[str, Any], limit_bytes: int = MAX_LINE_BYTES) -> dict[str, Any]:
+def fitted(document: Mapping[str, Any], limit_bytes: int = MAX_LINE_BYTES) -> dict[str, Any]:
     """Return the document with its longest texts cut until its JSON fits, and the names of those under `trimmed`.
 
     Numbers, the members that EMF needs and short texts stay as they are.

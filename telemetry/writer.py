@@ -45,7 +45,7 @@ class LineWriter:
                 self._write(data)
             except OSError as error:
                 HEALTH.count("lines_lost", len(lines))
-                HEALTH.fault(f"a line could not be written: {error}")
+                HEALTH.fault("a line could not be written", error)
             else:
                 self._torn = False
                 HEALTH.count("lines_written", len(lines))

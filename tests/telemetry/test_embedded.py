@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import telemetry
 from telemetry import catalog, emf
 from telemetry.conformance import check_line
-from telemetry.embedded import EmbeddedMetrics, properties
+from telemetry.embedded import EmbeddedMetrics
 from telemetry.health import HEALTH
 from telemetry.values import rendered
 
@@ -44,11 +44,12 @@ def test_a_line_is_what_the_library_serialises(row, data):
     }
     fields |= {prop.field: data.draw(st.text(max_size=9)) for prop in row.properties if data.draw(st.booleans())}
     step = observed(row, **fields)
-    context = MetricsContext(namespace=catalog.NAMESPACE, properties=properties(step))
+    told = {**rendered(step).properties, **step.ids, "outcome": "success"}
+    context = MetricsContext(namespace=catalog.NAMESPACE, properties=told)
     for chosen in ((), *row.dimension_sets):
         names = [item.name for item in row.dimensions if item.field in chosen]
         context.put_dimensions({name: rendered(step).dimensions[name] for name in ("Operation", *names)})
-    values = {"duration_ms": round(step.duration_ms, 3), "success": 1, "failure": 0} | fields
+    values = {"duration_ms": rendered(step).duration_ms, "success": 1, "failure": 0} | fields
     for metric in row.all_metrics:
         if metric.field in values:
             context.put_metric(metric.name, values[metric.field], metric.unit.value)

@@ -102,7 +102,8 @@ def test_steps_that_are_closed_from_outside_end_their_spans_as_incomplete(record
         telemetry.close_open_spans()
     assert [span["name"] for span in found.spans] == ["read artifact", "package request"]
     assert all(
-        {"key": "packager.incomplete", "value": {"boolValue": True}} in span["attributes"] for span in found.spans
+        {"key": "packager.outcome", "value": {"stringValue": "incomplete"}} in span["attributes"]
+        for span in found.spans
     )
     assert [(line["BytesRead"], line["Failure"], line["error_type"]) for line in found.emf[:1]] == [
         (9, 1, "Incomplete")
