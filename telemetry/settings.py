@@ -20,9 +20,9 @@ class Settings:
     """What telemetry is told from outside.
 
     `log_level` is debug, info, warning or error. Metrics go to `namespace`, the catalog's or one below it.
-    `traces_endpoint` is empty when spans go nowhere over the network. `flush_s` bounds what a flush waits, so that the
-    end of an invocation costs 300 ms at most; `dead_after` failed flushes in a row give the endpoint up for
-    `dead_pause_s`.
+    `traces_endpoint` is the whole address that spans are posted to, empty when they go nowhere over the network.
+    `flush_s` bounds what a flush waits, so that the end of an invocation costs 300 ms at most; `dead_after` failed
+    flushes in a row give the endpoint up for `dead_pause_s`.
     """
 
     service: str = DEFAULT_SERVICE
@@ -48,9 +48,10 @@ class Settings:
         level = (environ.get("TELEMETRY_LOG_LEVEL") or environ.get("AWS_LAMBDA_LOG_LEVEL") or "info").lower()
         level = {"warn": "warning", "trace": "debug", "fatal": "error"}.get(level, level)
         service = environ.get("OTEL_SERVICE_NAME") or environ.get("AWS_LAMBDA_FUNCTION_NAME") or DEFAULT_SERVICE
-        endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or ""
+        base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
+        endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and f"{base}/v1/traces")
         stage = environ.get("TELEMETRY_STAGE", "")
-        off = environ.get("OTEL_TRACES_EXPORTER", "") == "none" or environ.get("OTEL_SDK_DISABLED", "") == "true"
+        off = environ.get("OTEL_TRACES_EXPORTER") == "none" or environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
         return cls(
             service=service,
             log_level=level if level in {"debug", "info", "warning", "error"} else "info",

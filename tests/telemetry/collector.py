@@ -5,17 +5,29 @@ import gzip
 import http.server
 import socket
 import threading
+from dataclasses import dataclass, field
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+
+@dataclass
+class Answer:
+    """What a collector says to every request."""
+
+    status: int = 200
+    kind: str = "application/x-protobuf"
+    body: bytes = b""
+    more: dict[str, str] = field(default_factory=dict)
 
 
 class Collector:
     """What was received, decoded by the protocol's own definitions."""
 
-    def __init__(self, status=200):
-        self.status = status
+    def __init__(self, answer):
+        self.answer = answer
         self.requests = []
         self.headers = []
+        self.bodies = []
 
     @property
     def spans(self):
@@ -33,21 +45,25 @@ class Collector:
 
 
 @contextlib.contextmanager
-def collecting(status=200):
+def collecting(answer=None):
     """Give an endpoint and the collector behind it."""
-    collector = Collector(status)
+    collector = Collector(answer or Answer())
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            collector.headers.append(dict(self.headers))
+            collector.bodies.append(body)
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            collector.headers.append(dict(self.headers))
-            if collector.status == 200:
+            answer = collector.answer
+            if answer.status == 200:
                 collector.requests.append(ExportTraceServiceRequest.FromString(body))
-            self.send_response(collector.status)
-            self.send_header("Content-Length", "0")
+            self.send_response(answer.status)
+            for name, value in {"Content-Length": len(answer.body), "Content-Type": answer.kind, **answer.more}.items():
+                self.send_header(name, str(value))
             self.end_headers()
+            self.wfile.write(answer.body)
 
         def log_message(self, *_):
             pass
@@ -76,6 +92,26 @@ def swallowing():
     """Give an endpoint that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/v1/traces"
+
+
+@contextlib.contextmanager
+def pouring():
+    """Give an endpoint that takes a request and answers without an end, as fast as it is read."""
+
+    def pour(server):
+        with contextlib.suppress(OSError):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    connection.sendall(bytes(65_536))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=pour, args=(server,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1/traces"
+        thread.join()
 
 
 @contextlib.contextmanager

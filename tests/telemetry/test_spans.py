@@ -145,7 +145,7 @@ def test_the_environment_is_read_once_into_settings():
         service="f",
         log_level="warning",
         console=True,
-        traces_endpoint="http://collector:4318",
+        traces_endpoint="http://collector:4318/v1/traces",
         in_lambda=True,
         resource=(
             ("service.name", "f"),
@@ -157,7 +157,7 @@ def test_the_environment_is_read_once_into_settings():
     )
 
 
-@pytest.mark.parametrize("off", [{"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_SDK_DISABLED": "true"}])
+@pytest.mark.parametrize("off", [{"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_SDK_DISABLED": "TRUE"}])
 def test_traces_can_be_switched_off_by_the_standard_variables(off):
     assert Settings.from_environ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", **off}).traces_endpoint == ""
     assert Settings.from_environ({"TELEMETRY_LOG_LEVEL": "loud"}) == Settings()
