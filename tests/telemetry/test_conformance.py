@@ -56,16 +56,46 @@ def dimensions(count):
     return json.dumps(document | dict.fromkeys(names, "v"))
 
 
+def without(key):
+    document = copy.deepcopy(SOUND)
+    del document["_aws"][key]
+    return json.dumps(document)
+
+
+def two_directives(metric, dimension):
+    """A line of two directives, of which the second has a dimension of any name."""
+    document = copy.deepcopy(SOUND)
+    first = document["_aws"]["CloudWatchMetrics"][0]
+    first["Metrics"] = [{"Name": metric}]
+    second = {**first, "Dimensions": [[dimension]], "Metrics": [{"Name": "Sizes"}]}
+    document["_aws"]["CloudWatchMetrics"].append(second)
+    return json.dumps(document)
+
+
+def ours(changes, **metric):
+    """A line of our own namespace, sound but for the changes."""
+    metrics = [{"Name": name, "Unit": "Count"} for name in ("Success", "Failure")]
+    metrics.append({"Name": "Duration", "Unit": "Milliseconds", **metric})
+    directive = {"Namespace": "EdgeModelPackager", "Dimensions": [["Operation"]], "Metrics": metrics}
+    envelope = {"Timestamp": 1_700_000_000_000, "CloudWatchMetrics": [directive]}
+    values = {"Operation": "PlanPackage", "Success": 1, "Failure": 0, "Duration": 5.5, "trace_id": "0", "target": "t"}
+    return json.dumps({"_aws": envelope, **values, **changes})
+
+
 @pytest.mark.parametrize(
     "line",
     [
         json.dumps(SOUND),
+        ours({}),
         many(100),
         dimensions(30),
         changed(["Sizes"], list(range(100))),
         changed(["Service"], "x" * 1024),
-        changed([*FIRST, "Namespace"], "x" * 256),
+        changed([*FIRST, "Namespace"], "x" * 255),
+        changed([*FIRST, "Dimensions"], [[]]),
         changed([*FIRST, "Metrics", 0, "StorageResolution"], 1),
+        changed([*FIRST, "Metrics", 0, "StorageResolution"], 60),
+        changed([*FIRST, "Metrics", 0, "Unit"], "Terabits/Second"),
         changed(["Time"], 2.0**360),
         changed(["Time"], 0),
         changed(["note"], "x" * 59_000),
@@ -106,13 +136,47 @@ def test_a_line_at_the_limit_passes(line):
         (changed([*FIRST, "Metrics", 0, "Name"], "Sizes"), "metric Sizes stands twice"),
         (changed([*FIRST, "Metrics", 0, "Unit"], "Parsecs"), "unknown unit 'Parsecs'"),
         (changed([*FIRST, "Metrics", 0, "StorageResolution"], 7), "resolution 7"),
+        (changed([*FIRST, "Metrics", 0, "StorageResolution"], 1.0), "resolution 1.0"),
+        (changed([*FIRST, "Metrics", 0, "StorageResolution"], True), "resolution True"),
+        (changed([*FIRST, "Metrics", 0, "Unit"], None), "unknown unit None"),
+        (changed([*FIRST, "Metrics", 0, "Unit"], "milliseconds"), "unknown unit 'milliseconds'"),
+        (changed([*FIRST, "Metrics", 0, "Unit"], "Seconds/Second"), "unknown unit 'Seconds/Second'"),
+        (changed([*FIRST, "Metrics", 0, "Unit"], "Count/Second/Second"), "unknown unit 'Count/Second/Second'"),
+        (changed([*FIRST, "Metrics", 0, "Name"], "   "), "is no text of 1 to 1024"),
+        (changed([*FIRST, "Metrics", 0, "Name"], "note"), "metric note has the value 'None', which is no number"),
+        (changed(["Time"], {"nested": 1}), "which is no number"),
+        (changed(["Time"], [[1]]), "which is no number"),
+        (changed(["Time"], 10**400), "beyond what CloudWatch keeps"),
+        (changed(["Service"], "   "), "dimension 'Service' is no ASCII text"),
+        (changed(["Service"], "a\tb"), "dimension 'Service' is no ASCII text"),
+        (changed(["Service"], "a\x7f"), "dimension 'Service' is no ASCII text"),
+        (changed(["Service"], ["api"]), "dimension 'Service' has no text"),
+        (changed([*FIRST, "Dimensions"], []), "Dimensions holds no set"),
+        (changed([*FIRST, "Dimensions"], None), "Dimensions is no list of lists"),
+        (changed([*FIRST, "Dimensions"], [{"Service": "api"}]), "Dimensions is no list of lists"),
+        (changed([*FIRST, "Dimensions"], [[7]]), "dimension name 7 is no ASCII text"),
+        (changed([*FIRST, "Dimensions"], [["a\nb"]]), "is no ASCII text of 1 to 250"),
+        (changed([*FIRST, "Dimensions"], [["  "]]), "is no ASCII text of 1 to 250"),
         (changed([*FIRST, "Namespace"], ""), "Namespace '' is no name"),
-        (changed([*FIRST, "Namespace"], "x" * 257), "is no name of 1 to 256"),
-        (changed([*FIRST, "Namespace"], "two words"), "is no name of 1 to 256 allowed"),
+        (changed([*FIRST, "Namespace"], "x" * 256), "Namespace has 256 characters; at most 255"),
+        (changed([*FIRST, "Namespace"], "two words"), "is no name of allowed"),
+        (changed([*FIRST, "Namespace"], ":colon"), "is no name of allowed"),
+        (changed([*FIRST, "Namespace"], 7), "is no name of allowed"),
         (changed([*FIRST, "Namespace"], "AWS/Lambda"), "is reserved"),
         (changed([*FIRST, "Namespace"], "EdgeModelPackager"), "Operation None is no row of the catalog"),
+        (ours({"Operation": "Elsewhere"}), "Operation 'Elsewhere' is no row of the catalog"),
+        (ours({"bytes_secret": 5}), "PlanPackage declares no bytes_secret"),
+        (ours({}, Unit="Seconds"), "PlanPackage declares Duration in Milliseconds, not in Seconds"),
+        (ours({}, StorageResolution=1), "PlanPackage declares Duration with a resolution of 60 s"),
+        (ours({"Other": 1}, Name="Other"), "PlanPackage declares no metric Other"),
+        (ours({"Other": 1}, Name="Other"), "PlanPackage is reported without Duration"),
         (changed(["_aws", "Timestamp"], 1_700_000_000), "not milliseconds since 1970"),
         (changed(["_aws", "Timestamp"], 1.7e12), "not milliseconds since 1970 as an integer"),
+        (changed(["_aws", "Timestamp"], 1_700_000_000_000_000), "not milliseconds since 1970"),
+        (changed(["_aws", "Timestamp"], "2024-01-01T00:00:00Z"), "not milliseconds since 1970"),
+        (changed(["_aws", "Timestamp"], True), "not milliseconds since 1970"),
+        (without("Timestamp"), "Timestamp is None, not milliseconds"),
+        (two_directives("Time", "Time"), "Time is both metric and dimension"),
         (changed(["_aws", "CloudWatchMetrics"], []), "no metric directive"),
         (changed(["_aws", "CloudWatchMetrics"], [1]), "no object"),
         (changed(["_aws"], {}), "_aws holds no list CloudWatchMetrics"),
@@ -121,8 +185,13 @@ def test_a_line_at_the_limit_passes(line):
         ('{"a": 1, "a": 2}', "a member stands twice: ['a']"),
         ("[1]", "is a JSON list"),
         ("half a li", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"a": "\ud800', "is no JSON"),
+        (json.dumps(SOUND) + json.dumps(SOUND), "is no JSON: Extra data"),
         ("", "is no JSON"),
         ('{"level": "info", "event": "x"}', "a log line without timestamp"),
+        ('{"timestamp": "t", "level": "loud", "event": "x"}', "the level 'loud' is none of debug, info"),
+        ('{"timestamp": "t", "level": "info", "event": "PlanPackage", "x": 1}', "PlanPackage declares no x"),
         ('{"timestamp": "t", "level": "error", "event": "x"}', "does not say the next step"),
     ],
 )
