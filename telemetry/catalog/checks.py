@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from telemetry.catalog import parts
 from telemetry.catalog.shape import OTHER, Unit
@@ -16,14 +16,19 @@ from telemetry.catalog.watch import Limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from telemetry.catalog.shape import Metric, Operation
+    from telemetry.catalog.shape import Dimension, Metric, Operation
     from telemetry.catalog.watch import Alarm, Composite, Runbook, Slo
+
+T = TypeVar("T")
 
 PRICES_USD = ((10_000, 0.30), (240_000, 0.10), (750_000, 0.05), (math.inf, 0.02))
 """A custom metric by the month, in steps of so many metrics (us-east-1, https://aws.amazon.com/cloudwatch/pricing/)."""
 BUDGET_USD = 300.0
 """What all metrics of the catalog may cost by the month, each value of each dimension in use all the time."""
 MAX_METRICS, MAX_DIMENSIONS, MAX_VALUES = 100, 30, 30
+MAX_VALUE = 32
+"""Characters of a dimension's value, so that a line never has to be cut there (CloudWatch takes 1,024)."""
+_FIELD, _NAME, _VALUE = r"[a-z][a-z0-9_]{0,249}", r"[A-Z][A-Za-z0-9]{0,249}", rf"[A-Za-z0-9._-]{{1,{MAX_VALUE}}}"
 STATISTIC = re.compile(r"Sum|Maximum|Minimum|Average|p\d{1,2}(\.\d+)?")
 _FORBIDDEN_DIMENSIONS = re.compile(r"bucket|key|uri|path|(^|_)id$|request|trace", re.IGNORECASE)
 _HOUR_S, _DAY_S, _WEEK_S = 3600, 86_400, 604_800
@@ -72,9 +77,26 @@ def faults(
 def _row_faults(row: Operation, dashboards: Collection[str]) -> Iterator[str]:
     if not re.fullmatch(r"[A-Z][A-Za-z]+", row.name) or not re.fullmatch(r"[a-z ]+", row.span):
         yield f"{row.name}: the name must be in PascalCase and the span in lower-case words"
+    if not row.meaning:
+        yield f"{row.name}: no meaning"
     if len(row.all_metrics) > MAX_METRICS:
         yield f"{row.name}: {len(row.all_metrics)} metrics; a line holds {MAX_METRICS}"
-    for name in _doubles([*(metric.name for metric in row.all_metrics), *(item.name for item in row.dimensions)]):
+    yield from _collision_faults(row)
+    for metric in row.all_metrics:
+        yield from _metric_faults(row, metric)
+    for dimension in row.dimensions:
+        yield from _dimension_faults(row, dimension)
+    yield from _dimension_set_faults(row)
+    for prop in row.properties:
+        if not re.fullmatch(_FIELD, prop.field) or not prop.meaning:
+            yield f"{row.name}.{prop.field}: a property must be in snake_case and say its meaning"
+    yield from _panel_faults(row, dashboards)
+
+
+def _collision_faults(row: Operation) -> Iterator[str]:
+    """Yield what would overwrite something else in one of the renderings: metric line, log line, span."""
+    names = [*(metric.name for metric in row.all_metrics), *(item.name for item in row.dimensions)]
+    for name in _doubles([parts.OPERATION_DIMENSION, *names, *(prop.field for prop in row.properties)]):
         yield f"{row.name}: {name} is there twice; one would overwrite the other"
     keys = [metric.field for metric in row.all_metrics] + [prop.field for prop in row.properties]
     for name in _doubles(keys + [dimension.field for dimension in row.dimensions]):
@@ -82,10 +104,8 @@ def _row_faults(row: Operation, dashboards: Collection[str]) -> Iterator[str]:
     taken = {key.field for key in parts.LOG_KEYS} - {"duration_ms"}
     for name in sorted(taken.intersection(keys + [dimension.key for dimension in row.dimensions])):
         yield f"{row.name}: {name} is a key of every log line"
-    for metric in row.all_metrics:
-        yield from _metric_faults(row, metric)
-    yield from _dimension_faults(row)
-    yield from _panel_faults(row, dashboards)
+    for name in sorted({key.field for key in parts.CONTEXT_KEYS}.intersection(keys)):
+        yield f"{row.name}: {name} is a key of the context"
 
 
 def _metric_faults(row: Operation, metric: Metric) -> Iterator[str]:
@@ -102,7 +122,7 @@ def _metric_faults(row: Operation, metric: Metric) -> Iterator[str]:
             yield f"{name}: a field that ends in {suffix} cannot be in {metric.unit}"
     if metric.field.startswith("bytes_") and metric.unit is not Unit.BYTES:
         yield f"{name}: a field that begins with bytes_ cannot be in {metric.unit}"
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", metric.field) or not re.fullmatch(r"[A-Z][A-Za-z0-9]*", metric.name):
+    if not re.fullmatch(_FIELD, metric.field) or not re.fullmatch(_NAME, metric.name):
         yield f"{name}: the field must be in snake_case and the name {metric.name} in PascalCase"
     if not STATISTIC.fullmatch(metric.statistic):
         yield f"{name}: {metric.statistic} is no statistic"
@@ -112,21 +132,36 @@ def _metric_faults(row: Operation, metric: Metric) -> Iterator[str]:
         yield f"{name}: no meaning"
 
 
-def _dimension_faults(row: Operation) -> Iterator[str]:
-    for dimension in row.dimensions:
-        name = f"{row.name}.{dimension.field}"
-        if not dimension.values or len(dimension.values) > MAX_VALUES:
-            yield f"{name}: {len(dimension.values)} values; a dimension is a closed set of 1 to {MAX_VALUES}"
-        if OTHER not in dimension.values:
-            yield f"{name}: the set lacks {OTHER!r}, to which unknown values fall"
-        if _FORBIDDEN_DIMENSIONS.search(dimension.field):
-            yield f"{name}: an identifier is no dimension; make it a property"
+def _dimension_faults(row: Operation, dimension: Dimension) -> Iterator[str]:
+    name = f"{row.name}.{dimension.field}"
+    if not dimension.values or len(dimension.values) > MAX_VALUES:
+        yield f"{name}: {len(dimension.values)} values; a dimension is a closed set of 1 to {MAX_VALUES}"
+    if OTHER not in dimension.values:
+        yield f"{name}: the set lacks {OTHER!r}, to which unknown values fall"
+    for value in dimension.values:
+        if not re.fullmatch(_VALUE, value):
+            yield f"{name}: {value!r} is no value of 1 to {MAX_VALUE} letters, digits, dots, dashes and underscores"
+    for value in _doubles(dimension.values):
+        yield f"{name}: {value!r} is there twice"
+    if _FORBIDDEN_DIMENSIONS.search(dimension.field):
+        yield f"{name}: an identifier is no dimension; make it a property"
+    if not re.fullmatch(_FIELD, dimension.field) or not re.fullmatch(_NAME, dimension.name):
+        yield f"{name}: the field must be in snake_case and the name {dimension.name} in PascalCase"
+    if not dimension.meaning:
+        yield f"{name}: no meaning"
+
+
+def _dimension_set_faults(row: Operation) -> Iterator[str]:
     known = {dimension.field for dimension in row.dimensions}
     for fields in row.dimension_sets:
         for field in set(fields) - known:
             yield f"{row.name}: a dimension set names {field}, which the row does not declare"
         if len(fields) >= MAX_DIMENSIONS:
             yield f"{row.name}: {len(fields)} dimensions in a set; at most {MAX_DIMENSIONS - 1} beside the operation"
+        if not fields or len(set(fields)) < len(fields):
+            yield f"{row.name}: the dimension set {fields} is empty or names one twice"
+    for doubled in _doubles(tuple(sorted(fields)) for fields in row.dimension_sets):
+        yield f"{row.name}: the dimension set {doubled} is there twice, and would be paid for twice"
 
 
 def _panel_faults(row: Operation, dashboards: Collection[str]) -> Iterator[str]:
@@ -154,6 +189,10 @@ def _agreement_faults(rows: Sequence[Operation]) -> Iterator[str]:
         first = seen.setdefault(metric.name, metric)
         if first.unit is not metric.unit or first.field != metric.field:
             yield f"{metric.name}: {first.field} in {first.unit} here, {metric.field} in {metric.unit} there"
+    kinds: dict[str, Dimension] = {}
+    for dimension in (dimension for row in rows for dimension in row.dimensions):
+        if kinds.setdefault(dimension.name, dimension) != dimension:
+            yield f"{dimension.name}: one dimension with two fields, sets of values or meanings"
     names = {row.name for row in rows}
     for row in rows:
         if row.links_to and row.links_to not in names:
@@ -234,5 +273,5 @@ def _slo_faults(slo: Slo, known: set[str]) -> Iterator[str]:
             yield f"{slo.name}: no composite {slo.name}-{rate.name}"
 
 
-def _doubles(names: Iterable[str]) -> list[str]:
-    return sorted(name for name, count in Counter(names).items() if count > 1)
+def _doubles(names: Iterable[T]) -> list[T]:
+    return [name for name, count in Counter(names).items() if count > 1]

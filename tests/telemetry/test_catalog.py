@@ -1,5 +1,8 @@
 """The catalog is sound, and its checks find every way in which it could not be, all at once."""
 
+import importlib
+import pkgutil
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +15,8 @@ from hypothesis import strategies as st
 from telemetry import catalog
 from telemetry.catalog import Fold, Metric, Operation, Panel, Property, Unit, checks
 from telemetry.reference import markdown
+
+ROOT = Path(__file__).parents[2]
 
 GOOD = Operation(
     name="Good",
@@ -75,6 +80,24 @@ FAULTY = [
     (dimension(field="bucket"), "an identifier is no dimension"),
     (dimension(field="training_id"), "an identifier is no dimension"),
     (dimension(field="level"), "level is a key of every log line"),
+    (dimension(name="Operation"), "Operation is there twice"),
+    (dimension(name="the store"), "the name the store in PascalCase"),
+    (dimension(values=("s3", "s3", "other")), "'s3' is there twice"),
+    (dimension(values=("", "other")), "'' is no value of 1 to 32"),
+    (dimension(values=("a b", "other")), "'a b' is no value"),
+    (dimension(values=("x" * 33, "other")), "is no value of 1 to 32"),
+    (dimension(values=("é", "other")), "'é' is no value"),
+    (dimension(meaning=""), "Good.store: no meaning"),
+    (replace(GOOD, meaning=""), "Good: no meaning"),
+    (replace(GOOD, properties=(Property("BytesIn", "x"),)), "BytesIn is there twice"),
+    (replace(GOOD, properties=(Property("Key", "x"),)), "a property must be in snake_case"),
+    (replace(GOOD, properties=(Property("key", ""),)), "and say its meaning"),
+    (replace(GOOD, properties=(Property("request_id", "x"),)), "request_id is a key of the context"),
+    (metric(field="target"), "target is a key of the context"),
+    (metric(name="B" * 251), "in PascalCase"),
+    (replace(GOOD, dimension_sets=(("store",), ("store",))), "would be paid for twice"),
+    (replace(GOOD, dimension_sets=((),)), "the dimension set () is empty"),
+    (replace(GOOD, dimension_sets=(("store", "store"),)), "names one twice"),
     (replace(GOOD, dimension_sets=(("target",),)), "names target, which the row does not declare"),
     (replace(GOOD, panels=GOOD.panels[:1]), "Good.duration_ms: a metric that nothing looks at"),
     (panel(fields=("gone",)), "draws gone, which nothing emits"),
@@ -104,13 +127,19 @@ def test_a_fault_is_named(row, fault):
 
 
 def test_all_faults_are_reported_at_once():
-    row = replace(metric(unit=Unit.COUNT), links_to="Gone", panels=())
-    assert len(checks.faults([row, row])) >= 6
+    found = checks.faults([row for row, _ in FAULTY], budget_usd=0)
+    assert [fault for _, fault in FAULTY if not any(fault in line for line in found)] == []
+    assert any("the budget is 0.00" in line for line in found)
 
 
 def test_one_name_means_one_thing_in_all_rows():
     other = replace(metric(unit=Unit.SECONDS, field="seconds_in"), name="Other", panels=())
     assert "BytesIn: bytes_in in Bytes here, seconds_in in Seconds there" in checks.faults([GOOD, other])
+
+
+def test_one_dimension_is_the_same_in_all_rows():
+    other = replace(dimension(values=("s3", "other", "disk")), name="Other")
+    assert "Store: one dimension with two fields, sets of values or meanings" in checks.faults([GOOD, other])
 
 
 def test_a_composite_over_nothing_is_named():
@@ -168,6 +197,26 @@ def test_storage_figures_stand_on_every_row_that_touches_storage():
     }
 
 
+def test_no_row_is_left_out_of_the_catalog():
+    modules = [
+        importlib.import_module(f"telemetry.catalog.{found.name}") for found in pkgutil.iter_modules(catalog.__path__)
+    ]
+    defined = {
+        name: value for module in modules for name, value in vars(module).items() if isinstance(value, Operation)
+    }
+    assert {id(row) for row in defined.values()} == {id(row) for row in catalog.ROWS}
+    assert defined.keys() <= set(catalog.__all__)
+
+
+def test_every_field_of_every_row_is_filled_by_a_step_or_gathered_from_those_inside():
+    code = [path for room in ("packager", "telemetry") for path in (ROOT / room).rglob("*.py")]
+    text = "\n".join(path.read_text() for path in code if "catalog" not in path.parts)
+    filled = {field for row in catalog.ROWS for field in row.fields if re.search(rf"\b{field}=|\"{field}\"", text)}
+    for row in catalog.ROWS:
+        assert row.fields - set(row.gathers.values()) <= filled, row.name
+        assert row.gathers.keys() <= filled, row.name
+
+
 def test_every_row_says_in_which_step_its_folds_end():
     folds = {found.fold for row in catalog.ROWS for found in row.metrics}
     assert folds == set(Fold)
@@ -176,6 +225,6 @@ def test_every_row_says_in_which_step_its_folds_end():
 
 
 def test_the_reference_in_the_documentation_is_that_of_the_catalog():
-    text = (Path(__file__).parents[2] / "docs" / "telemetry.md").read_text()
+    text = (ROOT / "docs" / "telemetry.md").read_text()
     found = subprocess.run([sys.executable, "-m", "telemetry", "reference"], check=True, capture_output=True, text=True)
     assert text.partition("<!-- python -m telemetry reference -->\n\n")[2] == found.stdout == markdown()

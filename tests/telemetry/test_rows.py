@@ -77,6 +77,10 @@ def test_the_health_row_closes_every_recording(recorded_in):
     (health,) = found.health
     assert health["LinesWritten"] == 3
     assert health["LinesLost"] == health["Faults"] == health["SpansLost"] == 0
+    (log,) = [line for line in found.documents if line.get("event") == "TelemetryHealth"]
+    (span,) = [line for line in (found.folder / "spans.jsonl").read_text().splitlines() if "telemetry health" in line]
+    assert health["span_id"] == log["span_id"]
+    assert f'"spanId": "{log["span_id"]}"' in span
 
 
 def test_the_stack_is_shown_once_at_the_innermost_failed_step(recorded_in):
