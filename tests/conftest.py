@@ -1,4 +1,4 @@
-"""Fixtures for everything that speaks S3, and what holds for every property."""
+"""What holds for every test: how S3 is spoken to, that properties have no deadline, that lines are sound."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from telemetry.conformance import check_line
+from telemetry.writer import LineWriter
 from tests import s3_server as local
 
 if TYPE_CHECKING:
@@ -30,3 +32,24 @@ def s3_server() -> Iterator[local.S3Server]:
 def bucket(s3_server: local.S3Server) -> str:
     """The name of a new, empty bucket."""
     return s3_server.bucket()
+
+
+@pytest.fixture(autouse=True)
+def conforming_lines() -> Iterator[None]:
+    """Hold every line that a test writes in this process against the conformance checker, whatever it is about.
+
+    Lines of other processes are held against it by what starts them.
+    """
+    findings: list[str] = []
+    write = LineWriter.write
+
+    def checked(writer: LineWriter, *lines: str) -> None:
+        for line in lines:
+            if not line.startswith('{"resourceSpans"'):
+                findings.extend(f"{fault} in {line[:1000]}" for fault in check_line(line))
+        write(writer, *lines)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LineWriter, "write", checked)
+        yield
+    assert findings == []

@@ -25,6 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from telemetry.conformance import check_lines
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -136,6 +138,13 @@ class Function:
                 found.append(json.loads(line))
         return [each for each in found if isinstance(each, dict)]
 
+    def check(self) -> None:
+        """Raise AssertionError when CloudWatch would refuse one of the lines, or the catalog knows it not."""
+        whole = self.text().rpartition("\n")[0].split("\n")
+        findings = check_lines(line for line in whole if line.startswith("{"))
+        if findings:
+            raise AssertionError("\n".join(findings))
+
     def operations(self, name: str) -> list[dict[str, Any]]:
         """The metric lines of one row of the catalog."""
         return [line for line in self.lines() if line.get("Operation") == name and "_aws" in line]
@@ -212,6 +221,7 @@ def function(
                 running.thaw()
             process.send_signal(signal.SIGKILL)
             process.wait()
+        running.check()
 
 
 def why_no_limits() -> str:

@@ -21,6 +21,7 @@ from telemetry import catalog
 from telemetry.testing import recorded
 from tests import archives
 from tests.archives import END, compiled_files, compiled_model, gz, header, trained_model
+from tests.recordings import assert_conforming
 
 TARGET = "jetson-xavier"
 PACKAGER = str(Path(sys.executable).with_name("packager"))
@@ -146,6 +147,7 @@ def speaks_to_terminals(text):
 
 def run(*arguments):
     done = subprocess.run([PACKAGER, *map(os.fspath, arguments)], capture_output=True, check=False, timeout=120)
+    assert_conforming(arguments)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 

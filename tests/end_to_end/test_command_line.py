@@ -23,6 +23,7 @@ import pytest
 from packager.identity import FILE_NAME_ENDING
 from packager.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
 from tests import models
+from tests.recordings import assert_conforming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ def packager(*arguments: object, **environment: str) -> Done:
         check=False,
         timeout=120,
     )
+    assert_conforming(arguments)
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
