@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from telemetry.catalog.function import INVOKE_FUNCTION
@@ -22,7 +23,7 @@ from telemetry.settings import Settings, trace_header
 from telemetry.steps import Step, close_open_spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from telemetry.configure import Pipeline
 
@@ -49,6 +50,8 @@ class _Environment:
         self._stack = ExitStack()
         self._pipeline: Pipeline | None = None
         self.invocations = 0
+        self.measure: Callable[[], None] = lambda: None
+        """Adds to the present invocation what is only known at its end."""
 
     def pipeline(self, settings: Settings | None) -> Pipeline:
         with self._lock:
@@ -88,14 +91,14 @@ def invocation(
     pipeline = _environment.pipeline(settings)
     try:
         with ExitStack() as stack:
-            _enter_trace(stack, event)
-            stack.enter_context(context(request_id=getattr(lambda_context, "aws_request_id", None)))
+            _enter_context(stack, event, lambda_context)
             with observe(INVOKE_FUNCTION) as step:
                 _begin(step, lambda_context)
+                _environment.measure = partial(_finish, step, lambda_context)
                 try:
                     yield step
                 finally:
-                    _finish(step, lambda_context)
+                    _environment.measure()
     finally:
         pipeline.close()
 
@@ -105,14 +108,16 @@ def last_words() -> int:
 
     For the guard that runs shortly before the clock kills the function; takes at most the flush limit.
     """
+    _environment.measure()
     closed = close_open_spans()
     _environment.pipeline(None).close()
     return closed
 
 
-def _enter_trace(stack: ExitStack, event: object) -> None:
-    """Continue the trace of this invocation, and link its targets to the request that another one handed over."""
+def _enter_context(stack: ExitStack, event: object, lambda_context: LambdaContext) -> None:
+    """Bind the request, continue the trace of this invocation, and link its targets to a request handed over."""
     try:
+        stack.enter_context(context(request_id=getattr(lambda_context, "aws_request_id", None)))
         from telemetry.spans import continued, linked  # noqa: PLC0415  imports OpenTelemetry
 
         stack.enter_context(continued(trace_header() or _header(event)))
@@ -133,13 +138,15 @@ def _header(event: object) -> str:
 
 def _begin(step: Step, lambda_context: LambdaContext) -> None:
     number = _environment.count()
-    step.add(
-        cold_start=int(number == 1),
-        invocations=number,
-        function_version=getattr(lambda_context, "function_version", ""),
-        log_stream=getattr(lambda_context, "log_stream_name", ""),
-    )
+    step.add(cold_start=int(number == 1), invocations=number)
     forget_peak()
+    try:
+        step.add(
+            function_version=getattr(lambda_context, "function_version", ""),
+            log_stream=getattr(lambda_context, "log_stream_name", ""),
+        )
+    except Exception as error:  # noqa: BLE001  a broken context must not stop the work
+        HEALTH.fault("the context could not be read", error)
 
 
 def _finish(step: Step, lambda_context: LambdaContext | None) -> None:

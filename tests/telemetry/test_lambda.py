@@ -158,8 +158,12 @@ def test_a_function_out_of_time_has_reported_its_open_steps_before_the_clock_kil
             "InvokeFunction",
         ]
         assert function.emf("ReadArtifact")[0]["BytesRead"] == 77
-        assert function.emf("InvokeFunction")[1]["error_type"] == "Incomplete"
-        assert sum(found["SpansLost"] for found in function.emf("TelemetryHealth")) >= 3
+        cut = function.emf("InvokeFunction")[1]
+        assert (cut["error_type"], cut["Invocations"], cut["ColdStart"]) == ("Incomplete", 2, 0)
+        assert 0 < cut["TimeLeft"] < 1200
+        assert cut["PeakMemoryBytes"] > 10_000_000
+        # Of the first: its two steps and the health line. Of the second: its four, and both health lines until then.
+        assert [found["SpansLost"] for found in function.emf("TelemetryHealth")] == [0, 3, 0, 6]
         assert check_lines(function.lines) == []
 
 
@@ -214,6 +218,17 @@ def test_a_broken_context_stops_nothing(environment):
     assert [record.outcome for record in records] == ["success", "success"]
 
 
+def test_a_context_of_which_every_part_raises_stops_nothing(environment):
+    class Broken:
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+    with pytest.raises(AssertionError, match="the context could not be read: RuntimeError: function_version"):  # noqa: SIM117  the recording must end first
+        with recorded() as records, lambda_runtime.invocation({}, Broken()):
+            pass
+    assert [record.outcome for record in records] == ["success", "success"]
+
+
 def test_the_header_of_an_api_request_is_continued_where_lambda_traces_nothing(environment):
     with lambda_runtime.invocation({"headers": {"x-amzn-trace-id": TRACE.format(5)}}, Context()) as here:
         assert here.trace_id == "5759e988bd862e3fe1be46a994272795"
@@ -229,11 +244,14 @@ def test_a_request_that_another_invocation_handed_over_is_linked(environment, mo
 
 @pytest.mark.parametrize("kind", [endpoints.swallowing, endpoints.crawling])
 def test_a_bad_endpoint_costs_the_end_of_an_invocation_at_most_300_ms(kind, environment, monkeypatch):
+    took = []
     with kind() as endpoint:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)
-        with lambda_runtime.invocation({}, Context()):
-            began = time.perf_counter()
-        assert time.perf_counter() - began < 0.3 + 0.35  # the second is for a busy machine
+        for _ in range(2):
+            with lambda_runtime.invocation({}, Context()):
+                began = time.perf_counter()
+            took.append(time.perf_counter() - began)
+    assert min(took) < 0.3  # a busy machine may stretch one of them
 
 
 def test_retries_and_throttles_of_a_client_count_in_the_step_and_in_the_function(environment):
