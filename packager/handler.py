@@ -220,6 +220,7 @@ def _log_failure(status: int, error: Exception) -> None:
             status=status,
             error_type=type(error).__name__,
             error=error.message,
+            figures=error.figures,
             next_step=error.next_step,
         )
     else:

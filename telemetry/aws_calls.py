@@ -35,7 +35,8 @@ def _count_call(attempts: int = 1, response: Any = None, **_: object) -> None:  
     step = current()
     if step is None:
         return
-    code = str(response[1].get("Error", {}).get("Code", "")) if response else ""
+    told = response[1].get("Error") if response else None
+    code = told.get("Code") if isinstance(told, dict) else None
     declared = step.row.fields
     if attempts > 1 and "retries" in declared:
         step.add(retries=1)
