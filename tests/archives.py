@@ -148,6 +148,7 @@ OUTSIDE = (
     "a\\..\\..\\evil",
     "\\\\host\\share",
     "C:evil",
+    "1:evil",
     "c:/evil",
     "C:\\evil",
     "./C:evil",

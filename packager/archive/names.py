@@ -33,7 +33,7 @@ def safe_path(name: str) -> str:
         raise _unsafe(name, "climbs out of its folder")
     segments = _plain_segments(name)
     first = segments if folded is name else _plain_segments(folded)
-    if first and first[0][1:2] == ":" and first[0][0].isalpha():
+    if first and first[0][1:2] == ":":  # Windows and Python 3.13 take any character for a drive
         raise _unsafe(name, "begins with a drive letter")
     path = "/".join(segments)
     if len(path) * 4 > MAX_SEGMENT_BYTES:  # cheap test first: UTF-8 takes at most 4 bytes a character
