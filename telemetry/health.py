@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 COUNTS = ("lines_written", "lines_trimmed", "lines_lost", "spans_lost", "faults")
 
@@ -54,6 +54,13 @@ class Health:
         if first:
             taken["first_fault"] = first
         return taken
+
+    def give_back(self, taken: Mapping[str, Any]) -> None:
+        """Count again what `take` gave, because the line that should tell it did not get out."""
+        with self._lock:
+            for name in COUNTS:
+                self._counts[name] += taken[name]
+            self._first = taken.get("first_fault") or self._first
 
 
 def text_of(error: BaseException) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telemetry.health import say
+from telemetry.catalog.function import TELEMETRY_HEALTH
+from telemetry.health import HEALTH, say
 from telemetry.recording import Guard, Recorder
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class Lines(Recorder):
         if log is not None and self._console:
             say(log)
             log = None
-        self._writer.write(*[line for line in (log, metric) if line is not None])
+        written = self._writer.write(*[line for line in (log, metric) if line is not None])
+        if not written and step.row is TELEMETRY_HEALTH:
+            HEALTH.give_back(step.fields)
 
     def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
         line = self._event(level, name, keys) if self._event is not None else None

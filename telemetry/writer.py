@@ -33,10 +33,10 @@ class LineWriter:
         """Return a writer that appends to a file; `close` it."""
         return cls(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
 
-    def write(self, *lines: str) -> None:
-        """Write lines, which hold no newline of their own, together. A failure is counted, never raised."""
+    def write(self, *lines: str) -> bool:
+        """Write lines, which hold no newline of their own, together. A failure is told and counted, never raised."""
         if not lines:
-            return
+            return True
         data = ("\n".join(lines) + "\n").encode("utf-8", "backslashreplace")
         with self._lock:
             if self._torn:
@@ -46,9 +46,10 @@ class LineWriter:
             except OSError as error:
                 HEALTH.count("lines_lost", len(lines))
                 HEALTH.fault("a line could not be written", error)
-            else:
-                self._torn = False
-                HEALTH.count("lines_written", len(lines))
+                return False
+            self._torn = False
+            HEALTH.count("lines_written", len(lines))
+            return True
 
     def _write(self, data: bytes) -> None:
         # Most lines go in one call; the rest copes with a full pipe, which takes a part or nothing.

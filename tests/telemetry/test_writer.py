@@ -1,14 +1,20 @@
 """Lines leave whole, one at a time, whoever writes and whatever the pipe does."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import threading
 
 import pytest
 
+import telemetry
+from telemetry import catalog
+from telemetry.configure import _recording
 from telemetry.health import HEALTH
+from telemetry.settings import Settings
 from telemetry.writer import LineWriter
 
 THREADS, LINES_EACH = 8, 500
@@ -96,6 +102,28 @@ def test_a_pipe_that_nobody_reads_costs_the_line_and_not_the_work(monkeypatch):
     writer.write("whole")
     assert os.read(reading, 100) == b"\nwhole\n"
     assert set(torn) == set(b"x")
+    os.close(reading)
+    os.close(writing)
+
+
+def test_what_a_stuck_pipe_cost_stands_in_the_next_line_that_gets_out(monkeypatch):
+    monkeypatch.setattr("telemetry.writer.STUCK_S", 0.01)
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETFL, os.O_NONBLOCK)
+    with _recording(Settings(), LineWriter(writing), None) as pipeline:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * 4096)
+        for _ in range(3):
+            with telemetry.observe(catalog.PLAN_PACKAGE):
+                pass
+        pipeline.report_health()
+        pipeline.report_health()
+        os.read(reading, 10_000_000)
+        pipeline.report_health()
+        (told,) = [line for line in os.read(reading, 10_000_000).splitlines() if b'"_aws"' in line]
+    assert json.loads(told)["LinesLost"] == 2 * (3 + 2)
+    assert "a line could not be written: BlockingIOError" in json.loads(told)["first_fault"]
     os.close(reading)
     os.close(writing)
 
