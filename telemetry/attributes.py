@@ -36,7 +36,6 @@ CONVENTIONS = {
 TRIGGERS = {"api": "http", "event": "pubsub", "direct": "other"}
 """Our triggers to those that `faas.trigger` may have."""
 
-
 _FORMS: dict[str, Callable[[object], object]] = {
     "cold_start": bool,
     "log_stream": lambda value: [str(value)],

@@ -59,7 +59,7 @@ class Health:
         """Count again what `take` gave, because the line that should tell it did not get out."""
         with self._lock:
             for name in COUNTS:
-                self._counts[name] += taken[name]
+                self._counts[name] += taken.get(name, 0)
             self._first = taken.get("first_fault") or self._first
 
 

@@ -94,11 +94,7 @@ class Step:
         self.context = BOUND.get()
         self._token = INNERMOST.set(self)
         _OPEN[id(self)] = self
-        try:
-            self.start_wall_ns = wall_ns()
-            self.start_ns = clock_ns()
-        except Exception as error:  # noqa: BLE001  a broken clock must not stop the work
-            HEALTH.fault("the clock failed", error)
+        self.start_wall_ns, self.start_ns = _time_ns(wall_ns), _time_ns(clock_ns)
         for begin in self.recorders.begins:
             begin(self)
         return self
@@ -120,11 +116,8 @@ class Step:
         _OPEN.pop(id(self), None)
         self.outcome = outcome
         self.error = error
-        try:
-            self.duration_ns = max(0, clock_ns() - self.start_ns)
-            self.end_wall_ns = self.start_wall_ns + self.duration_ns if self.start_wall_ns else 0
-        except Exception as fault:  # noqa: BLE001  same as at the start
-            HEALTH.fault("the clock failed", fault)
+        self.duration_ns = max(0, _time_ns(clock_ns) - self.start_ns) if self.start_ns else 0
+        self.end_wall_ns = self.start_wall_ns + self.duration_ns if self.start_wall_ns else 0
         if error is not None and self.parent is not None:
             self.parent.inner_error = error
         self._hand_up()
@@ -166,6 +159,15 @@ class Idle(Step):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+def _time_ns(clock: Callable[[], int]) -> int:
+    """Return what a clock says, 0 when it says no time."""
+    try:
+        return max(0, int(clock()))
+    except Exception as error:  # noqa: BLE001  a broken clock must not stop the work
+        HEALTH.fault("the clock failed", error)
+        return 0
 
 
 def restored(variable: ContextVar[Any], token: Token[Any], name: str) -> bool:
