@@ -8,6 +8,7 @@ def handler(event, context):
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from contextlib import ExitStack, contextmanager
@@ -58,6 +59,7 @@ class _Environment:
             if self._pipeline is None:
                 settings = settings or Settings.from_environ()
                 self._pipeline = self._stack.enter_context(to_stdout(settings))
+                atexit.register(self.close)  # later, when the interpreter is taken apart, no thread can be started
                 if settings.in_lambda:
                     # The runtime's own handler writes to standard output through another buffer, without our lock.
                     logging.getLogger().handlers[:] = [library_logs(settings)]
@@ -65,6 +67,7 @@ class _Environment:
 
     def close(self) -> None:
         """Stop recording; the next invocation is a cold start again."""
+        atexit.unregister(self.close)
         with self._lock:
             self._stack.close()
             self._pipeline, self.invocations = None, 0

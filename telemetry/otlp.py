@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -100,6 +101,8 @@ class _Delivery:
 
     def within(self, timeout_s: float) -> int:
         """Return how many spans were acknowledged in that time."""
+        if sys.is_finalizing():  # to start a thread would wait for ever
+            return 0
         try:
             self._thread.start()
         except RuntimeError as error:  # no thread is to be had, at the end of the interpreter for one

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -177,6 +179,41 @@ def test_spans_reach_the_endpoint_at_the_end_of_each_invocation(tmp_path):
         assert {span.parent_span_id.hex() for span in collector.spans if span.name == "invoke function"} == {
             "53995c3f42cd8ad8"
         }
+
+
+ENDS = """
+import sys, telemetry
+from telemetry import catalog, configure, lambda_runtime
+class Context:
+    aws_request_id, function_version, log_stream_name = "r", "1", "s"
+    def get_remaining_time_in_millis(self): return 1000
+def abandoned():
+    with telemetry.to_stdout(), telemetry.observe(catalog.PLAN_PACKAGE):
+        yield
+if sys.argv[1] == "invocation":
+    with lambda_runtime.invocation({}, Context()), telemetry.observe(catalog.PLAN_PACKAGE): pass
+else:
+    kept = abandoned()
+    next(kept)
+"""
+
+
+@pytest.mark.parametrize("kept", ["invocation", "generator"])
+@pytest.mark.parametrize("kind", ["refusing", "swallowing", "collecting"])
+def test_a_process_ends_whatever_its_endpoint_does(kept, kind):
+    open_endpoint = {
+        "refusing": lambda: contextlib.nullcontext(endpoints.refusing()),
+        "swallowing": endpoints.swallowing,
+        "collecting": endpoints.collecting,
+    }[kind]
+    with open_endpoint() as given:
+        endpoint = given if isinstance(given, str) else given[0]
+        environ = os.environ | {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": endpoint}
+        command = [sys.executable, "-c", ENDS, kept]
+        done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert "PlanPackage" in done.stdout
+    assert check_lines(done.stdout.splitlines()) == []
 
 
 # In this process, without the runtime client.
