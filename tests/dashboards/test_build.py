@@ -254,9 +254,9 @@ words = st.from_regex(r"[a-z][a-z]{2,8}", fullmatch=True).filter(lambda word: wo
 
 @st.composite
 def catalogs(draw):
+    dimension = Dimension("kind", "Kind", (*draw(st.lists(words, max_size=4, unique=True)), OTHER), "kinds")
     rows = []
     for number, name in enumerate(draw(st.lists(words, min_size=1, max_size=4, unique=True))):
-        dimension = Dimension("kind", "Kind", (*draw(st.lists(words, max_size=4, unique=True)), OTHER), "kinds")
         metrics = tuple(
             Metric(
                 f"{field}_{number}",

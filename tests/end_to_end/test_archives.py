@@ -122,7 +122,7 @@ def test_a_flipped_byte_is_an_error_with_nothing_published_or_changes_nothing(tr
         assert isinstance(component.error, ExtractionError)
         assert not output.exists()
     else:
-        assert at < 10  # only the header of a gzip has bytes that mean nothing
+        # The header has bytes that mean nothing, and one copy can say what another says: from 4 bytes back or from 8.
         with zipfile.ZipFile(component.uri) as archive:
             assert {name: archive.read(f"mochi/{name}") for name, _ in compiled_files()} == dict(compiled_files())
 
