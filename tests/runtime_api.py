@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from telemetry.conformance import check_lines
+from tests.small_disk import CHECKOUT, left_in_tmp, over_tmp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ROOT = Path(__file__).parents[1]
 CGROUPS = Path("/sys/fs/cgroup")
 MIB = 1 << 20
 
@@ -149,9 +149,9 @@ class Function:
         """The metric lines of one row of the catalog."""
         return [line for line in self.lines() if line.get("Operation") == name and "_aws" in line]
 
-    def inside(self, path: str) -> Path:
-        """A path as the process sees it."""
-        return Path(f"/proc/{self.process.pid}/root{path}")
+    def left_in_tmp(self) -> list[str]:
+        """What lies in the /tmp that only the process sees."""
+        return left_in_tmp(os.listdir(f"/proc/{self.process.pid}/root/tmp"))  # noqa: PTH208  names are wanted
 
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
@@ -207,7 +207,7 @@ def function(
         output = stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
             _command(handler, tmp, [*groups, *([freezer] if freezer else [])]),
-            cwd=ROOT,
+            cwd=CHECKOUT,
             env=_variables(api, environment, memory_bytes),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -248,8 +248,7 @@ def _command(handler: str, tmp: str | None, groups: list[Path]) -> list[str]:
     run = [sys.executable, "-m", "awslambdaric", handler]
     steps = [f"echo $$ > {group}/tasks" for group in groups]
     if tmp is not None:
-        mount = f"--bind {tmp} /tmp" if tmp.startswith("/") else f"-t tmpfs -o {tmp} tmpfs /tmp"
-        steps.append(f"mount {mount}")
+        steps += over_tmp(f"--bind {tmp}" if tmp.startswith("/") else f"-t tmpfs -o {tmp} tmpfs")
     if not steps:
         return run
     inside = ["sh", "-ec", "; ".join([*steps, 'exec "$@"']), "sh", *run]
@@ -260,7 +259,7 @@ def _variables(api: _RuntimeApi, environment: Mapping[str, str], memory_bytes: i
     inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "HOME"}}
     return {
         **inherited,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(CHECKOUT),
         "PYTHONWARNINGS": "error::ResourceWarning",
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_address[1]}",
         "AWS_LAMBDA_FUNCTION_NAME": "packager",

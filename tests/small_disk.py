@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shlex
 import sys
 import tempfile
 import threading
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 
+CHECKOUT = Path(__file__).parents[1]
 NOBODY = 65534
 _CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
 _MS_REC, _MS_PRIVATE = 1 << 14, 1 << 18
@@ -43,6 +45,23 @@ def on_small_disk(work: Callable[[Path], T], size_bytes: int, inodes: int = 0) -
         return _in_thread(mounted)
     finally:
         folder.rmdir()
+
+
+def over_tmp(mount: str) -> list[str]:
+    """Shell commands that mount something over /tmp, and keep this checkout in sight should it lie there.
+
+    For a mount namespace of one's own only. `mount`: the arguments of that command but for the place.
+    """
+    covered = f"mount {mount} /tmp"
+    if not CHECKOUT.is_relative_to("/tmp"):  # noqa: S108  nothing is made there
+        return [covered]
+    here = shlex.quote(str(CHECKOUT))
+    return [f"mount --bind {here} /mnt", covered, f"mkdir -p {here}", f"mount --bind /mnt {here}"]
+
+
+def left_in_tmp(names: Iterable[str]) -> list[str]:
+    """Those names in such a /tmp that are not on the way to this checkout."""
+    return [name for name in names if not CHECKOUT.is_relative_to(Path("/tmp", name))]  # noqa: S108  same
 
 
 def mount_over(inside: Path) -> None:
