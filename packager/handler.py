@@ -241,8 +241,9 @@ def _last_words(lambda_context: LambdaContext) -> Iterator[None]:
 
     Calls of AWS end in time by themselves; what cannot be made to is a disk that hangs, or a computation.
     """
-    left_s = _left_s(lambda_context)
-    timer = threading.Timer(min(max(left_s - LAST_WORDS_S, left_s / 2), threading.TIMEOUT_MAX), _say_last_words)
+    given_s = _left_s(lambda_context)
+    wait_s = min(max(given_s - LAST_WORDS_S, given_s / 2), threading.TIMEOUT_MAX)
+    timer = threading.Timer(wait_s, _say_last_words, (given_s, lambda_context))
     timer.daemon = True
     timer.start()
     try:
@@ -252,10 +253,12 @@ def _last_words(lambda_context: LambdaContext) -> Iterator[None]:
         timer.join()
 
 
-def _say_last_words() -> None:
+def _say_last_words(given_s: float, lambda_context: LambdaContext) -> None:
     log(
         "error",
         "time is up",
+        time_given_s=round(given_s, 3),
+        time_left_s=round(_left_s(lambda_context), 3),
         next_step="Look at what ran longest; give the function more time or a larger TIME_RESERVE_S.",
     )
     last_words()

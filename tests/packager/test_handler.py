@@ -851,8 +851,8 @@ def test_what_does_not_stop_in_time_leaves_its_last_words(world, monkeypatch, ca
     spoken = threading.Event()
     say = function._say_last_words
 
-    def heard():
-        say()
+    def heard(*told):
+        say(*told)
         spoken.set()
 
     monkeypatch.setattr(function, "_say_last_words", heard)
@@ -862,7 +862,8 @@ def test_what_does_not_stop_in_time_leaves_its_last_words(world, monkeypatch, ca
     with pytest.raises(AttributeError):
         function.handler(_machine_event(world), Context(left_s=0.3))
     written = capfd.readouterr().out
-    assert '"event": "time is up"' in written
+    [told] = [json.loads(line) for line in written.splitlines() if '"event": "time is up"' in line]
+    assert (told["time_given_s"], told["time_left_s"]) == (0.3, 0.3)
     assert '"outcome": "incomplete"' in written
 
 
