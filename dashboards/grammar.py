@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from dashboards.errors import DefinitionError, UnsupportedError
@@ -58,7 +59,7 @@ class Tokens:
             raise self.error(f"unexpected {self.words[self.at][1]!r}")
 
 
-class Conditions(Tokens, Generic[Subject]):
+class Conditions(Tokens, ABC, Generic[Subject]):
     """A parser of conditions; a language says what its elements are."""
 
     elements = depth = 0
@@ -97,5 +98,6 @@ class Conditions(Tokens, Generic[Subject]):
         self.depth -= 1
         return test
 
+    @abstractmethod
     def element(self) -> Callable[[Subject], bool]:
-        raise NotImplementedError
+        """What stands between the words of logic, in the language at hand."""

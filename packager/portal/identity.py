@@ -65,10 +65,13 @@ def _came_through_gateway(event: dict[str, Any]) -> bool:
     """Whether API Gateway had a part in the event; nobody outside can keep it from leaving its marks.
 
     It always fills `requestContext` with more than the authorizer (apiId, requestId, stage, ...) and passes headers on;
-    who may invoke the function itself writes the authorizer alone.
+    who may invoke the function itself writes the authorizer alone, and at most what kind of body it sends.
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     """
-    return bool(event["requestContext"].keys() - {"authorizer"} or event.keys() & _GATEWAY_ONLY or event.get("headers"))
+    headers = event.get("headers")
+    if isinstance(headers, dict):
+        headers = {name.lower() for name in headers} - {"content-type"}
+    return bool(event["requestContext"].keys() - {"authorizer"} or event.keys() & _GATEWAY_ONLY or headers)
 
 
 def may_package(user: User, usecase_id: str, records: Records) -> bool:

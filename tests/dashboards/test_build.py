@@ -291,7 +291,7 @@ def catalogs(draw):
 
 
 @given(catalogs())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_built_of_any_valid_catalog_is_valid(source):
     assert [problem for problem in lacking(source, Path("none")) if "no test" not in problem] == []
     built = alarm_parameters(source)

@@ -49,7 +49,7 @@ ODD = [None, "", "x", -1, 3, 1e9, True, [], {}, [[]], [None], {"a": 1}, "N/A"]
 
 
 @given(st.sampled_from(PLACES), st.sampled_from(ODD))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_widget_is_drawn_or_named(path, value):
     widget = copy.deepcopy(BODY["widgets"][path[0]])
     at = widget

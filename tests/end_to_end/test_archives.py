@@ -109,7 +109,7 @@ def test_an_artifact_cut_after_many_parts_have_left_is_refused_with_nothing_publ
     assert "damaged" in refused(trained, wrong, place).message
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_flipped_byte_is_an_error_with_nothing_published_or_changes_nothing(trained, tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("flipped")

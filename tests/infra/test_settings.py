@@ -37,7 +37,6 @@ def thresholds(deployment):
 
 
 @given(limits=LIMITS)
-@settings(deadline=None)
 def test_thresholds_and_the_functions_environment_follow_the_limits(limits):
     deployment = replace(SMALL, **limits)
     at = thresholds(deployment)
@@ -50,7 +49,7 @@ def test_thresholds_and_the_functions_environment_follow_the_limits(limits):
 
 
 @given(limits=LIMITS)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_one_setting_changes_function_alarms_and_dashboards_together(limits, tmp_path_factory):
     deployment = replace(SMALL, **limits)
     folder = tmp_path_factory.mktemp("synth") / "out"
@@ -141,7 +140,6 @@ def test_a_wrong_setting_is_an_error_that_names_it(name, value):
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
 ))  # fmt: skip
-@settings(deadline=None)
 def test_any_json_for_any_setting_is_taken_or_refused_by_a_setting_error(name, value):
     with suppress(SettingError):
         assert Deployment.from_context({"stage": "dev", "stages": {"dev": {name: value}}})

@@ -16,8 +16,6 @@ from telemetry import catalog, observe
 from telemetry.testing import recorded
 from tests.archives import Chopped
 
-concurrent = settings(deadline=None)
-
 
 def ahead(items, depth):
     return threads.ahead(items, Queue(depth))
@@ -42,7 +40,6 @@ def counted(items, closed, error=None):
         closed["thread"] = threading.current_thread().name
 
 
-@concurrent
 @given(st.lists(st.none() | st.integers(), max_size=30), st.integers(1, 4))
 def test_the_items_come_in_order_and_all_of_them(items, depth):
     closed = {}
@@ -50,7 +47,6 @@ def test_the_items_come_in_order_and_all_of_them(items, depth):
     assert closed == {"closed": 1, "thread": "ahead"} | ({"made": len(items)} if items else {})
 
 
-@concurrent
 @given(st.lists(st.integers(), max_size=10), st.integers(1, 4), st.sampled_from([ValueError, KeyboardInterrupt]))
 def test_an_error_crosses_the_thread_unchanged_after_every_item_before_it(items, depth, kind):
     failure, closed = kind("broken"), {}
@@ -62,7 +58,6 @@ def test_an_error_crosses_the_thread_unchanged_after_every_item_before_it(items,
     assert closed["closed"] == 1
 
 
-@concurrent
 @given(st.integers(0, 20), st.integers(1, 4), st.booleans())
 def test_closing_early_closes_the_source_and_waits_for_its_thread(taken, depth, fails):
     closed = {}
@@ -75,7 +70,6 @@ def test_closing_early_closes_the_source_and_waits_for_its_thread(taken, depth, 
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
-@concurrent
 @given(st.integers(1, 5))
 def test_no_more_is_made_ahead_than_the_depth_allows(depth):
     made = threading.Semaphore(0)
@@ -121,7 +115,7 @@ def test_a_stream_never_begun_starts_no_thread():
     assert closed == {}
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     st.lists(st.integers(0, 3 * BLOCK_BYTES) | st.integers(0, 300_000), max_size=12),
     st.lists(st.integers(0, 3), min_size=1, max_size=8),

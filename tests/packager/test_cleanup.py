@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 paths = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map("/".join)
 trees = st.lists(st.tuples(paths, st.sampled_from(("file", "folder", "link"))), max_size=12)
-same_folder = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+same_folder = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

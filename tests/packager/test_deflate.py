@@ -55,7 +55,7 @@ def test_a_file_that_changes_half_way_is_packed_as_its_second_half_wants():
     assert [len(each) for each in packed(mixed)][66:] == [pytest.approx(alone, rel=0.02)] * 14
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1 << 32), st.lists(st.integers(1, 256), min_size=1, max_size=20), st.booleans())
 def test_a_block_grows_by_a_kib_at_most_so_that_the_room_below_four_gib_is_enough(seed, alphabets, last):
     """Bytes that hardly pack, in stretches of different statistics, are the worst that deflate meets."""

@@ -30,7 +30,7 @@ from tests.archives import END, gz, header, member
 
 KINDS = {tarfile.DIRTYPE: "directory", tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "symbolic link"}
 EXTRACTOR = StreamingExtractor(Settings())
-on_disk = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+on_disk = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -556,7 +556,7 @@ def changed_anywhere(event):
     return st.builds(_with, st.just(event), st.sampled_from(list(_places(event))), st.just(MISSING) | json_values)
 
 
-hostile = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+hostile = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 API_EVENT = {
     **through_gateway(request("no-such-job", user="nobody")),
     "multiValueHeaders": {"Content-Type": ["application/json"]},
@@ -600,7 +600,7 @@ def test_a_body_that_is_not_the_base64_it_says_is_refused(body):
     assert (status, answer["field"]) == (400, "body")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=json_values)
 def test_any_json_value_as_the_event_is_a_typed_4xx(world, value):
     answer = function.handler(value, Context())
@@ -651,7 +651,7 @@ def test_system_from_outside_opens_nothing_even_with_a_role(world, claims):
     assert "packaged_components" not in world.record(job)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     mark=st.sampled_from(["accountId", "apiId", "stage", "requestId", "identity", "domainName", "resourceId"]),
     value=json_values,
@@ -662,6 +662,7 @@ def test_any_mark_of_the_gateway_shuts_the_door_to_system(world, mark, value):
     assert not caller(event).is_portal
     assert not caller({**request("x"), "headers": {mark: value}}).is_portal
     assert caller(request("x")).is_portal
+    assert caller({**request("x"), "headers": {"Content-Type": "application/json"}}).is_portal
 
 
 # Credentials

@@ -43,7 +43,7 @@ MIB = 1 << 20
 SMALL = Model({f"compiled.{suffix}": 3000 for suffix in ("so", "params", "json", "meta")})
 LARGE = Model({"compiled.so": 5000, "compiled.params": 10 * MIB})
 STAGES = [{"type": "mochi"}]
-on_disk = settings(deadline=None, suppress_health_check=list(HealthCheck))
+on_disk = settings(suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests import archives
 from tests.archive_strategies import file_sets, formats, framed, read_sizes
 from tests.archives import Chopped, gz, reference_zip, zipped
 
-pieces_of_a_mib = settings(max_examples=20, deadline=None)
+pieces_of_a_mib = settings(max_examples=20)
 larger = st.tuples(st.binary(min_size=1, max_size=40), st.integers(0, 4 * BLOCK_BYTES)).map(
     lambda drawn: (drawn[0] * (drawn[1] // len(drawn[0]) + 1))[: drawn[1]]
 )
@@ -35,7 +35,6 @@ def packed(draw, files):
     return draw(framed(whole))
 
 
-@settings(deadline=None)
 @given(st.data(), file_sets, read_sizes)
 def test_any_members_in_any_chunking_and_framing_give_the_bytes_of_the_plain_reference(data, files, sizes):
     assert b"".join(zipped(Chopped(data.draw(packed(files)), sizes))) == reference_zip(files)
@@ -66,7 +65,7 @@ def test_what_is_given_as_first_comes_first():
     assert b"".join(zip_bytes(files, ZipEncoder(), first)) == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data(), file_sets, st.integers(0, 40))
 def test_a_cut_archive_is_an_error_with_nothing_published(tmp_path_factory, data, files, padding):
     whole = gz(archives.tar(files.items()))
@@ -126,7 +125,7 @@ def mutated(draw):
     return gz(bytes(data)) if inside else bytes(data)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(mutated())
 def test_a_mutated_archive_is_a_zip_or_a_typed_error(whole):
     try:
@@ -136,7 +135,7 @@ def test_a_mutated_archive_is_a_zip_or_a_typed_error(whole):
         assert str(error).isprintable()  # noqa: PT017  both outcomes are right
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_flipped_byte_of_the_packed_archive_is_an_error_or_changes_nothing(data):
     whole = bytearray(gz(archives.tar(SOUND.items())))

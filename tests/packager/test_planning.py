@@ -34,7 +34,7 @@ def tight(here, blocks):
     )
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.tuples(st.integers(1, 60_000), st.booleans()), min_size=1, max_size=3),
     st.integers(1, 60),

@@ -60,7 +60,7 @@ def rows(records, name):
 
 @given(extra=json_values)
 @example(extra={"\ud800": [1e300, -0.0, 12345678901234567890, "é\u2028\x7f"]})
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 def test_key_and_bytes_are_the_same_with_a_prepared_manifest_and_without(extra):
     with ground() as here:
         (here.root / "trained.tar.gz").write_bytes(trained_with(extra))

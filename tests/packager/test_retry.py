@@ -71,7 +71,7 @@ class Work:
             each.unlink()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(faults, max_size=8), st.integers(1, 9))
 def test_property_10_recoverable_faults_within_the_budget_end_in_success_and_beyond_it_in_the_original_error(
     tmp_path, errors, attempts

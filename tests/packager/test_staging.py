@@ -73,7 +73,7 @@ def models(draw):
     return Model({name: draw(sizes) for name in names}, links, draw(st.integers(0, 9)))
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(models())
 def test_staged_members_are_those_of_the_archive_in_its_order_and_links_have_the_content_they_share(model):
     with staging(model) as ours, ours.members() as (members, _):

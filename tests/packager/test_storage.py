@@ -30,7 +30,7 @@ from telemetry.testing import recorded
 from tests.small_disk import needs_root, on_small_disk
 
 KIB = 1024
-many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Clock:
@@ -60,7 +60,7 @@ def write(path, size_bytes):
 @needs_root
 def test_property_2_no_interleaving_of_targets_reserves_or_writes_more_than_there_is():
     def work(disk):
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=100)
         @given(st.lists(st.lists(st.integers(1, 300), min_size=1, max_size=4), min_size=2, max_size=6))
         def targets_at_once(targets):
             limits = Settings(scratch_dir=disk)
@@ -183,7 +183,7 @@ class Reserving(RuleBasedStateMachine):
 
 
 TestReserving = Reserving.TestCase
-TestReserving.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestReserving.settings = settings(max_examples=100, stateful_step_count=30)
 
 
 def test_a_reservation_is_all_or_nothing_and_says_who_holds_the_rest(tmp_path):
@@ -215,7 +215,7 @@ def test_less_than_nothing_cannot_be_reserved(tmp_path):
 @needs_root
 def test_property_5_critically_low_disk_is_cleaned_first_and_an_error_has_figures_and_a_way_out():
     def work(disk):
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=100)
         @given(left=st.integers(0, 120), kept=st.integers(0, 120), spare=st.integers(0, 60), wanted=st.integers(0, 300))
         def short(left, kept, spare, wanted):
             for name, blocks in (
@@ -290,7 +290,7 @@ def test_property_9_a_warning_precedes_every_failure_that_grew_gradually():
                 write(disk / str(len(list(disk.iterdir()))), size_bytes)
             reservation.wrote(size_bytes)
 
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=100)
         @given(growth, st.sampled_from((by_reservations, by_others, beyond_a_reservation)))
         def grows(steps, grow):
             events = Events()
@@ -496,7 +496,7 @@ sizes = st.lists(st.integers(0, 200_000), max_size=6)
 @needs_root
 def test_the_estimate_holds_what_is_staged_and_is_near_it():
     def work(disk):
-        @settings(max_examples=100, deadline=None)
+        @settings(max_examples=100)
         @given(sizes)
         def staged(members):
             with scratch_folder(Settings(scratch_dir=disk)) as folder:

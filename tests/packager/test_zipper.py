@@ -24,7 +24,7 @@ from telemetry.testing import recorded
 from tests.archive_strategies import file_sets
 from tests.archives import reference_zip
 
-on_disk = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+on_disk = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FILES = {"a": b"abc" * 100, "b/c": b"", "b/d": bytes(range(256)) * 10, "large": bytes(3 << 20), "\u6a21": b"x"}
 
 

@@ -37,7 +37,7 @@ from tests.packages import BLOCK_BYTES, TARGETS, Model, content, ground
 from tests.small_disk import needs_root, on_small_disk
 
 KIB, MIB = 1 << 10, 1 << 20
-many = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=100, suppress_health_check=list(HealthCheck))
 SCRATCH_ROWS = {"PackageRequest", "PackageTarget", "WriteComponent", "ZipComponent", "ExtractArchive", "CleanUp"}
 
 

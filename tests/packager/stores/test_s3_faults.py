@@ -222,7 +222,7 @@ range_faults = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(broken=range_faults)
 def test_any_few_breaks_in_any_ranges_give_the_same_bytes(source, proxy, broken):
     make = {

@@ -25,7 +25,7 @@ IDENTITY = "0123456789ab" + "c" * 52
 PART_BYTES = 700
 RANGE_BYTES = 300
 
-several = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+several = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 fewer = settings(several, max_examples=30)
 payloads = st.binary(max_size=3000) | st.integers(0, 3000).map(lambda n: bytes(i * 7 % 256 for i in range(n)))
 
