@@ -152,6 +152,8 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
                 report(packed_bytes(), len(encoder.entries))
         step.add(files=len(encoder.entries), bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
         findings = _checked(component, encoder, head, name, strict=strict)
+        if there := name.found():  # by now the identity is known, however long it took beside a short artifact
+            return Made(there)
         report(packed_bytes(), len(encoder.entries))
         stored = upload.commit()
         read_bytes = packed_bytes()

@@ -31,6 +31,7 @@ from packager.errors import (
 from packager.packaging import create_dda_manifest, package, package_component
 from packager.settings import Settings
 from packager.stores import s3_client
+from packager.stores.file import FileSource
 from packager.stores.protocol import TEMPORARY_PREFIX
 from packager.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
 from telemetry.testing import recorded
@@ -175,6 +176,27 @@ def test_what_is_there_is_left_alone_and_force_makes_the_same_bytes_again(here, 
     assert len({(each.uri, each.sha256, each.size_bytes) for each in (first, second, forced)}) == 1
     assert (first.files, second.files) == (5, None)
     assert here.published() == {first.uri}
+
+
+def test_what_is_there_is_left_alone_though_its_identity_is_known_last(here, limits, monkeypatch):
+    everything_was_read = threading.Event()
+    hashed = FileSource._hashed
+
+    def last(source):
+        assert str(here.trained) == source.uri or everything_was_read.wait(60)
+        return hashed(source)
+
+    def seen(state):
+        if state.phase == "packaging" and state.bytes_done == state.bytes_total:
+            everything_was_read.set()
+
+    monkeypatch.setattr(FileSource, "_hashed", last)
+    statuses = []
+    for _ in range(2):
+        everything_was_read.clear()
+        result = package(here.trained, here.each_compiled([SMALL]), here.out, settings=limits, on_progress=seen)
+        statuses.append(result.components[0].status)
+    assert statuses == ["packaged", "already_there"]
 
 
 @pytest.mark.parametrize("strategy", ["streaming", "standard", "sequential", "partial", "auto"])
