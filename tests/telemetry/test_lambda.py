@@ -289,7 +289,8 @@ def test_a_bad_endpoint_costs_the_end_of_an_invocation_at_most_300_ms(kind, envi
             with lambda_runtime.invocation({}, Context()):
                 began = time.perf_counter()
             took.append(time.perf_counter() - began)
-    assert min(took) < 0.3  # a busy machine may stretch one of them
+    assert min(took) < 0.3
+    assert max(took) < 0.3 + 0.35  # a busy machine may let a thread wait this long for its turn
 
 
 def test_retries_and_throttles_of_a_client_count_in_the_step_and_in_the_function(environment):

@@ -18,6 +18,7 @@ from telemetry.writer import LineWriter
 from tests.telemetry import collector as endpoints
 
 LIMIT_S = 0.3
+SLACK_S = 0.35  # a busy machine may let a thread wait this long for its turn
 PROTOBUF = "application/x-protobuf"
 
 
@@ -90,7 +91,8 @@ def test_a_bad_endpoint_costs_at_most_the_limit_and_every_loss_is_counted(kind, 
             lost, took_s = timed(pipeline.flush)
             assert lost == count
             took.append(took_s)
-    assert min(took) < LIMIT_S  # a busy machine may stretch one of them
+    assert min(took) < LIMIT_S
+    assert max(took) < LIMIT_S + SLACK_S
     assert HEALTH.take()["spans_lost"] == 44
 
 
