@@ -9,16 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from dashboards import alarm_tests, backtest
-from dashboards.alarm_files import read_alarms
-from dashboards.errors import DashboardError, DefinitionError
+from dashboards.cloudwatch import alarm_tests, backtest
+from dashboards.cloudwatch.alarm_files import read_alarms
+from dashboards.cloudwatch.errors import DashboardError, DefinitionError
+from dashboards.cloudwatch.recording import read_recording
 from dashboards.places import CASES, GENERATED
-from dashboards.recording import read_recording
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dashboards.model import Alarm
+    from dashboards.cloudwatch.alarm import Alarm
 
 
 _CHANGES = 8
@@ -137,8 +137,8 @@ def _alarms(options: argparse.Namespace) -> dict[str, Alarm]:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from dashboards import build  # noqa: PLC0415  the other commands need no catalog
-    from dashboards.specs import Catalog  # noqa: PLC0415  see above
+    from dashboards.product import build  # noqa: PLC0415  the other commands need no catalog
+    from dashboards.product.specs import Catalog  # noqa: PLC0415  see above
 
     built = build.files(Catalog())
     if options.check:
@@ -197,7 +197,7 @@ def _in_words(verdict: backtest.Verdict) -> str:
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from dashboards.preview import preview  # noqa: PLC0415  an extra of the package, and heavy
+    from dashboards.preview.render import preview  # noqa: PLC0415  an extra of the package, and heavy
 
     ours = {path.stem: path for path in (GENERATED / "dashboards").glob("*.json")}
     body = options.body or ours.get(options.dashboard)

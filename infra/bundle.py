@@ -27,12 +27,12 @@ BILL = "sbom.cdx.json"
 OUR_PACKAGES = ("packager", "telemetry")
 FOR_PEOPLE = frozenset(
     {
-        "packager/cli.py",
-        "packager/commands.py",
-        "packager/progress.py",
+        "packager/cli/main.py",
+        "packager/cli/commands.py",
+        "packager/cli/progress.py",
         "telemetry/__main__.py",
-        "telemetry/conformance.py",
-        "telemetry/testing.py",
+        "telemetry/engine/conformance.py",
+        "telemetry/engine/testing.py",
     }
 )
 """Modules that only people's tools and tests import."""

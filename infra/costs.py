@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dashboards.specs import alarm_parameters
+from dashboards.product.specs import alarm_parameters
 from infra.monitoring_stack import catalog_of
 from infra.settings import MIB, Deployment
 from infra.state_machine import package_model

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch, aws_iam, aws_kms, aws_logs, aws_sns, aws_sns_subscriptions
 
-from dashboards.layout import dashboard_bodies
-from dashboards.runbooks import automation_documents
-from dashboards.specs import Catalog, alarm_parameters
+from dashboards.product.layout import dashboard_bodies
+from dashboards.product.runbooks import automation_documents
+from dashboards.product.specs import Catalog, alarm_parameters
 from infra import rights
 from infra.automation import Automation
 from infra.packager_stack import own_bucket

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from packager.checking import check_component
+    from packager.device.check import check_component
     from packager.errors import (
         AccessDeniedError,
         ArtifactChangedError,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     )
     from packager.extractor import ArchiveInfo, ExtractedFile, StreamingExtractor
     from packager.packaging import create_dda_manifest, package, package_component
-    from packager.records import ComponentResult, Finding, PackageResult, ProcessingState
+    from packager.results import ComponentResult, Finding, PackageResult, ProcessingState
     from packager.settings import Settings
     from packager.zipper import IncrementalZipper
 
@@ -72,7 +72,7 @@ __all__ = [
 ]
 
 _NAMES_OF = {
-    "packager.checking": ("check_component",),
+    "packager.device.check": ("check_component",),
     "packager.errors": (
         "AccessDeniedError",
         "ArtifactChangedError",
@@ -95,7 +95,7 @@ _NAMES_OF = {
     ),
     "packager.extractor": ("ArchiveInfo", "ExtractedFile", "StreamingExtractor"),
     "packager.packaging": ("create_dda_manifest", "package", "package_component"),
-    "packager.records": ("ComponentResult", "Finding", "PackageResult", "ProcessingState"),
+    "packager.results": ("ComponentResult", "Finding", "PackageResult", "ProcessingState"),
     "packager.settings": ("Settings",),
     "packager.zipper": ("IncrementalZipper",),
 }

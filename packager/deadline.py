@@ -52,7 +52,7 @@ def time_left_s() -> float:
     return _LEFT_S.get()()
 
 
-def in_time(call: Callable[[], T], reserve_s: float = ABORT_RESERVE_S) -> T:
+def call_with_deadline(call: Callable[[], T], reserve_s: float = ABORT_RESERVE_S) -> T:
     """What `call` returns or raises; OutOfTimeError as soon as no more than `reserve_s` is left of the time limit."""
     if time_left_s() > LONGEST_CALL_S:
         return call()

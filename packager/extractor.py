@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packager.archive.reading import ArchiveReader
+from packager.core.members import ArchiveReader
 from packager.errors import ExtractionError, LimitExceededError, StagingNeededError, in_units, printable
-from packager.records import Finding
+from packager.os_errors import map_os_errors
+from packager.results import Finding
 from packager.settings import Settings, from_process_environment
 from packager.stores import open_source
-from packager.stores.os_errors import mapped
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from packager.archive.reading import Member
+    from packager.core.members import Member
     from packager.stores import Source
 
 SELECTED_LIMIT_BYTES = 64 << 20
@@ -114,7 +114,7 @@ class StreamingExtractor:
         done: list[ExtractedFile] = []
         with observe(catalog.EXTRACT_ARCHIVE, source=str(archive_path)) as step:
             try:
-                with mapped("extract into", folder):
+                with map_os_errors("extract into", folder):
                     folder.mkdir(parents=True, exist_ok=True)
                 with self._open(archive_path) as archive:
                     for extracted in _extracted(archive, folder):
@@ -194,7 +194,7 @@ def _extracted(archive: ArchiveReader, folder: Path) -> Iterator[ExtractedFile]:
         path = folder / f"{number:08d}"
         if member.same_as:
             original = paths[member.same_as]
-            with mapped("copy", original.path), original.path.open("rb", buffering=0) as file:
+            with map_os_errors("copy", original.path), original.path.open("rb", buffering=0) as file:
                 extracted = _written(path, member.path, file.readinto, buffer)
         else:
             extracted = _written(path, member.path, member.readinto, buffer)
@@ -215,7 +215,7 @@ def _shared(found: dict[str, bytes], link: Member) -> bytes:
 
 def _written(path: Path, name: str, readinto: Callable[[memoryview], int], buffer: memoryview) -> ExtractedFile:
     size = 0
-    with mapped("write", path):
+    with map_os_errors("write", path):
         file = path.open("xb")  # what lies there already is not ours, and is not removed below
         try:
             with file:

@@ -40,15 +40,15 @@ from packager.portal.replies import (
 )
 from packager.portal.settings import from_process_environment
 from telemetry import context, log
-from telemetry.lambda_runtime import invocation, last_words
+from telemetry.engine.lambda_runtime import invocation, last_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from packager.portal.events import MachineCall
-    from packager.portal.packaging import Portal
-    from packager.records import PackageResult
-    from telemetry.lambda_runtime import LambdaContext
+    from packager.portal.service import Portal
+    from packager.results import PackageResult
+    from telemetry.engine.lambda_runtime import LambdaContext
 
 LAST_CALL_S = 1.5
 """How long before the clock kills the function whatever it still waits for is given up, so that it can answer."""
@@ -138,7 +138,7 @@ def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answ
 
 
 def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
-    from packager.records import PackageResult  # noqa: PLC0415  the other paths need it later or never
+    from packager.results import PackageResult  # noqa: PLC0415  the other paths need it later or never
 
     try:
         call = machine_call(event)
@@ -171,7 +171,7 @@ def _prepare(call: MachineCall, lambda_context: LambdaContext) -> str | None:
 
 
 def _portal(lambda_context: LambdaContext) -> Portal:
-    from packager.portal.packaging import Portal  # noqa: PLC0415  refusals come without it
+    from packager.portal.service import Portal  # noqa: PLC0415  refusals come without it
 
     return Portal(from_process_environment(), partial(_package, lambda_context=lambda_context))
 

@@ -12,17 +12,18 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from packager import checking, targets
-from packager.component import (
+from packager.core.component import (
     Component,
-    ComponentName,
+    IdentityLookup,
     Made,
     Members,
     layout_of,
     make_component,
     streamed_members,
 )
+from packager.core.pipeline import Lookahead
 from packager.deadline import ABORT_RESERVE_S, time_limit
+from packager.device import check
 from packager.errors import (
     InsufficientStorageError,
     OperationAbortedError,
@@ -32,11 +33,17 @@ from packager.errors import (
     StagingNeededError,
     printable,
 )
-from packager.manifest import is_onnx
-from packager.memory import MemoryMonitor, memory_limit_bytes, resident_bytes
-from packager.pipeline import Lookahead
-from packager.prepared import PreparedManifest
-from packager.records import (
+from packager.limits.memory import MemoryMonitor, memory_limit_bytes, resident_bytes
+from packager.limits.retry import retrying
+from packager.limits.scratch import sweep
+from packager.limits.staging import listed, staged_members
+from packager.limits.storage import StorageManager
+from packager.limits.strategy import AUTO, PARTIAL, SEQUENTIAL, STRATEGIES, Choice, Demand, Supply, choose
+from packager.model import targets
+from packager.model.manifest import is_onnx
+from packager.model.prepared import PreparedManifest
+from packager.model.trained import GivenManifest, ManifestSource, TrainedArtifact
+from packager.results import (
     ALREADY_THERE,
     FAILED,
     LEFT,
@@ -46,14 +53,8 @@ from packager.records import (
     ProcessingState,
     done_before,
 )
-from packager.retry import retrying
-from packager.scratch import sweep
 from packager.settings import Settings, from_process_environment
-from packager.staging import listed, staged_members
-from packager.storage import StorageManager
 from packager.stores import open_sink, open_source
-from packager.strategy import AUTO, PARTIAL, SEQUENTIAL, STRATEGIES, Choice, Demand, Supply, choose
-from packager.trained import GivenManifest, ManifestSource, TrainedArtifact
 from telemetry import carrying, catalog, context, log, observe
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
             serves. Empty for an imported ONNX model, which needs no compilation.
         output: bucket with optional prefix, or folder.
         imported_targets: targets of an imported ONNX model; all four that it serves when empty.
-        strategy: auto, or a name of `packager.strategy.STRATEGIES`.
+        strategy: auto, or a name of `packager.limits.strategy.STRATEGIES`.
         force: package although the component is already there.
         strict: refuse a component that breaks a rule of the device; default: the setting.
         settings: limits; default: from the environment.
@@ -382,7 +383,7 @@ class _Run:
 
         return report
 
-    def make(self, component: Component, name: ComponentName, *, stages: bool) -> Made:
+    def make(self, component: Component, name: IdentityLookup, *, stages: bool) -> Made:
         """Make the component, with its members staged on scratch or straight from the stream."""
         members: Members = partial(streamed_members, component.source, self.settings)
         if stages:
@@ -536,7 +537,7 @@ def _one(run: _Run, component: Component, choice: Choice) -> ComponentResult:
         run.report(ProcessingState("identifying", component.label, bytes_total=packed_bytes(component)))
         made, choice = _made(run, component, choice)
         if run.strict and not made.new:  # it may have been made when nobody was strict
-            checking.check(run.opened(made.stored.uri), component.targets[0], strict=True, settings=run.settings)
+            check.check(run.opened(made.stored.uri), component.targets[0], strict=True, settings=run.settings)
         step.add(
             strategy=choice.strategy,
             bytes_out=made.stored.size_bytes,
@@ -586,7 +587,7 @@ def _retried(run: _Run, component: Component, choice: Choice) -> Made:
 
 def _attempt(run: _Run, component: Component, choice: Choice) -> Made:
     """The component, found or made. Its identity is looked up in here too: that can fail and be tried again."""
-    with ComponentName(component, run.sink, look=not run.force) as name:
+    with IdentityLookup(component, run.sink, look=not run.force) as name:
         if there := name.found():
             return Made(there)
         if choice.strategy == PARTIAL:

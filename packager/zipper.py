@@ -10,12 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from packager.archive.names import safe_path
+from packager.core.names import safe_path
+from packager.core.pipeline import File, ReadInto, in_batches, zip_bytes
+from packager.core.zip import ZipEncoder
 from packager.errors import CompressionError, printable
-from packager.pipeline import File, ReadInto, in_batches, zip_bytes
+from packager.os_errors import map_os_errors
 from packager.stores import open_sink
-from packager.stores.os_errors import mapped
-from packager.zipformat import ZipEncoder
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _zip_file(path: Path) -> Iterator[Upload]:
 
 def _files_below(folder: Path) -> list[tuple[str, Path, int]]:
     found = []
-    with mapped("list", folder):
+    with map_os_errors("list", folder):
         for parent, folders, names in os.walk(folder, onerror=_raise):
             for name in (*names, *(each for each in folders if (Path(parent) / each).is_symlink())):
                 path = Path(parent, name)
@@ -140,7 +140,7 @@ def _raise(error: OSError) -> None:
 
 
 def _size_of_plain_file(path: Path) -> int:
-    with mapped("look at", path):
+    with map_os_errors("look at", path):
         status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         raise CompressionError(
@@ -153,7 +153,7 @@ def _size_of_plain_file(path: Path) -> int:
 
 def _opened(found: list[tuple[str, Path, int]]) -> Iterator[File]:
     for name, path, size in found:
-        with mapped("read", path), path.open("rb", buffering=0) as file:
+        with map_os_errors("read", path), path.open("rb", buffering=0) as file:
             yield name, size, _reading(path, file)
             now = os.fstat(file.fileno()).st_size
         if now != size:
@@ -168,7 +168,7 @@ def _opened(found: list[tuple[str, Path, int]]) -> Iterator[File]:
 
 def _reading(path: Path, file: FileIO) -> ReadInto:
     def readinto(buffer: memoryview) -> int:
-        with mapped("read", path):
+        with map_os_errors("read", path):
             return file.readinto(buffer)
 
     return readinto

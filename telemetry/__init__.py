@@ -9,12 +9,12 @@ Importing this package imports the standard library only, and nothing is recorde
 
 from __future__ import annotations
 
-from telemetry.configure import Pipeline, to_directory, to_stdout
-from telemetry.observing import add, attached, carrying, context, current, log, observe, traced
-from telemetry.recording import Recorder
-from telemetry.settings import Settings
-from telemetry.steps import Step, close_open_spans
-from telemetry.timeline import Span, collected_spans, read_spans, waterfall
+from telemetry.engine.configure import Pipeline, to_directory, to_stdout
+from telemetry.engine.observing import add, attached, carrying, context, current, log, observe, traced
+from telemetry.engine.recording import Recorder
+from telemetry.engine.settings import Settings
+from telemetry.engine.steps import Step, close_open_spans
+from telemetry.engine.waterfall import Span, collected_spans, read_spans, waterfall
 
 __all__ = [
     "Pipeline",

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from telemetry.conformance import check_lines
-from telemetry.reference import markdown
+from telemetry.engine.conformance import check_lines
+from telemetry.watch.reference import markdown
 
 
 def main(arguments: list[str] | None = None) -> int:

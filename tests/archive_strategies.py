@@ -7,7 +7,7 @@ import tarfile
 
 from hypothesis import strategies as st
 
-from packager.archive.names import safe_path
+from packager.core.names import safe_path
 from packager.errors import PackagerError
 from tests import archives
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
-from packager.archive.reading import ArchiveReader
-from packager.pipeline import zip_bytes
+from packager.core.members import ArchiveReader
+from packager.core.pipeline import zip_bytes
+from packager.core.zip import ZipEncoder
 from packager.settings import Settings
-from packager.zipformat import ZipEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from telemetry.conformance import check_line
-from telemetry.writer import LineWriter
+from telemetry.engine.conformance import check_line
+from telemetry.engine.writer import LineWriter
 from tests import s3_server as local
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from tests import archives
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from packager.records import PackageResult
+    from packager.results import PackageResult
 
 BLOCK_BYTES = 4096
 """What file systems of tests give out space in."""

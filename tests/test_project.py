@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import packager
-from packager.commands import packager as command_line
+from packager.cli.commands import packager as command_line
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 from tests import models
@@ -35,17 +35,25 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MAY_IMPORT = {
     "telemetry": ("telemetry",),
     "packager": ("packager", "telemetry"),
-    "dashboards": ("dashboards", "telemetry.catalog", "telemetry.emf"),
-    "infra": ("infra", "dashboards", "telemetry.catalog", "packager.settings", "packager.portal.settings"),
+    "dashboards": ("dashboards", "telemetry.catalog", "telemetry.engine", "telemetry.watch"),
+    "infra": (
+        "infra",
+        "dashboards",
+        "telemetry.catalog",
+        "telemetry.engine",
+        "telemetry.watch",
+        "packager.settings",
+        "packager.portal.settings",
+    ),
 }
 WHERE = {
     "boto3": ("packager/stores/", "packager/portal/"),
-    "botocore": ("packager/stores/", "packager/portal/", "telemetry/otlp.py"),
-    "click": ("packager/commands.py",),
-    "rich": ("packager/progress.py",),
+    "botocore": ("packager/stores/", "packager/portal/", "telemetry/engine/otlp.py"),
+    "click": ("packager/cli/commands.py",),
+    "rich": ("packager/cli/progress.py",),
     "aws_cdk": ("infra/",),
-    "altair": ("dashboards/charts.py",),
-    "vl_convert": ("dashboards/picture.py", "dashboards/vega.py"),
+    "altair": ("dashboards/preview/charts.py",),
+    "vl_convert": ("dashboards/preview/picture.py", "dashboards/preview/vega.py"),
 }
 """The only modules that may know a library."""
 

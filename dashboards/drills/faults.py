@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dashboards.recording import Recording
+    from dashboards.cloudwatch.recording import Recording
 
 MIB = 1 << 20
 SMALL_DISK_BYTES = 32 * MIB

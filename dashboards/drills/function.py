@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dashboards.errors import DashboardError
-from dashboards.recording import Recording, add_lines
-from dashboards.series import Sample
+from dashboards.cloudwatch.errors import DashboardError
+from dashboards.cloudwatch.recording import Recording, add_lines
+from dashboards.cloudwatch.series import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dashboards import insights
-from dashboards.alarm_files import parse_alarms
-from dashboards.backtest import backtest, bounds_s
-from dashboards.model import MetricAlarm, State
-from dashboards.rules import parse_rule
-from dashboards.specs import Catalog, alarm_parameters
+from dashboards.cloudwatch import insights
+from dashboards.cloudwatch.alarm import MetricAlarm, State
+from dashboards.cloudwatch.alarm_files import parse_alarms
+from dashboards.cloudwatch.backtest import backtest, bounds_s
+from dashboards.cloudwatch.rules import parse_rule
+from dashboards.product.specs import Catalog, alarm_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from dashboards.backtest import Verdict
+    from dashboards.cloudwatch.alarm import Alarm
+    from dashboards.cloudwatch.backtest import Verdict
+    from dashboards.cloudwatch.recording import Recording
     from dashboards.drills.faults import Injected
     from dashboards.drills.table import Drill
-    from dashboards.model import Alarm
-    from dashboards.recording import Recording
 
 _WATCHED_S = 2 * 3600
 """How long the alarms are watched after the fault: longer than any of them waits for what happened once."""
@@ -76,10 +76,10 @@ def run_all(drills: Sequence[Drill]) -> list[Outcome]:
 def run_one(drill: Drill) -> Outcome:
     """Inject the fault and judge what was recorded."""
     with tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True) as folder:
-        return judged(drill, drill.inject(Path(folder)))
+        return assess(drill, drill.inject(Path(folder)))
 
 
-def judged(drill: Drill, injected: Injected) -> Outcome:
+def assess(drill: Drill, injected: Injected) -> Outcome:
     """Return what the alarms of the drill's limits made of a recording, and what is wrong with that."""
     source = Catalog(limits=drill.limits)
     alarms = parse_alarms(alarm_parameters(source), "the catalog")

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from packager.deadline import in_time, send_nothing_late
+from packager.deadline import call_with_deadline, send_nothing_late
 from packager.errors import OutOfTimeError, PackagerError, printable
-from telemetry.aws_calls import count_calls
+from telemetry.engine.aws_calls import count_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def client(service: str) -> Any:  # noqa: ANN401  boto3 makes its clients' types
 
 def ask(call: Callable[..., Any], **parameters: Any) -> Any:  # noqa: ANN401  as client()
     """The answer to a call of a client; OutOfTimeError when none comes within the time limit."""
-    return in_time(lambda: call(**parameters), reserve_s=0.0)
+    return call_with_deadline(lambda: call(**parameters), reserve_s=0.0)
 
 
 def new_client(service: str, **how: Any) -> Any:  # noqa: ANN401  as client(); `how` as boto3 takes it
@@ -47,7 +47,7 @@ def new_client(service: str, **how: Any) -> Any:  # noqa: ANN401  as client(); `
 
 
 @contextmanager
-def spoken(operation: str) -> Iterator[None]:
+def map_aws_errors(operation: str) -> Iterator[None]:
     """Turn what botocore and the connection raise in the block into AwsRefusedError; others pass unchanged."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  as above
     from urllib3.exceptions import HTTPError  # noqa: PLC0415  same

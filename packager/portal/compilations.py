@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError
 from packager.portal import jobs
-from packager.portal.identity import PORTAL
 from packager.portal.publish import trigger_publish
-from packager.portal.records import now_ms, until_it_holds
+from packager.portal.tables import now_ms, retry_on_conflict
+from packager.portal.users import PORTAL
 from telemetry import context
 
 if TYPE_CHECKING:
     from packager.portal.events import CompilationEnded
-    from packager.portal.packaging import Portal
-    from packager.portal.records import Record
+    from packager.portal.service import Portal
+    from packager.portal.tables import Record
 
 _STILL_RUNNING = {"", "STARTING", "INPROGRESS", "STOPPING"}
 
@@ -27,7 +27,7 @@ def on_compilation_ended(portal: Portal, news: CompilationEnded) -> dict[str, An
     """
     training_id = _training_id_of(portal, news.job_name)
     with context(training_id=training_id):
-        record = until_it_holds("training_jobs", lambda: _noted(portal, training_id, news))
+        record = retry_on_conflict("training_jobs", lambda: _noted(portal, training_id, news))
         job = jobs.training_job(record)
         with context(usecase_id=job.usecase_id):
             return _gone_on(portal, job, news, record)

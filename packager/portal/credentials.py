@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError
-from packager.portal.aws import ask, client, new_client, spoken
+from packager.portal.aws import ask, client, map_aws_errors, new_client
 from packager.stores.s3_client import client_for
 from telemetry import catalog, observe
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from packager.portal.identity import User
+    from packager.portal.users import User
 
 LASTING_S = 3600
 """How long the borrowed credentials are good: longer than any function runs."""
@@ -59,7 +59,7 @@ def _assumed(role: str, account: str, external_id: str | None, user: User) -> di
     asked = {"RoleArn": role, "RoleSessionName": session_name(user, int(time.time())), "DurationSeconds": LASTING_S}
     if external_id:
         asked["ExternalId"] = external_id
-    with observe(catalog.ASSUME_ROLE, account_id=account), spoken("STS AssumeRole"):
+    with observe(catalog.ASSUME_ROLE, account_id=account), map_aws_errors("STS AssumeRole"):
         lent = ask(client("sts").assume_role, **asked)["Credentials"]
     return {
         "aws_access_key_id": lent["AccessKeyId"],

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from packager.errors import RequestError, printable
 from packager.portal.fields import LONGEST_TEXT, Fields, wrong
-from packager.portal.identity import User, caller
+from packager.portal.users import User, caller
 
 COMPILATION_CHANGED = "SageMaker Compilation Job State Change"
 ENDED = {"Completed": "COMPLETED", "Failed": "FAILED", "Stopped": "STOPPED"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError, printable
-from packager.targets import COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX, served_by, target
+from packager.model.targets import COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX, served_by, target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

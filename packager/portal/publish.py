@@ -6,8 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from packager.portal.aws import AwsRefusedError, ask, client, spoken
-from packager.portal.identity import SYSTEM
+from packager.portal.aws import AwsRefusedError, ask, client, map_aws_errors
+from packager.portal.users import SYSTEM
 from telemetry import catalog, log, observe
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def trigger_publish(function: str, job: TrainingJob) -> bool:
     try:
         with (
             observe(catalog.TRIGGER_PUBLISH, function=function, component_name=name),
-            spoken("Lambda Invoke"),
+            map_aws_errors("Lambda Invoke"),
         ):
             payload = json.dumps(_event(job, name)).encode()
             ask(client("lambda").invoke, FunctionName=function, InvocationType="Event", Payload=payload)

@@ -18,7 +18,7 @@ from packager.errors import (
 )
 
 if TYPE_CHECKING:
-    from packager.records import PackageResult
+    from packager.results import PackageResult
 
 OK, BAD, FORBIDDEN, NOT_FOUND, OURS = 200, 400, 403, 404, 500
 
@@ -84,8 +84,8 @@ def brief(result: PackageResult) -> dict[str, Any]:
 
     `again` names the targets whose failure can pass: the same event, sent a while later, can succeed.
     """
-    from packager.records import FAILED  # noqa: PLC0415  only these answers need it
-    from packager.retry import is_recoverable  # noqa: PLC0415  same
+    from packager.limits.retry import is_recoverable  # noqa: PLC0415  same
+    from packager.results import FAILED  # noqa: PLC0415  only these answers need it
 
     whole = result.as_dict()
     del whole["manifest"]

@@ -14,7 +14,7 @@ from packager.stores.folder import FolderSink
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from packager.stores.protocol import Sink, Source
+    from packager.core.ports import Sink, Source
 
 ACCEPTED = "Accepted: s3://bucket/key, file:///path, or a plain path."
 ACCEPTED_OUTPUT = "Accepted: s3://bucket, s3://bucket/prefix/, file:///folder, or a plain path of a folder."

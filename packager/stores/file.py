@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packager.core.ports import Identity
 from packager.errors import ArtifactChangedError, StoreError, printable
-from packager.stores.os_errors import mapped
-from packager.stores.protocol import Identity
+from packager.os_errors import map_os_errors
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-    from packager.stores.protocol import Reader
+    from packager.core.ports import Reader
 
 Signature = tuple[int, int, int, int]
 
@@ -48,7 +48,7 @@ class FileSource:
         return self._identity is not None
 
     def size_bytes(self) -> int:
-        with mapped("read", self._path):
+        with map_os_errors("read", self._path):
             return self._unchanged(self._path.stat())
 
     def identity(self) -> Identity:
@@ -60,7 +60,7 @@ class FileSource:
             return self._identity
 
     def read_range(self, first: int, length: int) -> bytes:
-        with self._opened() as file, mapped("read", self._path):
+        with self._opened() as file, map_os_errors("read", self._path):
             return os.pread(file.fileno(), length, first)
 
     @contextmanager
@@ -78,18 +78,18 @@ class FileSource:
 
     def check(self, descriptor: int) -> None:
         """Raise ArtifactChangedError when the open file is no longer what was first seen."""
-        with mapped("read", self._path):
+        with map_os_errors("read", self._path):
             self._unchanged(os.fstat(descriptor))
 
     def _hashed(self) -> Identity:
-        with self._opened() as file, mapped("read", self._path):
+        with self._opened() as file, map_os_errors("read", self._path):
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size_bytes = self._unchanged(os.fstat(file.fileno()))
         return Identity(size_bytes, (("sha256", digest), ("size", str(size_bytes))))
 
     @contextmanager
     def _opened(self) -> Iterator[io.FileIO]:
-        with mapped("read", self._path):
+        with map_os_errors("read", self._path):
             # Without O_NONBLOCK a named pipe would be waited for before it could be refused.
             file = io.FileIO(self._path, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
         with file:
@@ -133,7 +133,7 @@ class _FileReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        with mapped("read", self._path):
+        with map_os_errors("read", self._path):
             count = self._file.readinto(buffer)
         self.bytes_read += count
         if count == 0:

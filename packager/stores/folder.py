@@ -13,22 +13,22 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from packager.core.ports import TEMPORARY_PREFIX, StoredComponent
 from packager.errors import CleanupFailedError, RequestError, printable
 from packager.locks import Lock, lock
-from packager.stores.os_errors import FULL, full, mapped, translated
-from packager.stores.protocol import TEMPORARY_PREFIX, StoredComponent
-from packager.stores.sweeping import swept_away
+from packager.os_errors import FULL, convert_os_error, full, map_os_errors
+from packager.stores.sweeping import remove_leftovers
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from packager.stores.protocol import Upload
+    from packager.core.ports import Upload
 
 T = TypeVar("T")
 
-KEPT_ATTRIBUTE = "user.edge-model-packager.component"
+KEPT_ATTRIBUTE = "user.edge-model-packager.core.component"
 """Extended attribute of a component: identity and SHA-256, with the size and date at which they held."""
 
 _WRITE_BUFFER_BYTES = 1 << 18
@@ -55,7 +55,7 @@ class FolderSink:
         except OSError as error:
             if error.errno in _NOTHING_KEPT:
                 return None
-            raise translated(error, "look at", path) from error
+            raise convert_os_error(error, "look at", path) from error
         return StoredComponent(str(path), kept["size"], kept["identity"], kept["sha256"]) if kept else None
 
     @contextmanager
@@ -83,7 +83,7 @@ class FolderSink:
             ours = [each for each in self._folder.iterdir() if each.name.startswith(TEMPORARY_PREFIX)]
         except OSError:
             return 0
-        return swept_away(ours, _remove_if_dead)
+        return remove_leftovers(ours, _remove_if_dead)
 
 
 def _temporary(folder: Path) -> Path:
@@ -115,7 +115,7 @@ class _FolderUpload:
         self._sha256 = hashlib.sha256()
 
     def begin(self) -> None:
-        with mapped("write below", self._folder):
+        with map_os_errors("write below", self._folder):
             descriptor = self._into(self._folder, lambda: os.open(self._temporary, _NEW_FILE, 0o666))
             while lock(descriptor, self._temporary) is Lock.LOST:  # to a sweep, which took it for a dead run's
                 os.close(descriptor)
@@ -194,7 +194,7 @@ class _FolderUpload:
     def _failure(self, error: OSError, operation: str, more_bytes: int) -> Exception:
         if error.errno in FULL:
             return full(self._folder, held_bytes=self.bytes_written, more_bytes=more_bytes, code=error.errno)
-        return translated(error, operation, self._folder)
+        return convert_os_error(error, operation, self._folder)
 
 
 def _below(folder: Path, key: str) -> Path:

@@ -8,12 +8,12 @@ from packager.errors import RequestError
 from packager.stores.s3_client import client_for
 from packager.stores.s3_sink import S3Sink
 from packager.stores.s3_source import S3Source
-from packager.stores.small_client import SmallSink, SmallSource
+from packager.stores.whole_file import WholeFileSink, WholeFileSource
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from packager.stores.protocol import Sink, Source
+    from packager.core.ports import Sink, Source
 
 _READING = ("head_object", "get_object")
 _WRITING = (
@@ -35,7 +35,7 @@ def source(bucket: str, key: str, *, client: S3Client | None, endpoint_url: str 
     if not _missing(client, _READING):
         return S3Source(bucket, key, client)
     if hasattr(client, "download_file"):
-        return SmallSource(bucket, key, client)
+        return WholeFileSource(bucket, key, client)
     raise _too_little(_missing(client, _READING), "download_file")
 
 
@@ -45,7 +45,7 @@ def sink(bucket: str, prefix: str, *, client: S3Client | None, endpoint_url: str
     if not _missing(client, _WRITING):
         return S3Sink(bucket, prefix, client)
     if hasattr(client, "upload_file"):
-        return SmallSink(bucket, prefix, client)
+        return WholeFileSink(bucket, prefix, client)
     raise _too_little(_missing(client, _WRITING), "upload_file")
 
 

@@ -7,7 +7,7 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from packager.deadline import ABORT_RESERVE_S, in_time, send_nothing_late, time_left_s
+from packager.deadline import ABORT_RESERVE_S, call_with_deadline, send_nothing_late, time_left_s
 from packager.errors import OperationAbortedError, RequestError, printable
 from packager.stores.s3_errors import is_recoverable, is_throttled
 from telemetry import current
@@ -39,7 +39,7 @@ def client_for(endpoint_url: str | None) -> S3Client:
         return _clients[known_as]
 
 
-def patiently(
+def with_retries(
     call: Callable[[], T],
     stop: threading.Event,
     *,
@@ -55,7 +55,7 @@ def patiently(
         if stop.is_set():
             break
         try:
-            return in_time(call, reserve_s)
+            return call_with_deadline(call, reserve_s)
         except Exception as error:
             if stop.is_set() or attempt == ATTEMPTS or not is_recoverable(error):
                 raise

@@ -50,17 +50,17 @@ class BrokenTransferError(ConnectionError):
 
 
 @contextmanager
-def mapped(operation: str, uri: str) -> Iterator[None]:
+def map_s3_errors(operation: str, uri: str) -> Iterator[None]:
     """Turn what botocore and the connection raise in the block into the fitting error; others pass unchanged."""
     try:
         yield
     except PackagerError:
         raise
     except _foreign() as error:
-        raise translated(error, operation, uri) from error
+        raise convert_s3_error(error, operation, uri) from error
 
 
-def translated(error: BaseException, operation: str, uri: str) -> StoreError:
+def convert_s3_error(error: BaseException, operation: str, uri: str) -> StoreError:
     """The packager's error for `error`, with `operation`, `uri`, `code` and S3's own request id as figures."""
     code = code_of(error)
     # A query can hold a signature, a message of botocore can hold a query.

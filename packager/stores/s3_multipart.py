@@ -7,8 +7,8 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from packager.errors import StoreError
-from packager.stores.s3_client import patiently
-from packager.stores.s3_errors import ABSENT, DENIED, code_of, mapped
+from packager.stores.s3_client import with_retries
+from packager.stores.s3_errors import ABSENT, DENIED, code_of, map_s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -54,8 +54,8 @@ class Multipart:
         self._client = client
         self._uri = f"s3://{bucket}/{key}"
         self._parts: dict[int, CompletedPartTypeDef] = {}
-        with mapped("CreateMultipartUpload", self._uri):
-            answer = patiently(
+        with map_s3_errors("CreateMultipartUpload", self._uri):
+            answer = with_retries(
                 lambda: client.create_multipart_upload(
                     Bucket=bucket,
                     Key=key,
@@ -76,8 +76,8 @@ class Multipart:
     def send(self, number: int, body: bytearray, crc32: int, stop: threading.Event) -> None:
         """Upload one part; S3 refuses it when its CRC-32 is another."""
         checksum = as_checksum(crc32)
-        with mapped("UploadPart", self._uri):
-            answer = patiently(
+        with map_s3_errors("UploadPart", self._uri):
+            answer = with_retries(
                 lambda: self._client.upload_part(
                     **self._named, PartNumber=number, Body=cast("bytes", body), ChecksumCRC32=checksum
                 ),
@@ -115,17 +115,19 @@ class Multipart:
 
     def abort(self) -> None:
         """Ask S3 once to drop the upload. That there is none is success."""
-        with mapped("AbortMultipartUpload", self._uri):
+        with map_s3_errors("AbortMultipartUpload", self._uri):
             try:
-                patiently(lambda: self._client.abort_multipart_upload(**self._named), threading.Event(), reserve_s=0.0)
+                with_retries(
+                    lambda: self._client.abort_multipart_upload(**self._named), threading.Event(), reserve_s=0.0
+                )
             except Exception as error:
                 if code_of(error) not in _GONE:
                     raise
 
     def _is_anything_left(self) -> bool:
-        with mapped("ListParts", self._uri):
+        with map_s3_errors("ListParts", self._uri):
             try:
-                listed = patiently(
+                listed = with_retries(
                     lambda: self._client.list_parts(**self._named, MaxParts=1), threading.Event(), reserve_s=0.0
                 )
             except Exception as error:

@@ -6,11 +6,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from packager.deadline import COMMIT_RESERVE_S, in_time
+from packager.core.ports import StoredComponent
+from packager.deadline import COMMIT_RESERVE_S, call_with_deadline
 from packager.errors import PackagerError
-from packager.stores.protocol import StoredComponent
-from packager.stores.s3_client import ATTEMPTS, count, patiently, pause_s
-from packager.stores.s3_errors import ABSENT, DENIED, code_of, is_recoverable, mapped
+from packager.stores.s3_client import ATTEMPTS, count, pause_s, with_retries
+from packager.stores.s3_errors import ABSENT, DENIED, code_of, is_recoverable, map_s3_errors
 from telemetry import log
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class Place:
         An answer can be lost after the work was done, and one that says 200 can hold an error: so after every failure
         the first thing is to look.
         """
-        with mapped(operation, self.uri):
+        with map_s3_errors(operation, self.uri):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    in_time(make_visible, COMMIT_RESERVE_S)
+                    call_with_deadline(make_visible, COMMIT_RESERVE_S)
                 except Exception as error:
                     if self._holds(identity, size_bytes):
                         return False
@@ -69,8 +69,8 @@ class Place:
         """Tag the object. Where that is not allowed the component stays, is not found again, and a warning says so."""
         tags: TaggingTypeDef = {"TagSet": [{"Key": KEPT_SHA256, "Value": sha256}]}
         try:
-            with mapped("PutObjectTagging", self.uri):
-                patiently(
+            with map_s3_errors("PutObjectTagging", self.uri):
+                with_retries(
                     lambda: self.client.put_object_tagging(Bucket=self.bucket, Key=self.key, Tagging=tags),
                     threading.Event(),
                     reserve_s=0.0,
@@ -86,9 +86,11 @@ class Place:
             )
 
     def _look(self) -> HeadObjectOutputTypeDef | None:
-        with mapped("HeadObject", self.uri):
+        with map_s3_errors("HeadObject", self.uri):
             try:
-                return patiently(lambda: self.client.head_object(Bucket=self.bucket, Key=self.key), threading.Event())
+                return with_retries(
+                    lambda: self.client.head_object(Bucket=self.bucket, Key=self.key), threading.Event()
+                )
             except Exception as error:
                 # Without s3:ListBucket S3 answers 403 for what is not there. Writing will tell which it was.
                 if code_of(error) in ABSENT | DENIED:
@@ -107,8 +109,8 @@ class Place:
 
     def _tagged_sha256(self) -> str | None:
         try:
-            with mapped("GetObjectTagging", self.uri):
-                answer = patiently(
+            with map_s3_errors("GetObjectTagging", self.uri):
+                answer = with_retries(
                     lambda: self.client.get_object_tagging(Bucket=self.bucket, Key=self.key), threading.Event()
                 )
         except PackagerError:

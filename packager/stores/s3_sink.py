@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 from isal.isal_zlib import crc32 as crc32_of
 
-from packager.deadline import in_time
+from packager.core.ports import StoredComponent
+from packager.deadline import call_with_deadline
 from packager.errors import PackagerError
-from packager.identity import KEYS_BEGIN_WITH
-from packager.stores.protocol import StoredComponent
+from packager.model.identity import KEYS_BEGIN_WITH
 from packager.stores.s3_errors import code_of
 from packager.stores.s3_multipart import Multipart, as_checksum, part_size_bytes
 from packager.stores.s3_place import KEPT_IDENTITY, KEPT_SHA256, Place
-from packager.stores.sweeping import swept_away
+from packager.stores.sweeping import remove_leftovers
 from telemetry import carrying, catalog, log, observe
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
 
-    from packager.stores.protocol import Upload
+    from packager.core.ports import Upload
 
 _AT_ONCE = 2
 
@@ -53,7 +53,7 @@ class S3Sink:
     def sweep(self, older_than_s: float) -> int:
         """One request, more only when something is found; without the right to list or abort, nothing."""
         try:
-            listed = in_time(
+            listed = call_with_deadline(
                 lambda: self._client.list_multipart_uploads(
                     Bucket=self._bucket, Prefix=f"{self._prefix}{KEYS_BEGIN_WITH}"
                 )
@@ -63,10 +63,10 @@ class S3Sink:
             return 0
         dead_before = datetime.now(UTC) - timedelta(seconds=older_than_s)
         dead = [each for each in listed.get("Uploads", []) if each["Initiated"] <= dead_before]
-        return swept_away(dead, self._abort)
+        return remove_leftovers(dead, self._abort)
 
     def _abort(self, upload: MultipartUploadTypeDef) -> int:
-        in_time(
+        call_with_deadline(
             lambda: self._client.abort_multipart_upload(
                 Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
             )

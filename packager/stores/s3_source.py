@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packager.deadline import in_time
+from packager.core.ports import Identity
+from packager.deadline import call_with_deadline
 from packager.errors import StoreError
-from packager.stores.protocol import Identity
-from packager.stores.s3_client import patiently
-from packager.stores.s3_errors import BrokenTransferError, mapped
+from packager.stores.s3_client import with_retries
+from packager.stores.s3_errors import BrokenTransferError, map_s3_errors
 from telemetry import carrying, catalog, observe
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-    from packager.stores.protocol import Reader
+    from packager.core.ports import Reader
 
 RANGE_BYTES = 6 << 20
 """Large enough that requests cost little beside their bytes: at 4 MiB the processor is busy half as long again as at 8.
@@ -88,8 +88,8 @@ class S3Source:
             _check_range(seen, first, last, answer.get("ContentRange", ""))
             return answer["Body"].read()
 
-        with mapped("GetObject", self.uri):
-            return patiently(read, threading.Event())
+        with map_s3_errors("GetObject", self.uri):
+            return with_retries(read, threading.Event())
 
     @contextmanager
     def open(self) -> Iterator[Reader]:
@@ -116,9 +116,9 @@ class S3Source:
             if self._seen is None:
                 with (
                     observe(catalog.IDENTIFY_ARTIFACT, source=self.uri, bytes_hashed=0),
-                    mapped("HeadObject", self.uri),
+                    map_s3_errors("HeadObject", self.uri),
                 ):
-                    head = in_time(
+                    head = call_with_deadline(
                         lambda: self._client.head_object(Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED")
                     )
                     seen = S3Object(self._client, self._bucket, self._key, head["ETag"], head["ContentLength"])
@@ -219,8 +219,8 @@ class RangeReader(io.RawIOBase):
 
     def _fetch(self, coming: _Range) -> None:
         try:
-            with mapped("GetObject", self._seen.uri):
-                patiently(lambda: self._fill(coming), self._stop, counted_as="resumed")
+            with map_s3_errors("GetObject", self._seen.uri):
+                with_retries(lambda: self._fill(coming), self._stop, counted_as="resumed")
         except BaseException as error:  # noqa: BLE001  raised where the range is waited for
             with self._news:
                 coming.error = error

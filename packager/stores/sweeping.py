@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Leftover = TypeVar("Leftover")
 
 
-def swept_away(leftovers: Sequence[Leftover], remove: Callable[[Leftover], int]) -> int:
+def remove_leftovers(leftovers: Sequence[Leftover], remove: Callable[[Leftover], int]) -> int:
     """How many were gone over; `remove` gives the bytes freed, 0 for none, and may raise. Nothing to do is no step."""
     if not leftovers:
         return 0

@@ -4,7 +4,6 @@ Spans, EMF lines, log lines, panels, alarms, SLOs, runbooks and documentation ar
 library only; importing it takes milliseconds.
 """
 
-from telemetry.catalog.alarms import ALARM_PREFIX, BURN_RATES, COMPOSITES, SLOS, BurnRate, burn_rate_alarms
 from telemetry.catalog.function import (
     ASSUME_ROLE,
     AUTHORIZE_REQUEST,
@@ -31,20 +30,6 @@ from telemetry.catalog.parts import (
     OPERATION_DIMENSION,
     STORAGE,
 )
-from telemetry.catalog.shape import EVERY_ROW, OTHER, Dimension, Fold, Metric, Operation, Panel, Property, Unit
-from telemetry.catalog.watch import (
-    Action,
-    Alarm,
-    Comparison,
-    Composite,
-    Limits,
-    Missing,
-    Runbook,
-    Severity,
-    Signal,
-    Slo,
-    Threshold,
-)
 from telemetry.catalog.work import (
     CHECK_COMPONENT,
     CHOOSE_STRATEGY,
@@ -59,6 +44,21 @@ from telemetry.catalog.work import (
     WORK,
     WRITE_COMPONENT,
     ZIP_COMPONENT,
+)
+from telemetry.engine.operation import EVERY_ROW, OTHER, Dimension, Fold, Metric, Operation, Panel, Property, Unit
+from telemetry.watch.alarms import ALARM_PREFIX, BURN_RATES, COMPOSITES, SLOS, BurnRate, burn_rate_alarms
+from telemetry.watch.types import (
+    Action,
+    Alarm,
+    Comparison,
+    Composite,
+    Limits,
+    Missing,
+    Runbook,
+    Severity,
+    Signal,
+    Slo,
+    Threshold,
 )
 
 ROWS: tuple[Operation, ...] = (*WORK, *LIMITS, *FUNCTION)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from telemetry.catalog import alarms, parts
+from telemetry.catalog import parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE_BOARD, TELEMETRY_BOARD
-from telemetry.catalog.shape import Fold, Metric, Operation, Panel, Property, Unit
+from telemetry.engine.operation import Fold, Metric, Operation, Panel, Property, Unit
+from telemetry.watch import alarms
 
 INVOKE_FUNCTION = Operation(
     name="InvokeFunction",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from telemetry.catalog import alarms, parts
+from telemetry.catalog import parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE, STORAGE_BOARD, STORAGE_FIELDS, TARGETS_BOARD
-from telemetry.catalog.shape import Metric, Operation, Panel, Property, Unit
+from telemetry.engine.operation import Metric, Operation, Panel, Property, Unit
+from telemetry.watch import alarms
 
 RESERVE_STORAGE = Operation(
     name="ReserveStorage",

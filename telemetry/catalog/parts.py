@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry.catalog.shape import OTHER, Dimension, Fold, Metric, Property, Unit
+from telemetry.engine.operation import OTHER, Dimension, Fold, Metric, Property, Unit
 
 NAMESPACE = "EdgeModelPackager"
 """The CloudWatch namespace of every metric of ours. Each stage of the service writes to one of its own below it."""

@@ -19,7 +19,7 @@ from isal import igzip
 from packager import package
 from packager.errors import ExtractionError
 from telemetry import catalog
-from telemetry.testing import recorded
+from telemetry.engine.testing import recorded
 from tests import archives
 from tests.archives import END, compiled_files, compiled_model, gz, header, trained_model
 from tests.recordings import assert_conforming

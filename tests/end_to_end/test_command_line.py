@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from packager.identity import FILE_NAME_ENDING
-from packager.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
+from packager.model.identity import FILE_NAME_ENDING
+from packager.model.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
 from tests import models
 from tests.recordings import assert_conforming
 

@@ -262,7 +262,8 @@ def test_what_a_killed_run_left_on_scratch_is_gone_after_the_next_start(world, t
     foreign = tmp_path / "somebody-elses"
     foreign.mkdir()
     staging = (
-        "import sys, pathlib; from packager.scratch import scratch_folder; from packager.settings import Settings\n"
+        "import sys, pathlib; from packager.limits.scratch import scratch_folder\n"
+        "from packager.settings import Settings\n"
         "with scratch_folder(Settings(scratch_dir=pathlib.Path(sys.argv[1])), 'target') as folder:\n"
         "    (folder / 'staged').write_bytes(bytes(1 << 20)); print('staged', flush=True); sys.stdin.read()\n"
     )

@@ -21,10 +21,10 @@ import stamina
 
 from packager import packaging
 from packager.errors import InsufficientStorageError, StagingNeededError
+from packager.limits.storage import StorageManager
 from packager.packaging import package
 from packager.settings import Settings
-from packager.storage import StorageManager
-from telemetry.testing import recorded
+from telemetry.engine.testing import recorded
 from tests import archives
 from tests.packages import BLOCK_BYTES, TARGETS, Model, content, ground
 from tests.small_disk import left_in_tmp, needs_root, on_small_disk, over_tmp

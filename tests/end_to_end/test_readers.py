@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from packager.deflate import BLOCK_BYTES
-from packager.pipeline import zip_bytes
-from packager.zipformat import ZIP64_FROM_BYTES, ZipEncoder
+from packager.core.deflate import BLOCK_BYTES
+from packager.core.pipeline import zip_bytes
+from packager.core.zip import ZIP64_FROM_BYTES, ZipEncoder
 from tests.archives import Chopped
 
 JAVA_SOURCE = Path(__file__).parent.parent / "java" / "ReadZip.java"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.runbooks import automation_documents
+from dashboards.product.runbooks import automation_documents
 from infra.automation import WINDOW, calls, starts_by_itself, timed
 from infra.monitoring_stack import catalog_of
 from infra.settings import Deployment

@@ -23,10 +23,10 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 from infra.state_machine import package_model, package_models
 from packager.errors import StoreError
 from packager.portal.replies import brief
-from packager.records import ComponentResult, PackageResult
+from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
-from telemetry import lambda_runtime
-from telemetry.testing import recorded
+from telemetry.engine import lambda_runtime
+from telemetry.engine.testing import recorded
 from tests import archives, models
 from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, of_type
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dashboards.layout import dashboard_bodies
-from dashboards.specs import alarm_parameters
+from dashboards.product.layout import dashboard_bodies
+from dashboards.product.specs import alarm_parameters
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
 from infra.settings import CDK_JSON, MIB, Deployment, SettingError, from_cdk_json, reference
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 from telemetry import catalog
-from telemetry import settings as telemetry_settings
+from telemetry.engine import settings as telemetry_settings
 from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
 
 LIMITS = st.fixed_dictionaries(

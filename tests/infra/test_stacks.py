@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from dashboards.body import problems
-from dashboards.model import Metric
-from dashboards.specs import alarm_parameters
+from dashboards.cloudwatch.alarm import Metric
+from dashboards.cloudwatch.body import problems
+from dashboards.product.specs import alarm_parameters
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
 from infra.settings import MIB
 from telemetry import observe, to_stdout
 from telemetry.catalog import NAMESPACE, RESERVE_STORAGE
-from telemetry.conformance import check_line
+from telemetry.engine.conformance import check_line
 from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
 
 KEPT = {"AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Lambda::Version"}

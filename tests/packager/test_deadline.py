@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.deadline import LONGEST_CALL_S, in_time, send_nothing_late, time_left_s, time_limit
+from packager.deadline import LONGEST_CALL_S, call_with_deadline, send_nothing_late, time_left_s, time_limit
 from packager.errors import OutOfTimeError
 from telemetry import carrying
 from tests.faulty_proxy import faulty_proxy
@@ -25,9 +25,9 @@ def never():
 
 
 def test_a_call_that_ends_long_before_the_limit_is_made_in_the_thread_that_asks():
-    assert in_time(threading.current_thread) is threading.current_thread()
+    assert call_with_deadline(threading.current_thread) is threading.current_thread()
     with time_limit(lambda: LONGEST_CALL_S + 1):
-        assert in_time(threading.current_thread) is threading.current_thread()
+        assert call_with_deadline(threading.current_thread) is threading.current_thread()
 
 
 def test_within_a_limit_a_call_returns_and_raises_as_it_is():
@@ -37,17 +37,17 @@ def test_within_a_limit_a_call_returns_and_raises_as_it_is():
         raise error
 
     with time_limit(lambda: 100):
-        assert in_time(lambda: 5) == 5
+        assert call_with_deadline(lambda: 5) == 5
         with pytest.raises(ZeroDivisionError) as raised:
-            in_time(fail)
+            call_with_deadline(fail)
     assert raised.value is error
 
 
 def test_a_call_sees_the_limit_of_the_one_who_asks():
     with time_limit(lambda: 70):
-        assert in_time(time_left_s) == 70
+        assert call_with_deadline(time_left_s) == 70
         with time_limit(lambda: 30):
-            assert in_time(time_left_s) == 30
+            assert call_with_deadline(time_left_s) == 30
     assert time_left_s() == math.inf
 
 
@@ -59,7 +59,7 @@ def test_a_call_that_does_not_come_back_is_given_up(never):
         never.wait()
 
     with time_limit(lambda: 0 if asked.is_set() else 100), pytest.raises(OutOfTimeError, match="no answer came"):
-        in_time(hang)
+        call_with_deadline(hang)
 
 
 @given(left_s=st.floats(-1e6, 1e6), reserve_s=st.floats(0, 100))
@@ -67,7 +67,7 @@ def test_a_call_is_made_if_and_only_if_there_is_time_for_it(left_s, reserve_s):
     made = []
     with time_limit(lambda: 0 if made else left_s):
         try:
-            in_time(lambda: made.append(1), reserve_s)
+            call_with_deadline(lambda: made.append(1), reserve_s)
         except OutOfTimeError as error:
             assert error.next_step  # noqa: PT017  a property, not an expectation
     assert bool(made) == (left_s > reserve_s)

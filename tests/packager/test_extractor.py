@@ -23,7 +23,7 @@ from packager.errors import (
 from packager.extractor import ArchiveInfo, ExtractedFile, MemberInfo, StreamingExtractor
 from packager.settings import Settings
 from telemetry import catalog
-from telemetry.testing import recorded
+from telemetry.engine.testing import recorded
 from tests import archives
 from tests.archive_strategies import file_sets, framed, tars
 from tests.archives import END, gz, header, member

@@ -27,12 +27,12 @@ from packager import settings as packager_settings
 from packager.errors import OutOfTimeError, StoreError
 from packager.portal import aws
 from packager.portal import settings as portal_settings
-from packager.portal.identity import Role, caller
 from packager.portal.replies import LARGEST_BYTES, brief, document
-from packager.records import ComponentResult, PackageResult
+from packager.portal.users import Role, caller
+from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
-from telemetry import lambda_runtime
-from telemetry.testing import recorded
+from telemetry.engine import lambda_runtime
+from telemetry.engine.testing import recorded
 from tests import portal as local
 from tests.faulty_proxy import refuse, stall
 from tests.portal import BODY_SECRET, EXTERNAL_ID, PUBLISHER, compilation_event, request, through_gateway
@@ -430,7 +430,7 @@ def test_anything_else_is_an_internal_error_with_the_request_id_and_no_more(worl
     def broken(*_):
         raise KeyError(BODY_SECRET)
 
-    monkeypatch.setattr("packager.portal.packaging.jobs.choose", broken)
+    monkeypatch.setattr("packager.portal.service.jobs.choose", broken)
     status, body = ask(request(world.job()))
     assert (status, body) == (500, {"error": "Internal server error", "request_id": Context.aws_request_id})
     written = capfd.readouterr().out
@@ -849,16 +849,16 @@ def test_an_event_that_is_not_recorded_in_time_is_raised_so_that_it_comes_again(
 
 
 def test_what_does_not_stop_in_time_leaves_its_last_words(world, monkeypatch, capfd):
-    spoken = threading.Event()
+    map_aws_errors = threading.Event()
     say = function._say_last_words
 
     def heard(*told):
         say(*told)
-        spoken.set()
+        map_aws_errors.set()
 
     monkeypatch.setattr(function, "_say_last_words", heard)
     monkeypatch.setattr(
-        "packager.packaging.package", lambda *_, **__: spoken.wait(10) or pytest.fail("nothing was said")
+        "packager.packaging.package", lambda *_, **__: map_aws_errors.wait(10) or pytest.fail("nothing was said")
     )
     with pytest.raises(AttributeError):
         function.handler(_machine_event(world), Context(left_s=0.3))

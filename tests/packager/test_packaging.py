@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager import packaging
+from packager.core.ports import TEMPORARY_PREFIX
 from packager.deadline import ABORT_RESERVE_S, COMMIT_RESERVE_S, LONGEST_CALL_S
 from packager.errors import (
     AccessDeniedError,
@@ -28,13 +29,12 @@ from packager.errors import (
     RequestError,
     StoreError,
 )
+from packager.model.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
 from packager.packaging import create_dda_manifest, package, package_component
 from packager.settings import Settings
 from packager.stores import s3_client
 from packager.stores.file import FileSource
-from packager.stores.protocol import TEMPORARY_PREFIX
-from packager.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
-from telemetry.testing import recorded
+from telemetry.engine.testing import recorded
 from tests import archives, models
 from tests.faulty_proxy import faulty_proxy, lost_answer, refuse, reset, stall, stall_after
 from tests.packages import TARGETS, Model, content, ground

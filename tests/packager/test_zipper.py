@@ -20,7 +20,7 @@ from packager.errors import (
 )
 from packager.zipper import IncrementalZipper
 from telemetry import catalog
-from telemetry.testing import recorded
+from telemetry.engine.testing import recorded
 from tests.archive_strategies import file_sets
 from tests.archives import reference_zip
 

@@ -18,19 +18,21 @@ import stamina
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from packager import device, packaging, staging
+from packager import packaging
+from packager.core.ports import TEMPORARY_PREFIX
+from packager.core.zip import ZipEncoder
+from packager.device import rules
 from packager.errors import InsufficientStorageError, OutOfTimeError, PackagerError, StoreError
+from packager.limits import staging
+from packager.limits.reservations import Reservation
+from packager.limits.retry import RECOVERABLE_CODES
+from packager.limits.storage import StorageManager
 from packager.packaging import package
-from packager.reservations import Reservation
-from packager.retry import RECOVERABLE_CODES
 from packager.settings import Settings
-from packager.storage import StorageManager
 from packager.stores import file as file_store
 from packager.stores import folder as folder_store
-from packager.stores.protocol import TEMPORARY_PREFIX
-from packager.zipformat import ZipEncoder
 from telemetry import Recorder, attached
-from telemetry.testing import recorded
+from telemetry.engine.testing import recorded
 from tests import archives
 from tests.archive_strategies import trees
 from tests.packages import BLOCK_BYTES, TARGETS, Model, content, ground
@@ -215,7 +217,7 @@ def raising(countdown):
         (Reservation, "wrote"),
         (Reservation, "freeing"),
         (ZipEncoder, "add"),
-        (device, "check"),
+        (rules, "check"),
     )
     before = ((StorageManager, "reserve"), (staging, "scratch_folder"), (folder_store._FolderUpload, "commit"))
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import telemetry
 from telemetry import catalog
-from telemetry.settings import Settings
+from telemetry.engine.settings import Settings
 from tests.telemetry import collector as endpoints
 
 ROUNDS = 9
@@ -22,14 +22,14 @@ STEP_ROUNDS, STEPS = 400, 50
 
 _STEP = """
 import json, os, resource, statistics, sys, time
-import telemetry.otlp
+import telemetry.engine.otlp
 from telemetry import catalog, observe, to_stdout
-from telemetry.settings import Settings
+from telemetry.engine.settings import Settings
 
 class Nowhere:
     def __init__(self, settings): self.send = len
 
-telemetry.otlp.Endpoint = Nowhere
+telemetry.engine.otlp.Endpoint = Nowhere
 
 def once():
     with observe(catalog.WRITE_COMPONENT, store="s3", key="model_artifacts/model-0123456789ab/x.zip") as step:
@@ -70,7 +70,7 @@ import json, sys, time
 import boto3
 boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
 began = time.perf_counter()
-import telemetry.lambda_runtime
+import telemetry.engine.lambda_runtime
 from telemetry import to_stdout, observe, catalog
 with to_stdout():
     pass
@@ -80,7 +80,7 @@ print(json.dumps({"ms": (time.perf_counter() - began) * 1e3, "aiohttp": "aiohttp
 
 _WRITE = """
 import hashlib, sys, threading
-from telemetry.writer import LineWriter
+from telemetry.engine.writer import LineWriter
 
 def work(thread):
     for number in range(int(sys.argv[1]) // 8):

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import settings
 
 import telemetry
-from telemetry.health import HEALTH
-from telemetry.settings import Settings
+from telemetry.engine.health import HEALTH
+from telemetry.engine.settings import Settings
 
 settings.register_profile("no-deadline")  # a busy machine is no fault of the code
 settings.load_profile("no-deadline")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from packager.core.ports import TEMPORARY_PREFIX
 from packager.errors import (
     AccessDeniedError,
     ArtifactChangedError,
@@ -20,10 +21,9 @@ from packager.errors import (
     RequestError,
     StoreError,
 )
+from packager.os_errors import convert_os_error, full
 from packager.stores.file import FileSource
 from packager.stores.folder import KEPT_ATTRIBUTE, FolderSink
-from packager.stores.os_errors import full, translated
-from packager.stores.protocol import TEMPORARY_PREFIX
 from tests.small_disk import as_nobody, needs_root, on_small_disk
 
 KEY = "model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
@@ -290,13 +290,13 @@ def test_a_shortage_is_never_told_as_enough(tmp_path):
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode.keys() - {errno.ENOSPC, errno.EDQUOT}))
 def test_every_error_of_the_system_has_a_type_a_code_and_a_path(tmp_path, number):
-    error = translated(OSError(number, "x"), "read", tmp_path)
+    error = convert_os_error(OSError(number, "x"), "read", tmp_path)
     assert isinstance(error, StoreError)
     assert error.figures == {"operation": "read", "uri": str(tmp_path), "code": errno.errorcode[number]}
 
 
 def test_a_full_disk_has_its_figures_wherever_it_is_met(tmp_path):
     for number in (errno.ENOSPC, errno.EDQUOT):
-        error = translated(OSError(number, "x"), "write", tmp_path / "file")
+        error = convert_os_error(OSError(number, "x"), "write", tmp_path / "file")
         assert isinstance(error, InsufficientStorageError)
         assert error.missing_bytes > 0

@@ -15,7 +15,7 @@ from packager.stores.s3_client import client_for
 from packager.stores.s3_sink import S3Sink
 from packager.stores.s3_source import S3Source
 from telemetry import Recorder, attached
-from telemetry.testing import recorded
+from telemetry.engine.testing import recorded
 from tests import faulty_proxy as faults
 from tests.s3_server import client
 

@@ -18,7 +18,7 @@ from packager.stores.file import FileSource
 from packager.stores.folder import FolderSink
 from packager.stores.s3_sink import S3Sink
 from packager.stores.s3_source import S3Source
-from telemetry.testing import Record, recorded
+from telemetry.engine.testing import Record, recorded
 
 KEY = "model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
 IDENTITY = "0123456789ab" + "c" * 52

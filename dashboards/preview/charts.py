@@ -1,0 +1,258 @@
+"""Vega-Lite charts of panels, made with altair. Imports it at once: only the preview imports this module."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import altair as alt
+from altair.utils.schemapi import SchemaValidationError
+
+from dashboards.cloudwatch.recording import moment_s
+from dashboards.preview.panels import UNREADABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dashboards.cloudwatch.body import Json
+    from dashboards.preview.panels import Panel, Plot
+
+_MINUTES_S, _HOURS_S = 600, 129_600  # below: labels with seconds; up to: labels with hours
+FEW = 100  # points of a chart that are still drawn one by one
+_NARROWEST = 330  # pixels of a chart on a phone
+_LETTER, _SYMBOL = 6.3, 24  # pixels of a letter in a legend, of a mark and the gaps around it
+_LABEL = "abs(datum.value) >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
+"""Numbers of an axis: 12k and 3.5G, but 0.5 where the prefixes alone would say 500m."""
+_WHOLE = f"datum.value % 1 ? '' : {_LABEL}"
+"""Of counts only whole ones: Vega still makes half steps where it has room (tickMinStep notwithstanding)."""
+RED, GREY = "#d13212", "#687078"
+Side = Literal["left", "right"]
+Spec = dict[str, Any]
+
+
+def charts(panels: list[Panel]) -> tuple[list[Panel], dict[str, Spec]]:
+    """Return the panels and, by the number of their widget, the specifications of those that are charts.
+
+    A panel whose definition breaks its chart is returned without plots, and says so.
+    """
+    specs: dict[str, Spec] = {}
+    kept: list[Panel] = []
+    for panel in panels:
+        try:
+            spec = chart(panel)
+        except (*UNREADABLE, SchemaValidationError) as error:
+            reason = f"its chart cannot be drawn: {str(error).splitlines()[0]}"
+            kept.append(replace(panel, plots=(), unsupported=(*panel.unsupported, reason)))
+            continue
+        kept.append(panel)
+        if spec:
+            specs[str(panel.widget.number)] = spec
+    return kept, specs
+
+
+def chart(panel: Panel) -> Spec | None:
+    """Return the Vega-Lite specification of a panel, None when it is shown as text (numbers, tables, states)."""
+    view = panel.widget.properties.get("view", "timeSeries")
+    sparkline = view == "singleValue" and panel.widget.properties.get("sparkline")
+    if not panel.plots or (view in {"table", "singleValue"} and not sparkline):
+        return None
+    if view == "pie":
+        layers = [_spec(alt.Chart().mark_arc().encode(theta="v:Q", color=_color(panel), tooltip=_LATEST), _now(panel))]
+    elif view in {"bar", "gauge"}:
+        layers = _bars(panel)
+    else:
+        sides: tuple[Side, ...] = ("left", "right")
+        layers = [_side(panel, side) for side in sides if any(plot.line.axis == side for plot in panel.plots)]
+    apart = {"resolve": {"scale": {"y": "independent"}}} if len(layers) > 1 and view not in {"bar", "gauge"} else {}
+    return {"$schema": alt.SCHEMA_URL, "width": "container", "height": "container", "layer": layers, **apart}
+
+
+def _spec(encoded: alt.Chart, data: Spec) -> Spec:
+    """Return a chart as the layer of another.
+
+    Altair makes the parts, and plain data joins them: its own operators copy every part again for each layer, and
+    validating each costs more than making it. The tests draw every kind of widget instead.
+    """
+    spec = encoded.to_dict(validate=False)
+    return {"data": data, **{name: spec[name] for name in ("transform", "mark", "encoding") if name in spec}}
+
+
+def _side(panel: Panel, side: Side) -> Spec:
+    plots = [plot for plot in panel.plots if plot.line.axis == side]
+    stacked = bool(panel.widget.properties.get("stacked"))
+    # The data hold numbers of steps and lines: times and names, written out, would be most of the page. And Vega
+    # formats a tooltip's time in the reader's zone; an expression does it in UTC, as the axis does.
+    timed = alt.Chart().transform_calculate(
+        t=f"{panel.grid.start_s * 1000} + {panel.grid.step_s * 1000} * datum.n",
+        s=f"{json.dumps([plot.label for plot in plots])}[datum.k]",
+        when="utcFormat(datum.t, '%Y-%m-%d %H:%M:%S')",
+    )
+    base = timed.encode(
+        x=_time(panel),
+        y=_values(panel, plots, side, stacked=stacked),
+        color=_color(panel),
+        tooltip=[
+            alt.Tooltip("s:N", title="Metric"),
+            alt.Tooltip("when:N", title="Time (UTC)"),
+            alt.Tooltip("v:Q", title="Value", format=",.6~g"),
+        ],
+    )
+    line = {"type": "area", "opacity": 0.6} if stacked else {"type": "line"}
+    few = sum(value is not None for plot in plots for value in plot.values) <= FEW
+    # Points carry the hover; where they would crowd they stay invisible and still answer.
+    points = {"type": "point", "size": 40, "filled": True, "opacity": int(few)}
+    drawn = _spec(base, _data(plots)) | {"layer": [{"mark": line}, {"mark": points}]}
+    return {"layer": [drawn, *_annotations(panel, side)]}
+
+
+def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> alt.Y:
+    axis = (panel.widget.properties.get("yAxis") or {}).get(side) or {}
+    units = {plot.unit for plot in plots if plot.unit}
+    title = axis.get("label") or (", ".join(sorted(units)) if axis.get("showUnits", True) else "") or None
+    domain = {"domainMin": axis["min"]} if "min" in axis else {}
+    if "max" in axis:
+        domain["domainMax"] = axis["max"]
+    elif not any(value for plot in plots for value in plot.values) and not any(_horizontal(panel)):
+        domain["domainMax"] = 1  # nothing but zeros: without it they would stand in the middle
+    return alt.Y(
+        "v:Q",
+        title=title,
+        stack="zero" if stacked else None,
+        scale=alt.Scale(zero=True, nice=True, **domain),
+        axis=alt.Axis(labelExpr=_WHOLE if units == {"Count"} else _LABEL, orient=side),
+    )
+
+
+def _time(panel: Panel) -> alt.X:
+    grid = panel.grid
+    scale = alt.Scale(type="utc", domain=[grid.start_s * 1000, grid.end_s * 1000])
+    length_s = grid.end_s - grid.start_s
+    form = "%H:%M:%S" if length_s < _MINUTES_S else "%H:%M" if length_s <= _HOURS_S else "%d %b"
+    return alt.X("t:T", title=None, scale=scale, axis=alt.Axis(format=form, labelOverlap=True, tickCount=5))
+
+
+def _color(panel: Panel) -> alt.Color:
+    labels = [plot.label for plot in panel.plots]
+    scale = alt.Scale(domain=labels)
+    if any(plot.line.color for plot in panel.plots):
+        spare = iter(_PALETTE * len(labels))
+        scale = alt.Scale(domain=labels, range=[plot.line.color or next(spare) for plot in panel.plots])
+    position = (panel.widget.properties.get("legend") or {}).get("position", "bottom")
+    if position == "hidden":
+        return alt.Color("s:N", scale=scale, legend=None)
+    longest = max((len(label) for label in labels), default=0) * _LETTER + _SYMBOL
+    columns = 1 if position == "right" else max(1, int(_NARROWEST // longest))
+    return alt.Color(
+        "s:N", title=None, scale=scale, legend=alt.Legend(orient=position, columns=columns, labelLimit=220)
+    )
+
+
+_PALETTE = ["#2f6fde", "#d1690e", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
+
+
+def _data(plots: list[Plot]) -> Spec:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["n", "v", "k"])
+    for number, plot in enumerate(plots):
+        for step, value in enumerate(plot.values):
+            if value is not None:
+                writer.writerow([step, f"{value:.6g}", number])
+    return {"values": text.getvalue(), "format": {"type": "csv", "parse": dict.fromkeys("nvk", "number")}}
+
+
+def latest(plot: Plot) -> float | None:
+    """Return the newest value of a plot."""
+    return next((value for value in reversed(plot.values) if value is not None), None)
+
+
+def _now(panel: Panel) -> Spec:
+    return {"values": [{"s": p.label, "v": value} for p in panel.plots if (value := latest(p)) is not None]}
+
+
+_LATEST = [alt.Tooltip("s:N", title="Metric"), alt.Tooltip("v:Q", title="Value", format=",.6~g")]
+
+
+def _bars(panel: Panel) -> list[Spec]:
+    ends = (panel.widget.properties.get("yAxis") or {}).get("left") or {}
+    scale = alt.Scale(domain=[ends["min"], ends["max"]]) if {"min", "max"} <= ends.keys() else alt.Scale(zero=True)
+    axis = alt.Axis(labelExpr=_LABEL, labelOverlap=True, labelSeparation=6)
+    bars = (
+        alt.Chart()
+        .mark_bar()
+        .encode(
+            x=alt.X("v:Q", title=None, scale=scale, axis=axis),
+            y=alt.Y("s:N", title=None),
+            color=_color(panel).legend(None),
+            tooltip=_LATEST,
+        )
+    )
+    return [
+        _spec(bars, _now(panel)),
+        *(_rule("x", value, label, color) for value, label, color, _ in _horizontal(panel)),
+    ]
+
+
+def _annotations(panel: Panel, side: str) -> Iterator[Spec]:
+    ours = [line for line in _horizontal(panel) if line[3] == side]
+    for number, (value, label, color, _) in enumerate(ours):
+        yield _rule("y", value, label, color)
+        yield _named(value, label, at_the_end=bool(number % 2))
+    if side == panel.plots[0].line.axis:
+        for entry in _flat((panel.widget.properties.get("annotations") or {}).get("vertical")):
+            yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
+        for low, high, axis in _bands(panel):
+            ends = {"y": "low:Q", "y2": "high:Q"} if axis == "y" else {"x": "low:T", "x2": "high:T"}
+            band = alt.Chart().mark_rect(opacity=0.12, color=RED).encode(**ends)
+            yield _spec(band, {"values": [{"low": low, "high": high}]})
+
+
+def _rule(axis: str, value: float, label: str, color: str) -> Spec:
+    field = alt.Y("v:Q") if axis == "y" else alt.X("v:T" if value > 10**11 else "v:Q")  # above: epoch milliseconds
+    told = f"{label} ({value:,.6g})" if axis == "y" else label
+    marks = alt.Chart().mark_rule(strokeDash=[5, 3], strokeWidth=2, color=color)
+    return _spec(marks.encode(**{axis: field, "tooltip": "label:N"}), {"values": [{"v": value, "label": told}]})
+
+
+def _named(value: float, label: str, *, at_the_end: bool) -> Spec:
+    """Return the words on a horizontal line; the page gives them its own colour, which is legible in light and dark.
+
+    Neighbours take turns at the two ends, so that lines close to each other leave both names legible.
+    """
+    words = alt.Chart().mark_text(align="right" if at_the_end else "left", baseline="bottom", dy=-1, limit=220)
+    placed = words.encode(x=alt.value("width" if at_the_end else 0), y=alt.Y("v:Q"), text="label:N")
+    return _spec(placed, {"values": [{"v": value, "label": label}]})
+
+
+def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str, str]]:
+    for entry in _flat((panel.widget.properties.get("annotations") or {}).get("horizontal")):
+        yield float(entry["value"]), str(entry.get("label", "")), entry.get("color") or RED, entry.get("yAxis", "left")
+    for label, value in panel.thresholds:
+        yield value, label, RED, "left"
+
+
+def _flat(entries: Any) -> Iterator[Json]:  # noqa: ANN401  somebody's JSON
+    for entry in entries or ():
+        for part in entry if isinstance(entry, list) else [entry]:
+            if part.get("visible", True):
+                yield part
+
+
+def _bands(panel: Panel) -> Iterator[tuple[float, float, str]]:
+    annotations = panel.widget.properties.get("annotations") or {}
+    highest = max((v for plot in panel.plots for v in plot.values if v is not None), default=0.0)
+    for entry in annotations.get("horizontal") or ():
+        if isinstance(entry, list):
+            yield float(entry[0]["value"]), float(entry[1]["value"]), "y"
+        elif entry.get("fill") in {"above", "below"} and entry.get("visible", True):
+            value = float(entry["value"])
+            yield value, max(highest, value) * 1.05 if entry["fill"] == "above" else 0.0, "y"
+    for entry in annotations.get("vertical") or ():
+        if isinstance(entry, list):
+            yield moment_s(entry[0]["value"]) * 1000, moment_s(entry[1]["value"]) * 1000, "x"
+        elif entry.get("fill") in {"before", "after"} and entry.get("visible", True):
+            edge = panel.grid.start_s if entry["fill"] == "before" else panel.grid.end_s
+            yield moment_s(entry["value"]) * 1000, edge * 1000.0, "x"

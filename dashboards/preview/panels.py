@@ -1,0 +1,272 @@
+"""What each widget of a dashboard shows over a recording: series, states, rows or text, or why it cannot be shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dashboards.cloudwatch import insights
+from dashboards.cloudwatch.alarm import Alarm, Metric, MetricAlarm, State
+from dashboards.cloudwatch.body import Json, Line, Widget, lines, widgets
+from dashboards.cloudwatch.errors import DashboardError, UnsupportedError
+from dashboards.cloudwatch.metric_functions import Scope, Series
+from dashboards.cloudwatch.metric_math import resolve
+from dashboards.cloudwatch.recording import duration_s
+from dashboards.cloudwatch.rules import alarm_name
+from dashboards.cloudwatch.series import Grid, Store
+from dashboards.cloudwatch.timeline import Timeline, run
+from dashboards.cloudwatch.variables import with_defaults
+from dashboards.preview.labels import distinct, filled_label, label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dashboards.cloudwatch.recording import Recording
+
+MAX_POINTS = 360  # per line: more than a widget has pixels for; the period grows as it does in CloudWatch
+_PERIODS = (1, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What somebody's definition raises when a member of it is not of the kind that CloudWatch documents."""
+
+_SHORT = 12  # points below which a recording is too short for the period of a panel
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One series as drawn: a label of its own, the line it comes from, the unit when the recording knows it."""
+
+    label: str
+    line: Line
+    values: tuple[float | None, ...]
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A widget with what it shows. Of `plots`, `rows`, `states` and `unsupported` those that apply are filled.
+
+    `alarms` names the alarms whose metrics the widget draws; their runbooks belong to it.
+    """
+
+    widget: Widget
+    grid: Grid
+    plots: tuple[Plot, ...] = ()
+    rows: tuple[Json, ...] = ()
+    states: tuple[tuple[str, State], ...] = ()
+    unsupported: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    thresholds: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass
+class View:
+    """A dashboard over a recording between two moments (epoch seconds)."""
+
+    recording: Recording
+    alarms: Mapping[str, Alarm]
+    start_s: int
+    end_s: int
+    timelines: Mapping[str, Timeline] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.timelines = run(self.alarms, self.recording.store, self.start_s, self.end_s)
+
+    def panels(self, body: Json) -> list[Panel]:
+        """Return every widget of a body with what it shows; what cannot be shown says why."""
+        return [self.panel(widget) for widget in widgets(with_defaults(body))]
+
+    def panel(self, widget: Widget) -> Panel:
+        grid = Grid(self.start_s, max(1, self.end_s - self.start_s), 1)
+        try:
+            match widget.type:
+                case "text":
+                    return Panel(widget, grid)
+                case "metric":
+                    return self._metric(widget)
+                case "alarm":
+                    states, unknown = self._states(widget.properties.get("alarms", ()))
+                    return Panel(widget, grid, states=states, unsupported=unknown)
+                case "log":
+                    return self._log(widget, grid)
+            raise UnsupportedError(f"widgets of type {widget.type!r} cannot be drawn offline")
+        except DashboardError as error:
+            return Panel(widget, grid, unsupported=(str(error),))
+        except UNREADABLE as error:
+            return Panel(widget, grid, unsupported=(f"its definition cannot be read: {error!r}",))
+
+    def _log(self, widget: Widget, grid: Grid) -> Panel:
+        rows = insights.query(str(widget.properties.get("query", "")), self.recording.lines)
+        view = widget.properties.get("view", "table")
+        if view in {"bar", "pie"} and rows:
+            return Panel(widget, grid, _compared(rows), tuple(rows))
+        binned = next((name for name in rows[0] if name.startswith("bin(")), "") if rows else ""
+        if view == "timeSeries" and binned:
+            return self._binned(widget, rows, binned)
+        return Panel(widget, grid, rows=tuple(rows))
+
+    def _binned(self, widget: Widget, rows: Sequence[Json], key: str) -> Panel:
+        """Return the numbers of a query by `bin(...)` as series."""
+        grid = self._grid(duration_s(key[4:-1]))
+        plots = []
+        for name in (name for name in rows[0] if isinstance(rows[0][name], int | float) and name != key):
+            values: list[float | None] = [None] * grid.length
+            for row in rows:
+                step = int((float(row[key]) - grid.start_s) // grid.step_s)
+                if 0 <= step < grid.length:
+                    values[step] = row[name]
+            plots.append(Plot(name, _line(name, None, name, "", grid.step_s), tuple(values)))
+        return Panel(widget, grid, tuple(plots))
+
+    def _states(self, references: Sequence[str]) -> tuple[tuple[tuple[str, State], ...], tuple[str, ...]]:
+        """Return the states of alarms by name, and what is to be said of those that are not known."""
+        names = [alarm_name(str(reference)) for reference in references]
+        unknown = [name for name in names if name not in self.timelines]
+        said = f"no alarm {', '.join(unknown)} among those given; name their file with --alarms"
+        known = tuple((name, self.timelines[name].at(self.end_s)) for name in names if name in self.timelines)
+        return known, (said,) if unknown else ()
+
+    def _metric(self, widget: Widget) -> Panel:
+        named = (widget.properties.get("annotations") or {}).get("alarms") or ()
+        if named and not widget.properties.get("metrics"):
+            return self._of_alarm(widget, alarm_name(str(named[0])))
+        written = lines(widget.properties)
+        whole = bool(widget.properties.get("setPeriodToTimeRange"))
+        grid = self._grid(max((line.period_s for line in written), default=300), whole=whole)
+        plots, unsupported = self._plots(written, grid)
+        metrics = {line.metric for line in written if line.metric}
+        watching = (
+            name for name, alarm in self.alarms.items() if isinstance(alarm, MetricAlarm) and _watches(alarm, metrics)
+        )
+        return Panel(widget, grid, tuple(plots), unsupported=tuple(unsupported), alarms=tuple(watching))
+
+    def _of_alarm(self, widget: Widget, name: str) -> Panel:
+        states, unknown = self._states([name])
+        if unknown:
+            return Panel(widget, self._grid(60), unsupported=unknown)
+        alarm = self.alarms[name]
+        if not isinstance(alarm, MetricAlarm):
+            return Panel(widget, self._grid(60), states=states, alarms=(name,))
+        queries = [(q, _line(q.id, q.metric, q.expression, q.statistic, alarm.period_s)) for q in alarm.queries]
+        grid = self._grid(alarm.period_s)
+        plots, unsupported = self._plots([line for _, line in queries], grid)
+        watched = tuple(plot for plot in plots if plot.line.id == alarm.result)
+        threshold = ((f"{alarm.comparison.sign} {alarm.threshold:g}", alarm.threshold),)
+        return Panel(widget, grid, watched, (), states, tuple(unsupported), (name,), threshold)
+
+    def _grid(self, period_s: int, *, whole: bool = False) -> Grid:
+        length_s = max(1, self.end_s - self.start_s)
+        if whole:
+            return Grid(self.start_s, length_s, 1)
+        if length_s < _SHORT * period_s:
+            period_s = next((p for p in reversed(_PERIODS) if p <= period_s and length_s >= _SHORT * p), 1)
+        while length_s / period_s > MAX_POINTS:
+            period_s = next((p for p in _PERIODS if p > period_s and p % period_s == 0), 2 * period_s)
+        start_s = self.start_s // period_s * period_s
+        return Grid(start_s, period_s, -(-(self.end_s - start_s) // period_s))
+
+    def _plots(self, written: list[Line], grid: Grid) -> tuple[list[Plot], list[str]]:
+        store = self.recording.store
+        metrics: dict[str, Series] = {}
+        scope = Scope(grid, grid.step_s, 1, metrics, metrics, lambda *asked: search(store, grid, *asked))
+        plots: list[Plot] = []
+        unsupported: list[str] = []
+        # Metrics first: an expression may stand before what it speaks of.
+        for line in sorted(written, key=lambda line: bool(line.expression)):
+            try:
+                if line.metric:
+                    found = [Series(store.statistic(line.metric, line.statistic, grid), line.label)]
+                    metrics[line.id] = found[0]
+                else:
+                    found = resolve({other.id: other.expression for other in _needed(line, written)}, scope)[line.id]
+            except DashboardError as error:
+                unsupported.append(f"{line.id if line.label == line.expression else line.label}: {error}")
+                continue
+            unit = store.units.get(line.metric, "") if line.metric else ""
+            for series in found if line.visible else ():
+                label = filled_label(label_of(line, series, len(found)), line, series)
+                plots.append(Plot(label, line, tuple(series.values), "" if unit == "None" else unit))
+        plots.sort(key=lambda plot: written.index(plot.line))
+        return distinct(plots), unsupported
+
+
+def _compared(rows: Sequence[Json]) -> tuple[Plot, ...]:
+    """Return the first number of each row of a query, named by the row's other members."""
+    number = next((name for name, value in rows[0].items() if isinstance(value, int | float)), "")
+    return tuple(
+        Plot(
+            " ".join(str(value) for name, value in row.items() if not isinstance(value, int | float)) or number,
+            _line(number, None, number, "", 1),
+            (float(row[number]),),
+        )
+        for row in rows
+        if isinstance(row.get(number), int | float)
+    )
+
+
+def moment(time_s: float) -> str:
+    """Return epoch seconds as a reader sees them, in UTC."""
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def shown_range(view: View) -> str:
+    """Return from when to when a view goes."""
+    return f"{moment(view.start_s)} to {moment(view.end_s)} UTC"
+
+
+def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return head and cells of the rows of a query as text: what `fields` asked for, else every member of the first."""
+    if not rows:
+        return (), []
+    members = [name for name in rows[0] if not name.startswith(("@", "_"))] or ["@message"]
+    names = tuple(rows[0].get("@shown") or members)
+    return names, [tuple(_cell(name, row.get(name)) for name in names) for row in rows]
+
+
+def _cell(name: str, value: object) -> str:
+    if name.startswith("bin(") or (name == "@timestamp" and isinstance(value, int | float)):
+        return moment(float(str(value)))
+    return "" if value is None else f"{value:,.12g}" if isinstance(value, float) else str(value)[:200]
+
+
+def search(store: Store, grid: Grid, text: str, statistic: str, _: int) -> list[Series]:
+    """Return the series of SEARCH: `{namespace,dimension,...} Name="value" word`, all of which must fit."""
+    match = re.fullmatch(r"\s*\{(?P<schema>[^}]*)\}\s*(?P<terms>.*?)\s*", text)
+    if not match or re.search(r"[()]|\b(?:OR|NOT)\b", match["terms"]):
+        raise UnsupportedError(f"search {text!r}: only a schema with terms that must all fit is evaluated offline")
+    namespace, *dimensions = (part.strip().strip('"') for part in match["schema"].split(","))
+    terms = re.findall(r'(?:([\w:.]+)\s*=\s*)?"?([^\s"]+)"?', re.sub(r"\bAND\b", "", match["terms"]))
+    found = [
+        metric
+        for metric in sorted(store.samples)
+        if metric.namespace == namespace
+        and sorted(name for name, _ in metric.dimensions) == sorted(dimensions)
+        and all(_fits(metric, name, wanted) for name, wanted in terms)
+    ]
+    labels = (" ".join([metric.name, *(value for _, value in metric.dimensions)]) for metric in found)
+    return [Series(store.statistic(m, statistic, grid), label) for m, label in zip(found, labels, strict=True)]
+
+
+def _fits(metric: Metric, name: str, wanted: str) -> bool:
+    known = {"MetricName": metric.name, "Namespace": metric.namespace, **dict(metric.dimensions)}
+    if name:
+        return known.get(name.removeprefix(":aws.").removeprefix("Dimension."), "") == wanted
+    return any(wanted.lower() in value.lower() for value in known.values())
+
+
+def _watches(alarm: MetricAlarm, metrics: set[Metric]) -> bool:
+    return any(query.metric in metrics for query in alarm.queries if query.metric)
+
+
+def _needed(line: Line, written: list[Line]) -> list[Line]:
+    return [
+        other
+        for other in written
+        if other.expression and (other is line or re.search(rf"\b{other.id}\b", line.expression))
+    ]
+
+
+def _line(name: str, metric: Metric | None, expression: str, statistic: str, period_s: int) -> Line:
+    label = f"{metric.name} {statistic}" if metric else expression
+    return Line(name, label, metric, expression, statistic, period_s, "left", None, visible=True)

@@ -1,0 +1,95 @@
+"""From files to a page or a picture of a dashboard. Imports vl-convert at once, altair late."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, cast
+
+from dashboards.cloudwatch.alarm_files import load
+from dashboards.cloudwatch.backtest import bounds_s
+from dashboards.cloudwatch.errors import DefinitionError
+from dashboards.cloudwatch.recording import read_recording
+from dashboards.places import GENERATED
+from dashboards.preview.panels import View
+from dashboards.preview.vega import bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dashboards.cloudwatch.alarm import Alarm
+    from dashboards.cloudwatch.body import Json
+
+
+def preview(body_file: Path, telemetry: Sequence[Path], alarms: Mapping[str, Alarm], out: Path, kind: str) -> list[str]:
+    """Write the dashboard of a file to `out` as `html` or `png`; return what could not be drawn, by widget."""
+    body = read_body(body_file)
+    title = str(body.get("title") or body_file.stem)
+    if kind == "png":
+        with _left_out("rfc3987_syntax"):
+            from dashboards.preview.picture import render_picture  # noqa: PLC0415  imports altair
+
+        picture, missing = render_picture(title, body, _view(telemetry, alarms))
+        out.write_bytes(picture)
+        return missing
+    known = {path.stem: path.read_text("utf-8") for path in sorted((GENERATED / "runbooks").glob("*.md"))}
+    script = _script()
+    with _left_out("rfc3987_syntax"):
+        from dashboards.preview.page import render_page  # noqa: PLC0415  imports altair, while the script is being made
+
+    page, missing = render_page(title, body, _view(telemetry, alarms), known, script.result)
+    out.write_text(page, "utf-8")
+    return missing
+
+
+@cache
+def _script() -> Future[str]:
+    """Return the script of the charts, on its way: made once a process, whatever the number of pages.
+
+    Bundling is half of the time and holds the interpreter's lock: it runs beside, in a process of its own.
+    """
+    pool = ProcessPoolExecutor(1, get_context("spawn"))
+    script = pool.submit(bundle)
+    pool.shutdown(wait=False)
+    return script
+
+
+@contextmanager
+def _left_out(module: str) -> Iterator[None]:
+    """Have an optional module be absent meanwhile.
+
+    Where it is installed, altair's validator compiles the grammar of IRIs when imported: a second, for no chart's sake.
+    """
+    absent = cast("dict[str, None]", sys.modules)
+    if module in absent:
+        yield
+        return
+    absent[module] = None
+    try:
+        yield
+    finally:
+        del absent[module]
+
+
+def _view(telemetry: Sequence[Path], alarms: Mapping[str, Alarm]) -> View:
+    recording = read_recording(telemetry)
+    return View(recording, alarms, *bounds_s(recording.store))
+
+
+def read_body(path: Path) -> Json:
+    """Return the dashboard body of a file: the body itself, or what `aws cloudwatch get-dashboard` prints."""
+    data = load(path)
+    if isinstance(data, Mapping) and "DashboardBody" in data:
+        text = data["DashboardBody"]
+        try:
+            data = json.loads(text) if isinstance(text, str) else text
+        except ValueError as error:
+            raise DefinitionError(f"{path}: the DashboardBody is no JSON: {error}") from error
+    if not isinstance(data, Mapping) or "widgets" not in data:
+        raise DefinitionError(f"{path} is no dashboard body: it has no `widgets`")
+    return data

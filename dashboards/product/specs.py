@@ -1,0 +1,158 @@
+"""From the catalog to the parameters of PutMetricAlarm and PutCompositeAlarm, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dashboards.cloudwatch.alarm import Metric
+from telemetry import catalog
+from telemetry.catalog import Alarm, Composite, Limits, Operation, Signal, Slo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Parameters = dict[str, Any]
+RUNBOOK_FOLDER = "dashboards/generated/runbooks"
+_MAX_DESCRIPTION = 1024
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What is built: the rows with their alarms, the alarms over alarms, and the limits all thresholds come from."""
+
+    rows: tuple[Operation, ...] = catalog.ROWS
+    composites: tuple[Composite, ...] = catalog.COMPOSITES
+    limits: Limits = field(default_factory=Limits)
+    dashboards: tuple[str, ...] = catalog.DASHBOARDS
+    prefix: str = catalog.ALARM_PREFIX
+
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        return tuple(alarm for row in self.rows for alarm in row.alarms)
+
+    @property
+    def everything(self) -> tuple[Alarm | Composite, ...]:
+        """Return all alarms, those over alarms first."""
+        return (*self.composites, *self.alarms)
+
+    def notifying_composites(self, alarm: Alarm | Composite) -> list[str]:
+        """Return the names of the composites that call somebody for an alarm which does not do so itself."""
+        found: dict[str, None] = {}
+        for above in (composite for composite in self.composites if alarm.name in composite.children):
+            found |= dict.fromkeys([above.name] if above.notifies else self.notifying_composites(above))
+        return list(found)
+
+    @property
+    def slos(self) -> tuple[Slo, ...]:
+        return tuple(slo for row in self.rows for slo in row.slos)
+
+
+def alarm_parameters(source: Catalog, topics: Mapping[str, str] | None = None) -> dict[str, list[Parameters]]:
+    """Return `MetricAlarms` and `CompositeAlarms`, children before those that watch them.
+
+    `topics` gives the ARN to notify by severity (`page`, `ticket`); alarms that a composite speaks for notify nobody.
+    """
+    known = topics or {}
+    return {
+        "MetricAlarms": [metric_parameters(alarm, source, known) for alarm in source.alarms],
+        "CompositeAlarms": [composite_parameters(composite, source, known) for composite in source.composites],
+    }
+
+
+def metric_parameters(alarm: Alarm, source: Catalog, topics: Mapping[str, str]) -> Parameters:
+    """Return the parameters of PutMetricAlarm, without Unit: with it, data of another unit would be missing data."""
+    threshold = alarm.threshold.value(source.limits)
+    gaps = f"Missing data is {alarm.missing}: {alarm.missing_why}."
+    why = f"{alarm.meaning}. Threshold {threshold:,.12g} ({alarm.threshold}). {gaps}"
+    return {
+        **_common(alarm, source, topics, why),
+        **_watched(alarm, source.limits),
+        "EvaluationPeriods": alarm.periods,
+        "DatapointsToAlarm": alarm.datapoints,
+        "Threshold": threshold,
+        "ComparisonOperator": str(alarm.comparison),
+        "TreatMissingData": str(alarm.missing),
+    }
+
+
+def composite_parameters(composite: Composite, source: Catalog, topics: Mapping[str, str]) -> Parameters:
+    """Return the parameters of PutCompositeAlarm."""
+    about = _common(composite, source, topics, f"{composite.meaning}.")
+    parameters = {**about, "AlarmRule": composite.full_rule(source.prefix)}
+    if composite.suppressor:
+        parameters |= {
+            "ActionsSuppressor": source.prefix + composite.suppressor,
+            "ActionsSuppressorWaitPeriod": composite.suppressor_wait_s,
+            "ActionsSuppressorExtensionPeriod": composite.suppressor_extension_s,
+        }
+    return parameters
+
+
+def _common(alarm: Alarm | Composite, source: Catalog, topics: Mapping[str, str], why: str) -> Parameters:
+    name = source.prefix + alarm.name
+    description = f"[{alarm.severity}] {why} Runbook: {RUNBOOK_FOLDER}/{name}.md"
+    heard = [topics[alarm.severity]] if alarm.notifies and alarm.severity in topics else []
+    return {
+        "AlarmName": name,
+        "AlarmDescription": description[:_MAX_DESCRIPTION],
+        "ActionsEnabled": alarm.notifies,
+        **({"AlarmActions": heard, "OKActions": heard} if heard else {}),
+        "Tags": [{"Key": "severity", "Value": str(alarm.severity)}],
+    }
+
+
+def _watched(alarm: Alarm, limits: Limits) -> Parameters:
+    if not alarm.expression:
+        (signal,) = alarm.signals
+        kind = "Statistic" if signal.statistic[0].isupper() else "ExtendedStatistic"
+        return {**_metric(signal, limits), kind: signal.statistic, "Period": alarm.period_s}
+    stats = [
+        {
+            "Id": signal.id,
+            "MetricStat": {"Metric": _metric(signal, limits), "Period": alarm.period_s, "Stat": signal.statistic},
+            "ReturnData": False,
+        }
+        for signal in alarm.signals
+    ]
+    result = {"Id": "watched", "Expression": alarm.expression, "Label": alarm.name, "ReturnData": True}
+    return {"Metrics": [*stats, result]}
+
+
+def metric_of(signal: Signal, limits: Limits) -> Metric:
+    """Return the metric that a signal asks for."""
+    return Metric(signal.namespace, signal.metric, tuple(sorted(signal.dimension_values(limits).items())))
+
+
+def _metric(signal: Signal, limits: Limits) -> Parameters:
+    pairs = signal.dimension_values(limits).items()
+    dimensions = [{"Name": name, "Value": value} for name, value in pairs]
+    return {"Namespace": signal.namespace, "MetricName": signal.metric, "Dimensions": dimensions}
+
+
+def slo_parameters(source: Catalog) -> list[Parameters]:
+    """Return the SLOs as data: promise, budget, events, and the alarms that tell when the budget burns."""
+    return [
+        {
+            "Name": slo.name,
+            "Meaning": slo.meaning,
+            "Objective": slo.objective,
+            "WindowDays": slo.window_days,
+            "Budget": round(slo.budget, 9),
+            "Bad": [{**_metric(signal, source.limits), "Stat": signal.statistic} for signal in slo.bad],
+            "Total": [{**_metric(signal, source.limits), "Stat": signal.statistic} for signal in slo.total],
+            "MinimumEvents": slo.minimum_events,
+            "Alarms": [_burn(slo, rate, source) for rate in catalog.BURN_RATES],
+        }
+        for slo in source.slos
+    ]
+
+
+def _burn(slo: Slo, rate: catalog.BurnRate, source: Catalog) -> Parameters:
+    return {
+        "Name": f"{source.prefix}{slo.name}-{rate.name}",
+        "Severity": str(rate.severity),
+        "BurnRate": rate.factor,
+        "LongWindowSeconds": rate.long_s,
+        "ShortWindowSeconds": rate.short_s,
+    }

@@ -1,0 +1,279 @@
+"""The commands, each a thin layer: arguments in, one call of the library, a result for people or machines out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from packager.errors import PackagerError, RequestError, SettingsError, in_units, printable
+
+if TYPE_CHECKING:
+    from packager.packaging import OnProgress
+    from packager.results import ComponentResult, Finding, PackageResult
+
+FAILED = 1
+WRONG_USE = 2
+STRATEGIES = ("auto", "streaming", "standard", "sequential", "partial")
+
+Command = Callable[..., None]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edge-model-packager")
+def packager() -> None:
+    """Turn trained and compiled models of any size into AWS IoT Greengrass components.
+
+    A URI is s3://bucket/key, file:///path or a plain path. Results go to standard output, everything else to standard
+    error. Exit status: 0 all done, 1 some or all failed, 2 wrong use.
+    """
+
+
+def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    compiled: dict[str, str] = {}
+    for value in values:
+        target, equals, uri = value.partition("=")
+        if not equals or not target or not uri:
+            raise click.BadParameter(f"{printable(value)!r} is not of the form TARGET=URI.")
+        if target in compiled:
+            raise click.BadParameter(f"The target {printable(target)!r} is named twice.")
+        compiled[target] = uri
+    return compiled
+
+
+def _what_to_package(command: Command) -> Command:
+    options = (
+        click.option("--trained", required=True, metavar="URI", help="Trained artifact (tar.gz)."),
+        click.option(
+            "--compiled",
+            multiple=True,
+            callback=_compiled,
+            metavar="TARGET=URI",
+            help="Compiled artifact of one target; repeat it. None for an imported ONNX model.",
+        ),
+        click.option(
+            "--target",
+            "imported_targets",
+            multiple=True,
+            metavar="TARGET",
+            help="Target of an imported ONNX model; repeat it. [default: all that it serves]",
+        ),
+        click.option("--output", required=True, metavar="URI", help="Bucket with optional prefix, or folder."),
+        click.option("--strategy", type=click.Choice(STRATEGIES), default="auto", show_default=True),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_endpoint = click.option("--endpoint-url", metavar="URL", help="Where S3 is spoken, when that is not AWS.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+
+
+@packager.command()
+@_what_to_package
+@_endpoint
+@_as_json
+@click.option("--force", is_flag=True, help="Package although the component is already there.")
+@click.option("--strict", is_flag=True, default=None, help="Refuse a component that breaks a rule of the device.")
+@click.option(
+    "--telemetry",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write telemetry.jsonl and spans.jsonl there.",
+)
+@click.option("--trace", is_flag=True, help="Print where the time went, as a tree of spans, on standard error.")
+def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
+    """Package a model for one or more targets."""
+    from packager.limits.termination import terminate_cleanly  # noqa: PLC0415  same
+    from packager.packaging import package as package_model  # noqa: PLC0415  kept off the path of --help
+    from packager.results import PackageResult  # noqa: PLC0415  same
+
+    with (
+        _faults_of_use(PackageResult().as_dict() if as_json else None),
+        _observed(telemetry, trace=trace),
+        terminate_cleanly(),
+        _progress() as bars,
+    ):
+        result = package_model(**wanted, on_progress=bars)
+    _say(result.as_dict() if as_json else "\n".join(_package_lines(result)))
+    sys.exit(0 if result.succeeded else FAILED)
+
+
+@packager.command()
+@_what_to_package
+@_endpoint
+@_as_json
+def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
+    """Say what packaging would need and take, and write nothing."""
+    from packager.plan import plan as plan_package  # noqa: PLC0415  kept off the path of --help
+
+    with _failures(as_json=as_json), _progress() as bars:
+        planned = plan_package(**wanted, on_progress=bars)
+    _say(planned.as_dict() if as_json else "\n".join(planned.lines()))
+    sys.exit(0 if planned.fits else FAILED)
+
+
+@packager.command()
+@click.argument("uri")
+@_endpoint
+@_as_json
+def inspect(uri: str, endpoint_url: str | None, as_json: bool) -> None:  # noqa: FBT001  click's
+    """List an archive's members and what is wrong with it, in one pass, extracting nothing."""
+    from packager.extractor import StreamingExtractor  # noqa: PLC0415  kept off the path of --help
+    from packager.results import ProcessingState  # noqa: PLC0415  same
+    from packager.stores import open_source  # noqa: PLC0415  same
+
+    with _failures(as_json=as_json), _progress() as bars:
+        total = open_source(uri, endpoint_url=endpoint_url).size_bytes()
+        info = StreamingExtractor(endpoint_url=endpoint_url).get_archive_info(
+            uri,
+            bars and (lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))),
+        )
+    if as_json:
+        _say(info.as_dict())
+    else:
+        for member in info.members:
+            _say(f"{member.size_bytes:>14}  {member.kind:<13}  {member.name}")
+        sizes = f"{in_units(info.packed_bytes)} packed, {in_units(info.unpacked_bytes)} unpacked"
+        _say(f"{len(info.members)} members, {sizes}, ratio {info.ratio:.2f}")
+        for finding in info.findings:
+            _say(_finding_line(finding))
+    sys.exit(FAILED if info.findings else 0)
+
+
+@packager.command()
+@click.argument("uri", metavar="ZIP|URI")
+@click.option("--target", metavar="TARGET", help="Also what this target alone needs.")
+@click.option("--strict", is_flag=True, help="Exit with 1 when there is any finding.")
+@_endpoint
+@_as_json
+def check(uri: str, target: str | None, strict: bool, endpoint_url: str | None, as_json: bool) -> None:  # noqa: FBT001  click's
+    """Say whether a device would take a component, rule by rule."""
+    from packager.device.check import check_component  # noqa: PLC0415  kept off the path of --help
+
+    with _failures(as_json=as_json):
+        findings = check_component(uri, target, endpoint_url=endpoint_url)
+    if as_json:
+        _say({"uri": uri, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            _say(_finding_line(finding))
+        _say(f"{len(findings)} rules are broken." if findings else "A device would take this component.")
+    sys.exit(FAILED if findings and strict else 0)
+
+
+@packager.command()
+@click.argument("uri", metavar="ZIP|URI")
+@click.option("--name", required=True, help="Component name: model-, then letters, digits, '.', '_' and '-'.")
+@click.option("--version", required=True, help="Component version: N.0.0.")
+@click.option("--target", required=True, metavar="TARGET")
+@click.option("--published-as", metavar="S3-URI", help="Where the ZIP will lie, when URI is a local copy.")
+@_endpoint
+def recipe(uri: str, name: str, version: str, target: str, published_as: str | None, endpoint_url: str | None) -> None:  # noqa: PLR0913, PLR0917  one an option
+    """Write the Greengrass recipe of a component to standard output."""
+    from packager.device import recipe as recipes  # noqa: PLC0415  kept off the path of --help
+    from packager.device.check import published_artifact  # noqa: PLC0415  same
+    from packager.model.targets import target as known_target  # noqa: PLC0415  same
+
+    with _failures(as_json=False):
+        device = known_target(target)
+        artifact = published_artifact(uri, endpoint_url=endpoint_url, published_as=published_as)
+        made = recipes.render(recipes.recipe(artifact, name, version, device))
+    click.echo(made, nl=False)
+
+
+def _say(what: dict[str, Any] | str) -> None:
+    click.echo(what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False))
+
+
+def _package_lines(result: PackageResult) -> Iterator[str]:
+    for component in result.components:
+        yield _component_line(component)
+        if component.error:
+            yield f"    {component.error}"
+        for warning in component.warnings:
+            yield f"    {_finding_line(warning)}"
+    if result.error and not result.components:
+        yield f"Nothing was packaged: {result.error}"
+
+
+def _component_line(component: ComponentResult) -> str:
+    words = {
+        "packaged": "packaged",
+        "already_there": "already there",
+        "failed": "FAILED",
+        "left": "left for the next call",
+    }
+    line = f"{component.target}: {words[component.status]}"
+    if component.uri is None:
+        return line
+    size = in_units(component.size_bytes or 0)
+    where = printable(component.uri, 1100)
+    return f"{line} in {component.duration_s:.1f} s, {size}\n    {where}\n    SHA-256 {component.sha256}"
+
+
+def _finding_line(finding: Finding) -> str:
+    return f"{finding.rule}: {finding.message} {finding.next_step}"
+
+
+@contextmanager
+def _progress() -> Iterator[OnProgress | None]:
+    """Progress bars on standard error, for people at a terminal only."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from packager.cli.progress import ProgressBars  # noqa: PLC0415  rich takes a third of the start-up time
+
+    with ProgressBars() as bars:
+        yield bars
+
+
+@contextmanager
+def _faults_of_use(document: dict[str, Any] | None) -> Iterator[None]:
+    """What cannot be asked for is wrong use of the command; machines get the error in the document they expect."""
+    try:
+        yield
+    except (RequestError, SettingsError) as error:
+        _fail(error, WRONG_USE, document)
+
+
+@contextmanager
+def _failures(*, as_json: bool) -> Iterator[None]:
+    """A failure of a command that has nothing else to show."""
+    document: dict[str, Any] | None = {} if as_json else None
+    try:
+        with _faults_of_use(document):
+            yield
+    except PackagerError as error:
+        _fail(error, FAILED, document)
+
+
+def _fail(error: PackagerError, status: int, document: dict[str, Any] | None) -> NoReturn:
+    if document is not None:
+        _say({**document, "error": error.as_dict()})
+    click.echo(f"Error: {error}", err=True)
+    sys.exit(status)
+
+
+@contextmanager
+def _observed(folder: Path | None, *, trace: bool) -> Iterator[None]:
+    """Record the work where the options say."""
+    import telemetry  # noqa: PLC0415  kept off the path of --help
+
+    with ExitStack() as stack:
+        if folder:
+            try:
+                stack.enter_context(telemetry.to_directory(folder))
+            except OSError as error:
+                raise click.BadParameter(f"cannot write there: {error.strerror}", param_hint="--telemetry") from error
+        spans = stack.enter_context(telemetry.collected_spans()) if trace else []
+        yield
+        if trace:
+            click.echo(telemetry.waterfall(spans), err=True)

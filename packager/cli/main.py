@@ -1,0 +1,16 @@
+"""The command line: `packager package`, `plan`, `inspect`, `check` and `recipe`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point of the console script; says what to install when the command line's own packages are missing."""
+    try:
+        from packager.cli.commands import packager  # noqa: PLC0415  click and rich are an extra
+    except ModuleNotFoundError as error:
+        if error.name not in {"click", "rich"}:
+            raise
+        sys.exit(f"The command line needs {error.name}: pip install 'edge-model-packager[cli]'")
+    packager()

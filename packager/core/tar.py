@@ -1,0 +1,259 @@
+"""Tar headers read once, strictly: where two readers could disagree about an archive, it is refused.
+
+Formats: V7, POSIX ustar and pax, GNU. Layout of the header: POSIX.1-2017, `pax`, "ustar Interchange Format".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from packager.errors import ExtractionError, LimitExceededError, UnsafeArchiveError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from packager.core.gunzip import Gunzip
+    from packager.settings import Settings
+
+BLOCK_BYTES = 512
+_END = bytes(BLOCK_BYTES)
+_EIGHT_SPACES = 8 * 0x20
+_LARGEST_OCTAL = 0o77777777777
+_EXTENSIONS = {b"L": "L", b"K": "K", b"x": "x", b"X": "x", b"g": "g"}  # X is what Solaris called x before POSIX
+
+Kind = Literal["file", "directory", "hard link", "symbolic link", "device"]
+_KINDS: dict[bytes, Kind] = {
+    b"0": "file",
+    b"\0": "file",
+    b"7": "file",  # contiguous file: a plain file to every reader of today
+    b"1": "hard link",
+    b"2": "symbolic link",
+    b"3": "device",
+    b"4": "device",
+    b"5": "directory",
+    b"6": "device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One member as its headers describe it; nothing of it has been judged. `size_bytes` is 0 but for files."""
+
+    name: str
+    size_bytes: int
+    kind: Kind
+    link_target: str = ""
+
+
+class TarReader:
+    """Iterates over the entries of a tar stream; after each entry `readinto` gives its payload.
+
+    Payload that is not read is skipped, with every byte still passing the checksum. Iteration ends only after
+    the end-of-archive mark, zeros to the end of the stream, and the gzip trailer.
+
+    Errors: ExtractionError for damage, LimitExceededError for an oversized extension header, UnsafeArchiveError
+    for forms whose meaning readers disagree on.
+    """
+
+    def __init__(self, stream: Gunzip, settings: Settings) -> None:
+        self._stream = stream
+        self._max_extension_bytes = settings.max_extension_header_bytes
+        self._left = 0
+        self._padding = 0
+        self._waste = memoryview(bytearray(1 << 16))
+
+    def __iter__(self) -> Iterator[Entry]:
+        while entry := self._next_entry():
+            yield entry
+        self._finish()
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Payload of the current entry into the front of `buffer`: as much as fits or is left, 0 when all is read."""
+        wanted = min(len(buffer), self._left)
+        if not wanted:
+            return 0
+        if self._stream.readinto_exactly(buffer[:wanted]) < wanted:
+            raise self._cut("inside a member")
+        self._left -= wanted
+        return wanted
+
+    def _next_entry(self) -> Entry | None:
+        extensions: dict[str, bytes] = {}
+        while header := self._next_header():
+            extension = _EXTENSIONS.get(header[156:157])
+            if extension is None:
+                return self._entry(header, extensions)
+            if extension in extensions:
+                raise UnsafeArchiveError(
+                    f"Two extension headers of type {extension} stand before one member; readers disagree on the one "
+                    "that holds.",
+                    next_step="Make the archive again with a usual tar program.",
+                )
+            extensions[extension] = self._extension(header)
+        if extensions.keys() - {"g"}:
+            raise self._cut("after an extension header")
+        return None
+
+    def _next_header(self) -> bytes | None:
+        while self._left:
+            self.readinto(self._waste)
+        padding, self._padding = self._padding, 0
+        header = self._stream.read_exactly(padding + BLOCK_BYTES)[padding:]
+        if header == _END:
+            return None
+        if len(header) < BLOCK_BYTES:
+            raise self._cut("before its end mark" if not header else "inside a header")
+        # The checksum is the sum of the header's bytes, its own eight counted as spaces.
+        if self._number(header[148:156], "checksum") != sum(header) - sum(header[148:156]) + _EIGHT_SPACES:
+            raise ExtractionError(
+                f"A tar header is damaged, {self._stream.bytes_read - BLOCK_BYTES} bytes into the unpacked archive.",
+                next_step="Make the archive again; `tar -tzf` lists what can still be read.",
+                unpacked_bytes=self._stream.bytes_read - BLOCK_BYTES,
+            )
+        return header
+
+    def _entry(self, header: bytes, extensions: dict[str, bytes]) -> Entry:
+        pax = self._pax_records(extensions.get("x", b""))
+        self._refuse_global_meaning(self._pax_records(extensions.get("g", b"")))
+        name = self._long("name", pax.get("path"), extensions.get("L")) or self._ustar_name(header)
+        kind = _KINDS.get(header[156:157])
+        if kind == "file" and name.endswith("/"):
+            kind = "directory"  # V7 had no other way to write one
+        if kind is None or any(key.startswith("GNU.sparse") for key in pax):
+            what = "sparse" if kind or header[156:157] == b"S" else f"of type {printable(header[156:157])}"
+            raise UnsafeArchiveError(
+                f"The member {printable(name)!r} is {what}, which not every reader unpacks to the same bytes.",
+                next_step="Make the archive again from plain files (GNU tar: without --sparse).",
+                member=printable(name),
+            )
+        size = self._size(header, pax, name)
+        if kind != "file" and size:
+            raise UnsafeArchiveError(
+                f"The {kind} {printable(name)!r} claims {size} bytes of content; readers disagree on what follows it.",
+                next_step="Make the archive again with a usual tar program.",
+                member=printable(name),
+            )
+        self._left = size
+        self._padding = -size % BLOCK_BYTES
+        link = self._long("link target", pax.get("linkpath"), extensions.get("K")) or _text(header[157:257])
+        return Entry(name, size, kind, link if kind.endswith("link") else "")
+
+    def _long(self, what: str, pax: str | None, gnu: bytes | None) -> str:
+        if pax is not None and gnu is not None and pax != _text(gnu):
+            raise UnsafeArchiveError(
+                f"A member has two {what}s: {printable(pax)!r}, and {printable(_text(gnu))!r} in a GNU extension.",
+                next_step="Make the archive again with a usual tar program.",
+                member=printable(pax),
+            )
+        return pax or _text(gnu or b"")
+
+    def _ustar_name(self, header: bytes) -> str:
+        name = _text(header[:100])
+        # GNU's magic is "ustar  \0", and it keeps dates where POSIX keeps the prefix.
+        if header[257:263] == b"ustar\0" and header[345] != 0:
+            return f"{_text(header[345:500])}/{name}"
+        return name
+
+    def _size(self, header: bytes, pax: dict[str, str], name: str) -> int:
+        size = self._number(header[124:136], "size")
+        if "size" not in pax:
+            return size
+        wide = pax["size"]
+        # A pax size is for what octal cannot hold. One that differs without need hides members from some readers
+        # (CVE-2025-62518).
+        plain = wide.isascii() and wide.isdigit() and len(wide) <= 20  # noqa: PLR2004  2**64 has 20 digits
+        if not plain or (int(wide) <= _LARGEST_OCTAL and int(wide) != size):
+            raise UnsafeArchiveError(
+                f"The member {printable(name)!r} has two sizes: {size}, and {printable(wide)} in an extension.",
+                next_step="Make the archive again with a usual tar program.",
+                member=printable(name),
+            )
+        return int(wide)
+
+    def _extension(self, header: bytes) -> bytes:
+        size = self._number(header[124:136], "size")
+        if size > self._max_extension_bytes:
+            raise LimitExceededError(
+                f"An extension header has {size} bytes; at most {self._max_extension_bytes} are taken.",
+                next_step="If the archive is to be trusted, raise MAX_EXTENSION_HEADER_BYTES.",
+                setting="MAX_EXTENSION_HEADER_BYTES",
+                limit=self._max_extension_bytes,
+                found=size,
+            )
+        padded = size + -size % BLOCK_BYTES
+        data = self._stream.read_exactly(padded)
+        if len(data) < padded:
+            raise self._cut("inside an extension header")
+        return data[:size]
+
+    def _pax_records(self, data: bytes) -> dict[str, str]:
+        """Records of the form `LENGTH KEY=VALUE` and a newline, LENGTH counting all of it."""
+        records: dict[str, str] = {}
+        position = 0
+        while position < len(data):
+            space = data.find(b" ", position, position + 20)
+            length = data[position:space] if space > 0 else b""
+            end = position + int(length) if length.isdigit() else 0
+            key, equals, value = data[space + 1 : end - 1].partition(b"=")
+            framed = space < end <= len(data) and equals and data[end - 1 : end] == b"\n"
+            meaningful = key in _MEANINGFUL_PAX_KEYS or key.startswith(b"GNU.sparse")
+            # An empty value takes back an earlier one, for some readers; for others it is the value.
+            if not framed or b"\0" in value or (meaningful and not value):
+                raise ExtractionError(
+                    f"A pax extension header is malformed, {self._stream.bytes_read} bytes into the unpacked archive.",
+                    next_step="Make the archive again with a usual tar program.",
+                    unpacked_bytes=self._stream.bytes_read,
+                )
+            if meaningful:
+                records[key.decode("ascii", "replace")] = _text(value)
+            position = end
+        return records
+
+    def _refuse_global_meaning(self, records: dict[str, str]) -> None:
+        if records:
+            raise UnsafeArchiveError(
+                f"A global header sets {', '.join(map(printable, records))}; readers disagree on that.",
+                next_step="Make the archive again with a usual tar program.",
+            )
+
+    def _number(self, raw: bytes, field: str) -> int:
+        if raw[:1] == b"\x80":  # GNU base-256: for sizes above 8 GiB
+            return int.from_bytes(raw[1:], "big")
+        digits = raw.strip(b" \0")
+        if not digits:
+            return 0
+        if digits.isdigit() and not {*digits} & {*b"89"}:
+            return int(digits, 8)
+        raise ExtractionError(
+            f"A tar header has the {field} {printable(raw)}, which is no number, "
+            f"{self._stream.bytes_read} bytes into the unpacked archive.",
+            next_step="Check that the file is a tar archive packed with gzip.",
+            unpacked_bytes=self._stream.bytes_read,
+        )
+
+    def _finish(self) -> None:
+        """One zero block has been read: demand the second, then nothing but zeros up to the checked end of the gzip."""
+        if self._stream.read_exactly(BLOCK_BYTES) != _END:
+            raise self._cut("inside its end mark")
+        while count := self._stream.readinto_exactly(self._waste):
+            if bytes(self._waste[:count]).strip(b"\0"):
+                raise UnsafeArchiveError(
+                    "Data follows the end mark of the archive; some readers would unpack it.",
+                    next_step="Make the archive again; concatenated tar files must be joined with `tar -A`.",
+                )
+
+    def _cut(self, where: str) -> ExtractionError:
+        return ExtractionError(
+            f"The tar archive ends {where}, after {self._stream.bytes_read} unpacked bytes.",
+            next_step="Copy or make the archive again; it is not whole.",
+            unpacked_bytes=self._stream.bytes_read,
+        )
+
+
+def _text(raw: bytes) -> str:
+    """A header's text up to its first NUL; surrogates stand for what is not UTF-8, which no safe path holds."""
+    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+_MEANINGFUL_PAX_KEYS = frozenset((b"path", b"linkpath", b"size"))

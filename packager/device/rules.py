@@ -1,0 +1,316 @@
+"""What a device and Greengrass need of a component: one row per rule, one finding per broken rule.
+
+Sources: https://docs.aws.amazon.com/greengrass/v2/developerguide/component-recipe-reference.html (unarchiving),
+https://docs.aws.amazon.com/greengrass/v2/developerguide/greengrass-nucleus-component.html (the store on the device),
+https://docs.aws.amazon.com/general/latest/gr/greengrassv2.html (sizes), and the model converter of the server
+components that run the models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import islice
+from posixpath import basename, dirname, normpath
+from typing import TYPE_CHECKING
+
+from packager.device.listing import MANIFEST, ComponentListing, Contents
+from packager.errors import ComponentRefusedError, ManifestError, in_units, printable
+from packager.model.identity import FILE_NAME_ENDING
+from packager.model.manifest import is_onnx
+from packager.model.strict import read_json
+from packager.results import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from packager.model.targets import Target
+
+COMPONENT_BUDGET_BYTES = 2_000_000_000
+"""What the artifacts of a component may have in all."""
+
+DEVICE_STORE_BYTES = 10_000_000_000
+"""The default size of the store in which a device keeps artifacts, packed and unpacked ones together."""
+
+STAGES_OF_GRAPH = {"single_stage_model_graph": 1, "two_stage_model_graph": 2, "two_stage_model_graph_bbox": 2}
+FIRST_STAGE_FIELDS = ("threshold", "image_width", "image_height", "image_range_scale", "normalize")
+RESERVED_NAMES = frozenset({"model.py", "inference_runtimes.py"})
+
+# Two forms of a Neo artifact: the graph runtime's, and the Relay VM's, told by its executable `.ro`.
+GRAPH_RUNTIME = (".so", ".params", ".json", ".meta")
+RELAY_VM = (".so", ".ro", ".meta")
+NO_MODEL_FILES = frozenset({"libdlr.so", "model-shapes.json", "hyperparams.json", "version.json"})
+
+SHOWN = 3
+"""How many of the breaches of one rule its finding names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: `breaches` names each place that breaks it; `consequence` and `next_step` are sentences for people."""
+
+    id: str
+    consequence: str
+    next_step: str
+    breaches: Callable[[Contents], Iterable[str]]
+
+
+def check(listing: ComponentListing, target: Target | None = None) -> list[Finding]:
+    """One finding for each rule that the component breaks, in the order of RULES; none when a device would take it.
+
+    With a target, also what that target alone needs. Never raises, whatever the component holds.
+    """
+    contents = Contents(listing)
+    rules = (*RULES, ONNX_TARGET) if target and target.runs_compiled_onnx else RULES
+    return [finding for rule in rules if (finding := _finding(rule, contents))]
+
+
+def refuse_if_strict(findings: Sequence[Finding], *, strict: bool) -> None:
+    """In strict mode, ComponentRefusedError when there is any finding; `findings` on the error lists them."""
+    if strict and findings:
+        raise ComponentRefusedError(
+            f"The component breaks {len(findings)} of the device's rules: "
+            + " ".join(f"({each.rule}) {each.message}" for each in findings),
+            next_step=" ".join(dict.fromkeys(each.next_step for each in findings)),
+            findings=[asdict(each) for each in findings],
+        )
+
+
+def _finding(rule: Rule, contents: Contents) -> Finding | None:
+    breaches = iter(rule.breaches(contents))
+    shown = list(islice(breaches, SHOWN))
+    if not shown:
+        return None
+    more = sum(1 for _ in breaches)
+    return Finding(
+        rule=rule.id,
+        message=f"{'; '.join(shown)}{f'; and {more} more' if more else ''}. {rule.consequence}",
+        next_step=rule.next_step,
+        subject=printable(contents.listing.file_name),
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return f"'{printable(value[:120])}'"
+    return "missing" if value is None else "no text"
+
+
+def _manifest(contents: Contents) -> Iterator[str]:
+    listing = contents.listing
+    if listing.manifest is None:
+        unreadable = any(each.name == MANIFEST and not each.is_readable for each in listing.entries)
+        if not unreadable:  # how an entry is stored is another rule's finding
+            yield f"There is no readable {MANIFEST} at the root"
+        return
+    try:
+        read_json(listing.manifest, MANIFEST)
+    except ManifestError as error:
+        yield error.message.rstrip(".")
+        return
+    dataset = contents.manifest.get("dataset")
+    sides = [dataset.get(side) for side in ("image_width", "image_height")] if isinstance(dataset, dict) else [None]
+    if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+        yield f"{MANIFEST} has no dataset with a positive image_width and image_height"
+
+
+def _graph_type(contents: Contents) -> Iterator[str]:
+    kind, found = contents.graph.get("model_graph_type"), len(contents.stages)
+    needed = STAGES_OF_GRAPH.get(kind) if isinstance(kind, str) else None
+    if needed is None and contents.manifest:
+        yield f"model_graph.model_graph_type is {_shown(kind)}, not one of {', '.join(STAGES_OF_GRAPH)}"
+    elif needed is not None and found != needed:
+        yield f"model_graph.model_graph_type {kind} needs {needed} stages, and there are {found}"
+
+
+def _stage_folders(contents: Contents) -> Iterator[str]:
+    for number, stage in enumerate(contents.stages, start=1):
+        kind = stage.get("type")
+        if not isinstance(kind, str):
+            yield f"The type of stage {number} is {_shown(kind)}"
+        elif kind not in contents.folders:
+            yield f"There are no files in a folder {_shown(kind)} for stage {number}"
+
+
+def _first_stage(contents: Contents) -> Iterator[str]:
+    for first in contents.stages[:1]:
+        missing = [field for field in FIRST_STAGE_FIELDS if field not in first]
+        if missing:
+            yield f"Stage 1 lacks {', '.join(missing)}"
+
+
+def _compiled_files(contents: Contents) -> Iterator[str]:
+    kinds = dict.fromkeys(kind for stage in contents.stages if isinstance(kind := stage.get("type"), str))
+    for kind in kinds:
+        if kind in contents.folders:
+            model_files = _onnx_file if is_onnx(contents.manifest) else _neo_files
+            for breach in model_files(contents, contents.folders[kind]):
+                yield f"In {_shown(kind)} there {breach}"
+
+
+def _onnx_file(contents: Contents, paths: Sequence[str]) -> Iterator[str]:
+    artifact = contents.manifest.get("runtime_artifact")
+    if artifact not in [basename(path) for path in paths]:  # exports hold it at any depth
+        yield f"is no file for runtime_artifact, which is {_shown(artifact)}"
+
+
+def _neo_files(_: Contents, paths: Sequence[str]) -> Iterator[str]:
+    files = [path for path in paths if basename(path) not in NO_MODEL_FILES]
+    form = RELAY_VM if any(path.endswith(".ro") for path in files) else GRAPH_RUNTIME
+    for ending in form:
+        found = [path for path in files if path.endswith(ending)]
+        if not found:
+            yield f"is no *{ending}"
+        elif len(found) > 1:
+            yield f"are {len(found)} *{ending} instead of one ({', '.join(_shown(path) for path in found[:SHOWN])})"
+
+
+def _onnx_target(contents: Contents) -> Iterator[str]:
+    if contents.manifest and not is_onnx(contents.manifest):
+        yield f"The target runs ONNX models, and {MANIFEST} does not say runtime: onnx"
+
+
+def _reserved_names(contents: Contents) -> Iterator[str]:
+    # Folders count, also empty ones: the converter links every name at the root beside its own files.
+    entries = contents.listing.entries
+    names = {normpath(each.name).split("/")[0] for each in entries if not each.leaves_root}
+    return (f"There is an entry {name} at the root" for name in sorted(RESERVED_NAMES & names))
+
+
+def _entry_storage(contents: Contents) -> Iterator[str]:
+    for each in contents.listing.entries:
+        if each.is_encrypted:
+            yield f"{_shown(each.name)} is encrypted"
+        elif not each.is_readable:
+            yield f"{_shown(each.name)} is compressed by method {each.method}, not stored (0) or deflated (8)"
+
+
+def _links(contents: Contents) -> Iterator[str]:
+    return (f"{_shown(each.name)} is a link" for each in contents.listing.entries if each.is_link)
+
+
+def _entry_paths(contents: Contents) -> Iterator[str]:
+    outside = (each.name for each in contents.listing.entries if each.leaves_root)
+    return (f"{_shown(name)} resolves to or above the root" for name in outside)
+
+
+def _unique_paths(contents: Contents) -> Iterator[str]:
+    files: set[str] = set()
+    folders: set[str] = set()
+    for path in contents.paths:
+        if path in files:
+            yield f"{_shown(path)} is there more than once"
+        files.add(path)
+        parent = dirname(path)
+        while parent and parent not in folders:
+            folders.add(parent)
+            parent = dirname(parent)
+    for path in sorted(files & folders):
+        yield f"{_shown(path)} is both a file and a folder"
+
+
+def _file_name(contents: Contents) -> Iterator[str]:
+    name = contents.listing.file_name
+    if not name.endswith(FILE_NAME_ENDING) or name.count(".") != 1:
+        yield f"The file is named {_shown(name)}"
+
+
+def _component_size(contents: Contents) -> Iterator[str]:
+    size_bytes = contents.listing.size_bytes
+    if size_bytes > COMPONENT_BUDGET_BYTES:
+        yield f"The component has {in_units(size_bytes)} ({size_bytes} bytes), above {COMPONENT_BUDGET_BYTES} bytes"
+
+
+def _device_store(contents: Contents) -> Iterator[str]:
+    unpacked_bytes = sum(each.size_bytes for each in contents.listing.entries)
+    needed_bytes = contents.listing.size_bytes + unpacked_bytes
+    if needed_bytes > DEVICE_STORE_BYTES:
+        yield (
+            f"Packed and unpacked it takes {in_units(needed_bytes)} ({needed_bytes} bytes, {unpacked_bytes} of them "
+            f"unpacked), above {DEVICE_STORE_BYTES} bytes"
+        )
+
+
+NOT_LOADED = "The model cannot be loaded on the device."
+
+RULES = (
+    Rule(
+        "manifest",
+        "The device's converter exits and the component becomes BROKEN.",
+        "Package the model again from its trained artifact.",
+        _manifest,
+    ),
+    Rule(
+        "graph-type",
+        NOT_LOADED,
+        "Export the model with a model_graph_type the device knows, and as many stages as it needs.",
+        _graph_type,
+    ),
+    Rule(
+        "stage-folders",
+        NOT_LOADED,
+        "Compile every stage and put each artifact into a folder named like the stage's type.",
+        _stage_folders,
+    ),
+    Rule("first-stage", NOT_LOADED, "Export the model with these fields in model_graph.stages[0].", _first_stage),
+    Rule(
+        "compiled-files",
+        "The runtime on the device throws.",
+        "Compile the model again, and package the whole artifact of that one job and nothing else.",
+        _compiled_files,
+    ),
+    Rule(
+        "reserved-names",
+        "The device's converter writes its own file of that name and fails.",
+        "Rename the entry, or the stage type it comes from.",
+        _reserved_names,
+    ),
+    Rule(
+        "entry-storage",
+        "The device cannot unpack the component.",
+        "Write the ZIP again with entries stored or deflated and without a password.",
+        _entry_storage,
+    ),
+    Rule(
+        "links",
+        "Devices write a small text file in place of a link.",
+        "Put the files themselves into the component.",
+        _links,
+    ),
+    Rule(
+        "entry-paths",
+        "The device drops everything it has unpacked.",
+        "Name entries relative to the root, without '..', a leading '/' or zero bytes.",
+        _entry_paths,
+    ),
+    Rule(
+        "unique-paths",
+        "The device keeps one of them, not always the last, or fails to unpack.",
+        "Give every file a path of its own.",
+        _unique_paths,
+    ),
+    Rule(
+        "file-name",
+        "The device unpacks it into a folder where nothing looks for it.",
+        f"Name the file <id>_{FILE_NAME_ENDING}, without another dot.",
+        _file_name,
+    ),
+    Rule(
+        "component-size",
+        "Greengrass is expected to refuse it when it is published.",
+        "Make the model smaller: half precision, pruning, or fewer files in the compiled artifact.",
+        _component_size,
+    ),
+    Rule(
+        "device-store",
+        "With default settings the deployment fails on the device.",
+        "Make the model smaller, or raise componentStoreMaxSizeBytes of the nucleus on these devices.",
+        _device_store,
+    ),
+)
+
+ONNX_TARGET = Rule(
+    "target-runtime",
+    NOT_LOADED,
+    "Package the ONNX export for this target, or name the target the artifact was compiled for.",
+    _onnx_target,
+)

@@ -1,0 +1,114 @@
+"""The manifest of a trained artifact, kept where its components lie: however many these are, it is made once.
+
+What is kept there is found as components are, by an identity that is at hand without reading the artifact. Who could
+put another manifest there could put another component there just as well; even so, it is read as strictly as that of
+an archive, and what is not whole is made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from packager.errors import ManifestError, PackagerError
+from packager.model.identity import component_identity, manifest_key
+from packager.model.manifest import LIMITS_BYTES, TRAINED_MANIFEST, checked
+from packager.model.strict import read_json
+from telemetry import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from packager.model.trained import TrainedArtifact
+    from packager.stores import Sink, Source
+
+LARGEST_BYTES = LIMITS_BYTES[TRAINED_MANIFEST]
+"""Of a manifest that is kept; a larger one is made again each time."""
+
+_LAYOUT = "manifest"
+
+
+class _Kept(NamedTuple):
+    uri: str
+    manifest: dict[str, Any]
+
+
+class PreparedManifest:
+    """The manifest of `model`: the one that is kept below `sink`, else the artifact's own, read from it.
+
+    `open_kept` opens the URI of what is kept. As a component's key is made from the artifact's identity either way, key
+    and bytes of a component are the same with and without a kept manifest. Memory: LARGEST_BYTES.
+    """
+
+    def __init__(self, model: TrainedArtifact, sink: Sink, open_kept: Callable[[str], Source]) -> None:
+        self._model = model
+        self._sink = sink
+        self._open_kept = open_kept
+        self._looking = threading.Lock()
+        self._kept: _Kept | None = None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        with self._looking:
+            self._kept = self._kept or self._found()
+        return self._kept.manifest if self._kept else self._model.manifest
+
+    @property
+    def stands_for_manifest(self) -> Any:  # noqa: ANN401  JSON
+        return self._model.stands_for_manifest
+
+    @property
+    def failure(self) -> PackagerError | None:
+        return self._model.failure
+
+    def keep(self) -> str | None:
+        """Make the manifest unless it is kept already; where it is kept, None where that cannot be.
+
+        Errors as for the artifact's own manifest.
+        """
+        if found := self._found():
+            return found.uri
+        content = json.dumps(self._model.manifest, separators=(",", ":")).encode("ascii")
+        if len(content) > LARGEST_BYTES:
+            return None
+        try:
+            with self._sink.open(self._name) as upload:
+                upload.write(content)
+                return upload.commit().uri
+        except PackagerError as error:
+            _told("manifest not kept", error)
+            return None
+
+    def _name(self) -> tuple[str, str]:
+        identity = component_identity([], self.stands_for_manifest, _LAYOUT)
+        return manifest_key(identity), identity
+
+    def _found(self) -> _Kept | None:
+        key, identity = self._name()
+        try:
+            there = self._sink.find(key)
+            if there is None or there.identity != identity or there.size_bytes > LARGEST_BYTES:
+                return None
+            return _Kept(there.uri, checked(read_json(self._read(there.uri, there.sha256), there.uri), there.uri))
+        except PackagerError as error:
+            _told("kept manifest not used", error)
+            return None
+
+    def _read(self, uri: str, sha256: str) -> bytes:
+        source = self._open_kept(uri)
+        # What was found may have been replaced by now; from here on the source holds on to what it sees.
+        size_bytes = source.size_bytes()
+        content = source.read_range(0, min(size_bytes, LARGEST_BYTES))
+        if len(content) != size_bytes or hashlib.sha256(content).hexdigest() != sha256:
+            raise ManifestError(
+                f"{uri} is not what was written there.",
+                next_step="Nothing: the trained artifact is read instead, and the next preparation writes it again.",
+                file=uri,
+            )
+        return content
+
+
+def _told(event: str, error: PackagerError) -> None:
+    log("warning", event, error_type=type(error).__name__, error=error.message, next_step=error.next_step)

@@ -1,0 +1,132 @@
+"""The trained artifact, of which a component needs three small facts."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from packager.core.members import ArchiveReader
+from packager.errors import OperationAbortedError, PackagerError
+from packager.limits.retry import is_recoverable
+from packager.model.manifest import TrainedFacts, TrainedFactsCollector, build_manifest
+from packager.results import ProcessingState
+from telemetry import add, catalog, traced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from packager.core.members import Member
+    from packager.settings import Settings
+    from packager.stores import Source
+
+
+class ManifestSource(Protocol):
+    """Where the manifest of a component comes from."""
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; ManifestError, ExtractionError or StoreError when it cannot be made."""
+
+    @property
+    def stands_for_manifest(self) -> Any:  # noqa: ANN401  JSON
+        """A JSON value that decides the manifest, at hand without reading an artifact."""
+
+    @property
+    def failure(self) -> PackagerError | None:
+        """Why there is no manifest, once that is known."""
+
+
+class GivenManifest:
+    """A manifest that the caller brought along."""
+
+    failure: PackagerError | None = None
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self.manifest = self.stands_for_manifest = dict(manifest)
+
+
+class TrainedArtifact:
+    """A trained artifact; its manifest is made when first asked for, once, whoever asks.
+
+    A failure is kept too, unless it can pass.
+
+    The artifact is read to its checked end. Memory: the two files that are wanted of it, at most 9 MiB.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        settings: Settings,
+        *,
+        model_type: str | None = None,
+        report: Callable[[ProcessingState], None] = lambda _: None,
+    ) -> None:
+        self.source = source
+        self._settings = settings
+        self._model_type = model_type
+        self._report = report
+        self._making = threading.Lock()
+        self._made: tuple[dict[str, Any], str] | None = None
+        self._not_identified: PackagerError | None = None
+        self._not_made: PackagerError | None = None
+
+    @property
+    def failure(self) -> PackagerError | None:
+        return self._not_identified or self._not_made
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self._manifest_and_name()[0]
+
+    @property
+    def model_file_name(self) -> str:
+        """The file name of the model that the manifest speaks of."""
+        return self._manifest_and_name()[1]
+
+    @property
+    def stands_for_manifest(self) -> dict[str, Sequence[Sequence[str]]]:
+        try:
+            marks = self.source.identity().marks
+        except PackagerError as error:
+            self._not_identified = None if isinstance(error, OperationAbortedError) else error
+            raise
+        self._not_identified = None
+        return {"trained": [list(mark) for mark in marks]}
+
+    def _manifest_and_name(self) -> tuple[dict[str, Any], str]:
+        with self._making:
+            if self._not_made and not is_recoverable(self._not_made):
+                raise self._not_made
+            if not self._made:
+                try:
+                    self._made = build_manifest(self._facts())
+                except OperationAbortedError:
+                    raise  # nothing is wrong with the artifact
+                except PackagerError as error:
+                    self._not_made = error
+                    raise
+                self._not_made = None
+            return self._made
+
+    @traced(catalog.CREATE_MANIFEST)
+    def _facts(self) -> TrainedFacts:
+        add(source=self.source.uri, model_type=self._model_type or "other")
+        collector = TrainedFactsCollector()
+        total_bytes = self.source.size_bytes()
+        with self.source.open() as reader:
+            archive = ArchiveReader(reader, self._settings)
+            for member in archive.files_and_links():
+                collector.see(member.path)
+                if collector.wants(member.path, member.size_bytes):
+                    collector.take(member.path, _content(member))
+                self._report(
+                    ProcessingState("reading_manifest", bytes_done=archive.packed_bytes, bytes_total=total_bytes)
+                )
+        add(bytes_read=archive.packed_bytes, members=archive.members)
+        return collector.facts()
+
+
+def _content(member: Member) -> bytes:
+    content = memoryview(bytearray(member.size_bytes))
+    member.readinto(content)
+    return bytes(content)

@@ -1,0 +1,88 @@
+"""Errors of the operating system, made the packager's own: mapped once, where the store touches the file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from packager.errors import (
+    AccessDeniedError,
+    ArtifactNotFoundError,
+    InsufficientStorageError,
+    PackagerError,
+    StoreError,
+    printable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What a file system answers when it, or the user's share of it, is used up."""
+
+_BLOCK_BYTES = 1 << 20
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+_NEXT_STEPS = {
+    errno.EISDIR: "Name a file, not a folder.",
+    errno.EROFS: "Choose a folder on a file system that is mounted for writing.",
+    errno.ENAMETOOLONG: "Choose a folder with a shorter path.",
+    errno.EIO: "Look at the kernel's log: the device or the network file system failed.",
+    errno.EMFILE: "Raise the limit of open files, or package fewer targets at once.",
+}
+
+
+@contextmanager
+def map_os_errors(operation: str, path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into the fitting error with `operation`, `uri` and `code`; ours pass unchanged."""
+    try:
+        yield
+    except PackagerError:
+        raise
+    except OSError as error:
+        raise convert_os_error(error, operation, path) from error
+
+
+def convert_os_error(error: OSError, operation: str, path: Path) -> PackagerError:
+    """The packager's error for `error`, which `operation` on `path` met."""
+    number = error.errno or 0
+    code = errno.errorcode.get(number, "unknown")
+    figures = {"operation": operation, "uri": printable(path, 1000), "code": code}
+    what = (
+        f"Cannot {operation} {printable(path, 1000)}: {os.strerror(number) if number else printable(error)} ({code})."
+    )
+    if number in FULL:
+        return full(path.parent, held_bytes=0, more_bytes=_BLOCK_BYTES, code=number, what="The next block")
+    if number in _ABSENT:
+        return ArtifactNotFoundError(what, next_step="Check the path; nothing lies there.", **figures)
+    if number in _DENIED:
+        step = _NEXT_STEPS.get(number, "Give this process the right to it, or choose another path.")
+        return AccessDeniedError(what, next_step=step, **figures)
+    return StoreError(what, next_step=_NEXT_STEPS.get(number, ""), **figures)
+
+
+def full(
+    folder: Path,
+    *,
+    held_bytes: int,
+    more_bytes: int,
+    code: int,
+    what: str = "The component, as far as it was written,",
+) -> InsufficientStorageError:
+    """The shortage met when `more_bytes` were to follow the `held_bytes` already written below `folder`."""
+    try:
+        # A used-up quota shows in no figure of the file system: what could be had is what was had.
+        free_bytes = shutil.disk_usage(folder).free if code == errno.ENOSPC else 0
+    except OSError:
+        free_bytes = 0
+    return InsufficientStorageError(
+        what,
+        required_bytes=held_bytes + more_bytes,
+        available_bytes=held_bytes + min(free_bytes, more_bytes - 1),
+        path=folder,
+        suggestions=("free space there", "give another folder", "stream to a bucket, which needs no disk"),
+    )

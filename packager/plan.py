@@ -1,0 +1,207 @@
+"""What a package would take, found out by reading the artifacts once and writing nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from packager.device.rules import COMPONENT_BUDGET_BYTES, DEVICE_STORE_BYTES
+from packager.errors import InsufficientStorageError, StagingNeededError, in_units
+from packager.extractor import ArchiveInfo, StreamingExtractor
+from packager.limits.memory import MemoryMonitor, memory_limit_bytes
+from packager.limits.storage import StorageManager
+from packager.limits.strategy import AUTO, STRATEGIES, Demand, Strategy, Supply, at_most_at_once, choose, why_not_now
+from packager.model.trained import TrainedArtifact
+from packager.packaging import components_of, supply
+from packager.results import Finding, ProcessingState
+from packager.settings import Settings, from_process_environment
+from packager.stores import open_sink, open_source
+from telemetry import catalog, traced
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mypy_boto3_s3 import S3Client
+
+    from packager.core.component import Component
+    from packager.packaging import OnProgress
+
+HARD_LINK = "hard link"
+
+PACKED_TO_PACKED = 1.03
+"""Bytes of a component per packed byte of its artifact: what a ZIP of ISA-L's deflate takes beside gzip's level 6."""
+
+ZIP_BYTES_PER_FILE = 200
+"""What the headers of a file take in a ZIP, with a name of the usual length."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedComponent:
+    """One component of a plan: packed bytes in, bytes of its files, bytes of the ZIP, about, and what is wrong."""
+
+    targets: tuple[str, ...]
+    uri: str
+    bytes_in: int
+    bytes_unpacked: int
+    bytes_out: int
+    files: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStrategy:
+    """What a strategy would take: scratch and memory in bytes, targets at a time; or why it is refused."""
+
+    name: str
+    scratch_bytes: int
+    memory_bytes: int
+    at_once: int
+    refused: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `plan` found.
+
+    Attributes:
+        components: one for each artifact.
+        strategies: one for each row of the table.
+        strategy: the one that would be chosen; empty when nothing fits.
+        reason: why.
+        expected_s: seconds that reading everything took just now; packing and writing go on at the same time.
+        warnings: budgets of Greengrass and of devices that would be exceeded.
+    """
+
+    components: tuple[PlannedComponent, ...]
+    strategies: tuple[PlannedStrategy, ...]
+    strategy: str
+    reason: str
+    expected_s: float
+    warnings: tuple[Finding, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether `package` could begin, with nothing wrong in any artifact."""
+        return bool(self.strategy) and not any(component.findings for component in self.components)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "expected_s": round(self.expected_s, 1), "fits": self.fits}
+
+    def lines(self) -> Iterator[str]:
+        """The plan as text for people."""
+        for each in self.components:
+            sizes = f"{in_units(each.bytes_in)} in, {in_units(each.bytes_unpacked)} unpacked in {each.files} files"
+            yield f"{', '.join(each.targets)}: {sizes}, about {in_units(each.bytes_out)} out"
+            yield from (f"    {finding.rule}: {finding.message} {finding.next_step}" for finding in each.findings)
+        for strategy in self.strategies:
+            takes = f"{in_units(strategy.scratch_bytes)} of scratch, {in_units(strategy.memory_bytes)} of memory"
+            refused = f"; refused: {strategy.refused}" if strategy.refused else ""
+            yield f"{strategy.name}: {takes}, {strategy.at_once} at a time{refused}"
+        yield f"Strategy: {self.strategy or 'none'} ({self.reason})"
+        yield f"Expected time: about {self.expected_s:.0f} s"
+        yield from (f"{warning.rule}: {warning.message} {warning.next_step}" for warning in self.warnings)
+
+
+@traced(catalog.PLAN_PACKAGE)
+def plan(  # noqa: PLR0913  every choice of a call, by name
+    trained: str,
+    compiled: Mapping[str, str],
+    output: str,
+    *,
+    imported_targets: Sequence[str] = (),
+    strategy: str = AUTO,
+    settings: Settings | None = None,
+    client: S3Client | None = None,
+    endpoint_url: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> Plan:
+    """What `package` with the same arguments would need and take. Reads every artifact once, writes nothing.
+
+    Errors: RequestError for wrong arguments; ManifestError, ExtractionError and StoreError with their kinds for a
+    trained artifact that is no use, StoreError for a compiled one that cannot be read.
+    """
+    settings = settings or from_process_environment()
+    report: OnProgress = on_progress or (lambda _: None)
+    open_sink(output, client=client, endpoint_url=endpoint_url)
+    source = open_source(trained, client=client, endpoint_url=endpoint_url)
+    model = TrainedArtifact(source, settings, report=report)
+    wanted = components_of(model, compiled, imported_targets, client=client, endpoint_url=endpoint_url)
+    extractor = StreamingExtractor(settings, client=client, endpoint_url=endpoint_url)
+    started = time.monotonic()
+    _ = model.manifest
+    infos = [extractor.get_archive_info(each.source.uri, _told(report, each)) for each in wanted]
+    expected_s = time.monotonic() - started
+    storage = StorageManager(settings)
+    demand = Demand(
+        staged_bytes=[storage.estimate_space_needed(info.members) for info in infos],
+        needs_staging=any(member.kind == HARD_LINK for info in infos for member in info.members),
+    )
+    there = supply(settings, storage, MemoryMonitor(memory_limit_bytes(settings, os.environ)))
+    components = tuple(_component(each, info) for each, info in zip(wanted, infos, strict=True))
+    chosen, reason = _chosen(strategy, demand, there)
+    return Plan(
+        components=components,
+        strategies=tuple(_strategy(each, demand, there) for each in STRATEGIES.values()),
+        strategy=chosen,
+        reason=reason,
+        expected_s=expected_s,
+        warnings=tuple(warning for each in components for warning in _budget_warnings(each)),
+    )
+
+
+def _told(report: OnProgress, component: Component) -> Callable[[int], None]:
+    total_bytes = component.source.size_bytes()
+    return lambda done_bytes: report(ProcessingState("planning", component.label, done_bytes, total_bytes))
+
+
+def _component(component: Component, info: ArchiveInfo) -> PlannedComponent:
+    files = sum(member.kind == "file" for member in info.members)
+    return PlannedComponent(
+        targets=tuple(target.name for target in component.targets),
+        uri=info.uri,
+        bytes_in=info.packed_bytes,
+        bytes_unpacked=info.unpacked_bytes,
+        bytes_out=int(info.packed_bytes * PACKED_TO_PACKED) + files * ZIP_BYTES_PER_FILE,
+        files=files,
+        findings=info.findings,
+    )
+
+
+def _chosen(wanted: str, demand: Demand, there: Supply) -> tuple[str, str]:
+    try:
+        choice = choose(wanted, demand, there)
+    except (InsufficientStorageError, StagingNeededError) as nothing_fits:
+        return "", str(nothing_fits)
+    return choice.strategy, choice.reason
+
+
+def _strategy(strategy: Strategy, demand: Demand, there: Supply) -> PlannedStrategy:
+    at_once = at_most_at_once(strategy, demand, there)
+    return PlannedStrategy(
+        name=strategy.name,
+        scratch_bytes=strategy.scratch_bytes(demand, at_once),
+        memory_bytes=at_once * there.memory_per_target_bytes,
+        at_once=at_once,
+        refused=why_not_now(strategy, demand, there, at_once, auto=False),
+    )
+
+
+def _budget_warnings(component: PlannedComponent) -> Iterator[Finding]:
+    names = ", ".join(component.targets)
+    if component.bytes_out > COMPONENT_BUDGET_BYTES:
+        yield Finding(
+            "component-size",
+            f"The component has about {component.bytes_out} bytes; Greengrass takes {COMPONENT_BUDGET_BYTES}.",
+            "Make the model smaller (fewer or narrower weights) before it is compiled.",
+            names,
+        )
+    stored_bytes = component.bytes_out + component.bytes_unpacked
+    if stored_bytes > DEVICE_STORE_BYTES:
+        yield Finding(
+            "device-store",
+            f"The ZIP and its unpacked copy take {stored_bytes} bytes; a device's store has {DEVICE_STORE_BYTES}.",
+            "Raise componentStoreMaxSizeBytes on the devices, or make the model smaller.",
+            names,
+        )

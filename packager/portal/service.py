@@ -1,0 +1,298 @@
+"""One training job packaged for the portal: from its record to the merged record, the audit entry and the reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from packager.errors import PackagerError, RequestError
+from packager.model.targets import served_by
+from packager.portal import jobs
+from packager.portal.aws import AwsRefusedError
+from packager.portal.credentials import usecase_s3
+from packager.portal.publish import trigger_publish
+from packager.portal.replies import BAD, OK, OURS, ForbiddenError, shared_failure, status_of
+from packager.portal.tables import ConflictError, Records, now_ms, retry_on_conflict
+from packager.portal.users import User, may_package
+from packager.results import ComponentResult, PackageResult
+from packager.stores import open_source
+from telemetry import context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mypy_boto3_s3 import S3Client
+
+    from packager.portal.events import PackageCall
+    from packager.portal.jobs import Choice, Entry, TrainingJob
+    from packager.portal.settings import PortalSettings
+
+_DAY_S = 86_400
+
+
+class NotRecordedError(PackagerError):
+    """The work was done, but its record could not be written; `packaged_components` and `left` say what was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the targets of one request, and the job's record after it was noted there.
+
+    `ours` tells whether any target failed through no fault of its artifacts or records.
+    """
+
+    entries: tuple[Entry, ...]
+    left: tuple[str, ...]
+    missing: tuple[str, ...]
+    record: dict[str, Any]
+    ours: bool
+
+    @property
+    def packaged(self) -> int:
+        return sum(entry["status"] == "packaged" for entry in self.entries)
+
+    @property
+    def failed(self) -> int:
+        return len(self.entries) - self.packaged - len(self.left)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status: a request of which nothing came was not carried out."""
+        if self.failed < len(self.entries):
+            return OK
+        return OURS if self.ours else BAD
+
+    @property
+    def message(self) -> str:
+        """The whole truth in one sentence or three."""
+        told = f"Packaged {self.packaged} of {len(self.entries)} targets" if self.packaged else "No target was packaged"
+        told += f", {self.failed} failed." if self.failed else "."
+        if self.failed == len(self.entries):
+            told = f"No target was packaged: all {self.failed} failed."
+        if self.left:
+            told += f" Not done for want of time or space: {', '.join(self.left)}; send the request again for them."
+        if self.missing:
+            told += f" {len(self.missing)} requested targets have no completed compilation job."
+        return told
+
+
+class Portal:
+    """The portal's records, and the work on them; `package` is `packager.packaging.package` with its time limit."""
+
+    def __init__(self, settings: PortalSettings, package: Callable[..., PackageResult]) -> None:
+        self.settings = settings
+        self.records = Records(settings)
+        self._package = package
+
+    def answer(self, call: PackageCall) -> tuple[int, dict[str, Any]]:
+        """Status and body of the reply to a request whose targets were begun.
+
+        Errors: RequestError and its kind for what the caller can mend, ForbiddenError, AwsRefusedError, StoreError.
+        """
+        job = jobs.training_job(self._record_of(call.training_id))
+        with context(usecase_id=job.usecase_id):
+            if not may_package(call.user, job.usecase_id, self.records):
+                raise ForbiddenError(
+                    "Insufficient permissions", next_step="Ask for the role DataScientist in this use case."
+                )
+            outcome = self.package(job, call.targets, call.user)
+            triggered = (
+                call.auto_triggered and outcome.packaged > 0 and trigger_publish(self.settings.publish_function, job)
+            )
+        body = {
+            "training_id": job.training_id,
+            "packaged_components": list(outcome.entries),
+            "message": outcome.message,
+            "component_creation_triggered": triggered,
+        }
+        if outcome.left:
+            body["left"] = list(outcome.left)
+        if outcome.status != OK:
+            body["error"] = f"Failed to package components: {outcome.message}"
+        return outcome.status, body
+
+    def package(self, job: TrainingJob, wanted: Sequence[str], user: User) -> Outcome:
+        """Package the wanted targets of a job (all without any), and note in its record what became of each."""
+        choice = jobs.choose(job, wanted)
+        usecase = self.records.get("usecases", {"usecase_id": job.usecase_id})
+        if usecase is None:
+            raise RequestError(
+                "The use case of the training job does not exist.",
+                next_step="Correct usecase_id in its record.",
+                field="usecase_id",
+            )
+        if job.artifact_s3 is None:
+            raise RequestError(
+                "Training job has no model artifact", next_step="Train or import the model first.", field="artifact_s3"
+            )
+        try:
+            with usecase_s3(usecase, user) as client:
+                choice = _openable(choice, client)
+                result = self._result(job, choice, usecase, client)
+            entries, left = _entries(choice, result)
+            record = self._recorded(job.training_id, entries, left)
+        except PackagerError as error:
+            self._audit(user, job, "failure", {"error_type": type(error).__name__, "targets": list(choice.targets)})
+            raise
+        ours = any(status_of(each.error) >= OURS for each in result.components)
+        outcome = Outcome(entries, left, choice.missing, record, ours)
+        self._audit(user, job, _verdict(outcome), _details(outcome))
+        return outcome
+
+    def _record_of(self, training_id: str) -> dict[str, Any]:
+        record = self.records.get("training_jobs", {"training_id": training_id})
+        if record is None:
+            raise RequestError(
+                "There is no such training job.", next_step="Check the id in the path.", field="pathParameters.id"
+            )
+        return record
+
+    def _result(
+        self, job: TrainingJob, choice: Choice, usecase: dict[str, Any], client: S3Client | None
+    ) -> PackageResult:
+        bucket = usecase.get("s3_bucket")
+        if not isinstance(bucket, str) or not bucket:
+            raise RequestError(
+                "The use case has no bucket.", next_step="Set s3_bucket in its record.", field="usecase.s3_bucket"
+            )
+        if not str(job.artifact_s3).startswith("s3://"):
+            raise RequestError(
+                "artifact_s3 of the training job is no s3:// URI.",
+                next_step="Correct its record.",
+                field="training_job.artifact_s3",
+            )
+        if choice.failed and not choice.compiled:
+            return PackageResult()
+        result = self._package(
+            str(job.artifact_s3),
+            choice.compiled,
+            f"s3://{bucket}",
+            imported_targets=choice.imported_targets,
+            client=client,
+        )
+        _check_shared(choice, result)
+        return result
+
+    def _recorded(self, training_id: str, entries: Sequence[Entry], left: Sequence[str]) -> dict[str, Any]:
+        try:
+            return self._merge(training_id, entries)
+        except AwsRefusedError as error:
+            raise NotRecordedError(
+                error.message,
+                next_step=f"{error.next_step} Then send the request again: what was packaged is found, not made again.",
+                packaged_components=list(entries),
+                left=list(left),
+            ) from None
+
+    def _merge(self, training_id: str, entries: Sequence[Entry]) -> dict[str, Any]:
+        """Note the entries in the record, whatever others note at the same time; the record afterwards."""
+
+        def write() -> dict[str, Any]:
+            before = self._record_of(training_id).get("packaged_components")
+            same = "packaged_components = :before" if before is not None else _NOTHING_YET
+            values = {"before": before} if before is not None else {"nothing": None}
+            same = same.replace("packaged_components", "#packaged_components")
+            return self.records.update(
+                "training_jobs",
+                {"training_id": training_id},
+                "SET #packaged_components = :after, #updated_at = :now",
+                f"attribute_exists(#training_id) AND {same}",
+                after=jobs.merged(before, entries),
+                now=now_ms(),
+                **values,
+            )
+
+        return retry_on_conflict("training_jobs", write)
+
+    def _audit(self, user: User, job: TrainingJob, result: str, details: dict[str, Any]) -> None:
+        """Write the audit entry. A failure is logged by its step and stops nothing: the work is done by then."""
+        at_ms = now_ms()
+
+        def write() -> None:
+            nonlocal at_ms
+            try:
+                self.records.put_new("audit_log", self._audit_entry(user, job, result, details, at_ms), "event_id")
+            except ConflictError:
+                at_ms += 1  # the same user had another entry in this millisecond
+                raise
+
+        try:
+            retry_on_conflict("audit_log", write)
+        except PackagerError:
+            return
+
+    def _audit_entry(
+        self, user: User, job: TrainingJob, result: str, details: dict[str, Any], at_ms: int
+    ) -> dict[str, Any]:
+        return {
+            "event_id": f"{user.id}_{at_ms}",
+            "timestamp": at_ms,
+            "user_id": user.id,
+            "action": "package_components",
+            "resource_type": "training_job",
+            "resource_id": job.training_id,
+            "result": result,
+            "details": details,
+            "ttl": at_ms // 1000 + self.settings.audit_days * _DAY_S,
+        }
+
+
+_NOTHING_YET = "(attribute_not_exists(packaged_components) OR packaged_components = :nothing)"
+
+
+def _openable(choice: Choice, client: S3Client | None) -> Choice:
+    """The choice without artifacts whose URIs name no object: they fail alone, and by name."""
+    compiled: dict[str, str] = {}
+    failed = list(choice.failed)
+    for target, uri in choice.compiled.items():
+        try:
+            open_source(uri, client=client)
+        except RequestError as error:
+            served = (each.name for each in served_by(target))
+            failed += [jobs.failed_entry(name, str(error)) for name in served if name in choice.targets]
+        else:
+            compiled[target] = uri
+    return replace(choice, compiled=compiled, failed=tuple(failed))
+
+
+def _check_shared(choice: Choice, result: PackageResult) -> None:
+    """Raise what kept every target from being tried: the caller's to mend, or AWS's to allow."""
+    errors = [each.error for each in result.components]
+    if choice.is_imported and errors and all(_wants_compilations(error) for error in errors):
+        raise jobs.no_compilations()
+    if error := shared_failure(result):
+        raise error
+
+
+def _wants_compilations(error: PackagerError | None) -> bool:
+    return isinstance(error, RequestError) and error.figures.get("field") == "compiled"
+
+
+def _entries(choice: Choice, result: PackageResult) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """One entry for each target of the choice, in the order of the result, and the targets that are left."""
+    entries = [_entry(each) for each in result.components if each.target in choice.targets]
+    left = tuple(each for each in result.left if each in choice.targets)
+    return (*entries, *choice.failed), left
+
+
+def _entry(component: ComponentResult) -> Entry:
+    if component.uri is not None and component.error is None:
+        return {"target": component.target, "component_package_s3": component.uri, "status": "packaged"}
+    why = str(component.error) if component.error else "Not done yet, for want of time or space. Package it again."
+    return jobs.failed_entry(component.target, why)
+
+
+def _verdict(outcome: Outcome) -> str:
+    if outcome.packaged == len(outcome.entries) and not outcome.left:
+        return "success"
+    return "partial" if outcome.packaged else "failure"
+
+
+def _details(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "targets": [entry["target"] for entry in outcome.entries],
+        "packaged_count": outcome.packaged,
+        "failed_count": len(outcome.entries) - outcome.packaged,
+        "failed": [entry["target"] for entry in outcome.entries if entry["status"] != "packaged"],
+        "left": list(outcome.left),
+    }

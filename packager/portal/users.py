@@ -1,0 +1,94 @@
+"""Who asks, and whether they may: users of the portal by their role, the portal itself by the way it came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from packager.portal.fields import Fields
+from telemetry import catalog, observe
+
+if TYPE_CHECKING:
+    from packager.portal.tables import Records
+
+SYSTEM = "system"
+GLOBAL = "global"
+"""In place of a use case, in the roles of those who administer the whole portal."""
+
+_LONGEST_EMAIL = 320
+
+
+class Role(IntEnum):
+    """The portal's roles; each may do what those before it may."""
+
+    Viewer = 1
+    Operator = 2
+    DataScientist = 3
+    UseCaseAdmin = 4
+    PortalAdmin = 5
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks. `is_portal`: the portal itself, which needs no role."""
+
+    id: str
+    is_portal: bool = False
+
+
+PORTAL = User(SYSTEM, is_portal=True)
+
+
+def caller(event: dict[str, Any]) -> User:
+    """The user of an API event: the Cognito claims, or what an authorizer of the portal's own says.
+
+    RequestError names a field that is missing or wrong. Whoever calls themselves `system` is the portal only when the
+    call did not come through API Gateway.
+    """
+    authorizer = Fields(event).object("requestContext").object("authorizer")
+    if "claims" in authorizer:
+        claims = authorizer.object("claims")
+        user_id = claims.text("sub")
+        claims.optional_text("cognito:username")
+        claims.optional_text("email", _LONGEST_EMAIL)
+    else:
+        user_id = authorizer.text("userId")
+        authorizer.optional_text("email", _LONGEST_EMAIL)
+    return User(user_id, is_portal=user_id == SYSTEM and not _came_through_gateway(event))
+
+
+_GATEWAY_ONLY = {"resource", "multiValueHeaders", "stageVariables", "isBase64Encoded"}
+
+
+def _came_through_gateway(event: dict[str, Any]) -> bool:
+    """Whether API Gateway had a part in the event; nobody outside can keep it from leaving its marks.
+
+    It always fills `requestContext` with more than the authorizer (apiId, requestId, stage, ...) and passes headers on;
+    who may invoke the function itself writes the authorizer alone, and at most what kind of body it sends.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+    """
+    headers = event.get("headers")
+    if isinstance(headers, dict):
+        headers = {name.lower() for name in headers} - {"content-type"}
+    return bool(event["requestContext"].keys() - {"authorizer"} or event.keys() & _GATEWAY_ONLY or headers)
+
+
+def may_package(user: User, usecase_id: str, records: Records) -> bool:
+    """Whether the user is the portal, has DataScientist or above for the use case, or administers the portal."""
+    with observe(catalog.AUTHORIZE_REQUEST) as step:
+        allowed = user.is_portal or (
+            user.id != SYSTEM
+            and (
+                _role(user, usecase_id, records) >= Role.DataScientist
+                or _role(user, GLOBAL, records) >= Role.PortalAdmin
+            )
+        )
+        step.add(denied=int(not allowed))
+        return allowed
+
+
+def _role(user: User, usecase_id: str, records: Records) -> int:
+    record = records.get("user_roles", {"user_id": user.id, "usecase_id": usecase_id})
+    name = record.get("role") if record else None
+    return Role[name] if isinstance(name, str) and name in Role.__members__ else 0

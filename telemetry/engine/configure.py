@@ -1,0 +1,170 @@
+"""Where telemetry goes: a folder for people, standard output for Lambda. Each lasts as long as its `with` block."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from telemetry.catalog.function import TELEMETRY_HEALTH
+from telemetry.engine.health import HEALTH
+from telemetry.engine.lines import Lines
+from telemetry.engine.observing import attached, emit, observe
+from telemetry.engine.settings import Settings
+from telemetry.engine.writer import LineWriter
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+    from telemetry.engine.embedded import EmbeddedMetrics
+    from telemetry.engine.logs import Logs
+    from telemetry.engine.otlp import Export
+    from telemetry.engine.recording import Recorder
+
+T = TypeVar("T")
+STDOUT = 1
+
+
+class Pipeline:
+    """What is recorded to, as long as it lasts; what `to_directory` and `to_stdout` give."""
+
+    def __init__(self, settings: Settings, export: Export | None) -> None:
+        self.settings = settings
+        self._export = export
+
+    def flush(self, timeout_s: float | None = None) -> int:
+        """Send the spans that wait for an endpoint and return how many were lost; bounded, never raises.
+
+        Default: the settings' `flush_s`. Lines need no flush, they are written at once.
+        """
+        if self._export is None:
+            return 0
+        try:
+            return self._export.flush(timeout_s)
+        except Exception as error:  # noqa: BLE001  the last thing an invocation does must not fail it
+            HEALTH.fault("the flush raised", error)
+            return 0
+
+    def report_health(self) -> None:
+        """Write the health line: what was written, cut and lost since the one before."""
+        taken = HEALTH.take()
+        with observe(TELEMETRY_HEALTH, **taken):
+            pass
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Write the health line, flush, and when the flush lost something, say so in one more line."""
+        self.report_health()
+        if self.flush(timeout_s):
+            self.report_health()
+
+
+@contextmanager
+def to_directory(path: Path, settings: Settings | None = None) -> Iterator[Pipeline]:
+    """Record into `telemetry.jsonl` (EMF and log lines as CloudWatch would get them) and `spans.jsonl` (OTLP in JSON).
+
+    The folder is made when it is not there; what is there is appended to. Raises OSError when it cannot be written:
+    that is the caller's wish failing, not a recorder.
+    """
+    settings = settings or Settings.from_environ()
+    path.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        lines = LineWriter.to_file(path / "telemetry.jsonl")
+        stack.callback(lines.close)
+        spans = LineWriter.to_file(path / "spans.jsonl")
+        stack.callback(spans.close)
+        with _recording(settings, lines, spans) as pipeline:
+            yield pipeline
+
+
+@contextmanager
+def to_stdout(settings: Settings | None = None) -> Iterator[Pipeline]:
+    """Record to standard output, from which Lambda feeds CloudWatch; spans go to the settings' endpoint, if any."""
+    with _recording(settings or Settings.from_environ(), LineWriter(STDOUT), None) as pipeline:
+        yield pipeline
+
+
+@contextmanager
+def _recording(settings: Settings, lines: LineWriter, spans: LineWriter | None) -> Iterator[Pipeline]:
+    export = _export(settings)
+    processors: list[SpanProcessor] = [export] if export is not None else []
+    if spans is not None:
+        written = _made(lambda: _span_lines(spans))
+        processors += [written] if written is not None else []
+    pipeline = Pipeline(settings, export)
+    with attached(*_recorders(settings, lines, processors)):
+        try:
+            yield pipeline
+        finally:
+            pipeline.close()
+
+
+def _recorders(settings: Settings, writer: LineWriter, processors: list[SpanProcessor]) -> list[Recorder]:
+    """Return the recorders, ids first; what cannot be made is counted and left out."""
+
+    def spans() -> Recorder:
+        from telemetry.engine.spans import Spans  # noqa: PLC0415  imports OpenTelemetry
+
+        return Spans(settings, *processors)
+
+    def metrics() -> EmbeddedMetrics:
+        from telemetry.engine.embedded import EmbeddedMetrics  # noqa: PLC0415  imports aws-embedded-metrics
+
+        return EmbeddedMetrics(settings.namespace)
+
+    def logs() -> Logs:
+        from telemetry.engine.logs import Logs  # noqa: PLC0415  imports structlog
+
+        if settings.console:
+            return Logs.for_people(settings.log_level, colors=sys.stderr.isatty())
+        return Logs.as_json(settings.log_level)
+
+    lines = Lines(writer, _made(logs), _made(metrics), console=settings.console)
+    ids = _made(spans)
+    return [lines] if ids is None else [ids, lines]
+
+
+def _made(make: Callable[[], T]) -> T | None:
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  the work goes on with what can be recorded
+        HEALTH.fault("a part of telemetry is missing", error)
+        return None
+
+
+def library_logs(settings: Settings) -> logging.Handler:
+    """Return a handler by which the standard module's log records become lines beside ours."""
+    from telemetry.engine.logs import LibraryLogs  # noqa: PLC0415  imports structlog
+
+    return LibraryLogs(emit, settings.log_level)
+
+
+def _export(settings: Settings) -> Export | None:
+    if not settings.traces_endpoint:
+        return None
+    try:
+        from telemetry.engine.otlp import Export  # noqa: PLC0415  imports protobuf and requests, wanted only with an endpoint
+
+        return Export(settings)
+    except ImportError as error:
+        HEALTH.fault("no spans are exported; install edge-model-packager[otlp]", error)
+    except Exception as error:  # noqa: BLE001  a bad endpoint setting must not stop the work
+        HEALTH.fault("no spans are exported", error)
+    return None
+
+
+def _span_lines(writer: LineWriter) -> SpanProcessor:
+    from opentelemetry.sdk.trace import SpanProcessor  # noqa: PLC0415  only when something records
+
+    from telemetry.engine.spans import otlp_json  # noqa: PLC0415  same
+
+    class SpanLines(SpanProcessor):
+        """Writes every finished span as one line."""
+
+        def on_end(self, span: ReadableSpan) -> None:
+            writer.write(otlp_json(span))
+
+    return SpanLines()

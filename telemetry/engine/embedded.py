@@ -1,0 +1,122 @@
+"""Metrics: one line in the embedded metric format for each step, made by AWS's own library."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from telemetry.catalog.parts import NAMESPACE, OPERATION_DIMENSION
+from telemetry.engine.emf import MAX_LINE_BYTES
+from telemetry.engine.failures import error_type
+from telemetry.engine.operation import DURATION, EVERY_ROW, FAILURE, SUCCESS
+from telemetry.engine.values import fitted, rendered
+
+if TYPE_CHECKING:
+    from aws_embedded_metrics.logger.metrics_context import MetricsContext
+    from aws_embedded_metrics.serializers.log_serializer import LogSerializer
+    from aws_embedded_metrics.storage_resolution import StorageResolution
+
+    from telemetry.engine.operation import Operation
+    from telemetry.engine.steps import Step
+    from telemetry.engine.values import Rendered
+
+_PACKAGE = "aws_embedded_metrics"
+
+
+class _Library(NamedTuple):
+    """What we use of aws-embedded-metrics."""
+
+    context: type[MetricsContext]
+    serializer: type[LogSerializer]
+    resolution: type[StorageResolution]
+
+
+@functools.cache
+def _library() -> _Library:
+    """Return the parts of aws-embedded-metrics without what its package imports.
+
+    The package itself imports its detection of the environment, and with it aiohttp: 200 ms at every cold start for a
+    probe that Lambda never makes. The modules we need import neither. So an empty package stands in while they are
+    imported; it runs the real one as soon as somebody asks for a name that only the real one has.
+    """
+    if _PACKAGE not in sys.modules:
+        spec = importlib.util.find_spec(_PACKAGE)
+        if spec is None or spec.loader is None:
+            raise ModuleNotFoundError(f"{_PACKAGE} is not installed; install edge-model-packager again")
+        package, load = importlib.util.module_from_spec(spec), spec.loader.exec_module
+
+        def missing(name: str) -> Any:  # noqa: ANN401  a module's attribute may be anything
+            if name not in {"MetricsLogger", "MetricsContext", "metric_scope", "name"}:
+                raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")
+            del package.__getattr__
+            load(package)
+            return getattr(package, name)
+
+        package.__getattr__ = missing  # type: ignore[method-assign]
+        sys.modules[_PACKAGE] = package
+    from aws_embedded_metrics.logger.metrics_context import MetricsContext  # noqa: PLC0415  see above
+    from aws_embedded_metrics.serializers.log_serializer import LogSerializer  # noqa: PLC0415  see above
+    from aws_embedded_metrics.storage_resolution import StorageResolution  # noqa: PLC0415  see above
+
+    return _Library(MetricsContext, LogSerializer, StorageResolution)
+
+
+class EmbeddedMetrics:
+    """Renders the EMF line of a step that has ended.
+
+    The library validates and serialises each shape of line once, in a fresh context: row, dimension values, metrics
+    that are there. A line is then its shape with the step's time, values and properties put in. To let the library
+    serialise every line costs more than span and log together, nearly all of it for text that never changes.
+    """
+
+    MAX_SHAPES = 1000
+
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        self._namespace = namespace
+        self._library = _library()
+        self._shapes: dict[tuple[str, ...], tuple[str, str]] = {}
+
+    def render(self, step: Step) -> str:
+        """Return the line, without newline, below the limit."""
+        values = rendered(step)
+        good = step.outcome == "success"
+        members: dict[str, Any] = {**values.properties, **step.ids, "outcome": step.outcome}
+        if not good:
+            members["error_type"] = error_type(step)
+        members[DURATION.name] = values.duration_ms
+        members[SUCCESS.name] = int(good)
+        members[FAILURE.name] = int(not good)
+        members.update(values.named_metrics)
+        shape = (*values.dimensions.values(), *values.named_metrics)
+        before_time, after_time = self._shapes.get(shape) or self._new_shape(shape, step.row, values)
+        now_ms = (step.end_wall_ns or time.time_ns()) // 1_000_000
+        line = f"{before_time}{now_ms}{after_time}{_encode(members)[1:]}"
+        return line if len(line) <= MAX_LINE_BYTES else json.dumps(fitted(json.loads(line)))
+
+    def _new_shape(self, shape: tuple[str, ...], row: Operation, values: Rendered) -> tuple[str, str]:
+        """Return the text before the time of the line, and from there to where properties and values stand."""
+        context = self._library.context(self._namespace)
+        for fields in ((), *row.dimension_sets):
+            names = [dimension.name for dimension in row.dimensions if dimension.field in fields]
+            context.put_dimensions({name: values.dimensions[name] for name in (OPERATION_DIMENSION, *names)})
+        for metric in row.all_metrics:
+            if metric in EVERY_ROW or metric.name in values.named_metrics:
+                resolution = self._library.resolution(metric.resolution_s)
+                context.put_metric(metric.name, 0, metric.unit.value, resolution)
+        context.meta["Timestamp"] = _TIME
+        (line,) = self._library.serializer.serialize(context)
+        document = json.loads(line)
+        texts = {name: value for name, value in document.items() if isinstance(value, str)}
+        before, after = _encode({"_aws": document["_aws"], **texts}).split(str(_TIME))
+        if len(self._shapes) < self.MAX_SHAPES:
+            self._shapes[shape] = before, f"{after[:-1]}, "
+        return before, f"{after[:-1]}, "
+
+
+_TIME = 1_234_567_890_123
+"""Stands for the time in a shape; no name or unit looks like it."""
+_encode = json.JSONEncoder().encode

@@ -1,0 +1,206 @@
+"""One observed run of an operation: its fields, its clock, its place in the tree. Standard library only."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Self
+
+from telemetry.engine.health import HEALTH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from telemetry.engine.operation import Operation
+    from telemetry.engine.recording import Recorders
+    from telemetry.engine.values import Plain
+
+clock_ns: Callable[[], int] = time.perf_counter_ns
+wall_ns: Callable[[], int] = time.time_ns
+
+INNERMOST: ContextVar[Step | None] = ContextVar("telemetry_step", default=None)
+BOUND: ContextVar[Mapping[str, Plain]] = ContextVar("telemetry_context", default={})  # noqa: B039  never changed, only replaced
+_OPEN: dict[int, Step] = {}
+_FOLDING = threading.Lock()
+
+
+class Step:
+    """One observed run of an operation; what `observe` gives."""
+
+    __slots__ = (
+        "_done",
+        "_token",
+        "context",
+        "duration_ns",
+        "end_wall_ns",
+        "error",
+        "fields",
+        "gathered",
+        "inner_error",
+        "outcome",
+        "parent",
+        "recorders",
+        "rendered",
+        "row",
+        "span_id",
+        "start_ns",
+        "start_wall_ns",
+        "states",
+        "trace_id",
+    )
+
+    def __init__(self, row: Operation, recorders: Recorders, fields: dict[str, Any]) -> None:
+        self.row = row
+        self.recorders = recorders
+        self.fields: dict[str, Any] = {}
+        self.context: Mapping[str, Plain] = {}
+        self.parent: Step | None = None
+        self.outcome = "success"
+        self.error: BaseException | None = None
+        self.start_ns = self.start_wall_ns = self.end_wall_ns = self.duration_ns = 0
+        self.trace_id = self.span_id = ""
+        self.states: dict[int, Any] = {}
+        self.rendered: Any = None
+        self.inner_error: BaseException | None = None
+        self.gathered: dict[str, Any] = {}
+        self._done = False
+        self._token: Token[Step | None] | None = None
+        if fields:
+            self.add(**fields)
+
+    def add(self, /, **fields: Any) -> None:  # noqa: ANN401  the row declares what each field takes; values are checked at the end
+        """Set fields that the row declares: metrics, dimensions, properties. The row says which of them accumulate.
+
+        An undeclared field is counted as a fault and dropped. Safe to call from several threads.
+        """
+        row = self.row
+        if not fields.keys() <= row.fields:
+            for field in fields.keys() - row.fields:
+                HEALTH.fault(f"{row.name} declares no field {field!r}; declare it in the catalog or spell it as there")
+                del fields[field]
+        if row.folding.isdisjoint(fields):
+            self.fields.update(fields)
+        else:
+            with _FOLDING:
+                _fold(row, self.fields, fields)
+
+    def __enter__(self) -> Self:
+        if self._token is not None:  # a parent of itself, it would be walked up for ever
+            HEALTH.fault(f"{self.row.name} was entered twice; observe each run anew")
+            return self
+        self.parent = INNERMOST.get()
+        self.context = BOUND.get()
+        self._token = INNERMOST.set(self)
+        _OPEN[id(self)] = self
+        self.start_wall_ns, self.start_ns = _time_ns(wall_ns), _time_ns(clock_ns)
+        for begin in self.recorders.begins:
+            begin(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None and restored(INNERMOST, self._token, self.row.name):
+            for leave in self.recorders.leaves:
+                leave(self)
+        self.finish("success" if error is None else "failure", error)
+
+    def finish(self, outcome: str, error: BaseException | None = None) -> None:
+        """End the step now, once: what comes later changes nothing. Recorders are told in reverse order."""
+        with _FOLDING:
+            if self._done:
+                return
+            self._done = True
+        _OPEN.pop(id(self), None)
+        self.outcome = outcome
+        self.error = error
+        self.duration_ns = max(0, _time_ns(clock_ns) - self.start_ns) if self.start_ns else 0
+        self.end_wall_ns = self.start_wall_ns + self.duration_ns if self.start_wall_ns else 0
+        if error is not None and self.parent is not None:
+            self.parent.inner_error = error
+        self._hand_up()
+        for end in self.recorders.ends:
+            end(self)
+
+    def _hand_up(self) -> None:
+        """Give what this step itself measured to the enclosing steps that gather it; fold in what was gathered."""
+        fields, above = self.fields, self.parent
+        while above is not None:
+            # Not over the fields: another thread may add to them while the clock ends this step.
+            given = {into: fields[field] for field, into in above.row.gathers.items() if field in fields}
+            if given:
+                with _FOLDING:
+                    _fold(above.row, above.gathered, given)
+            above = above.parent
+        if self.gathered:
+            with _FOLDING:
+                _fold(self.row, self.fields, self.gathered)
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """The ids by which lines and span are joined; empty when nothing makes any."""
+        return {"trace_id": self.trace_id, "span_id": self.span_id} if self.trace_id else {}
+
+
+class Idle(Step):
+    """The step of a process that records nothing."""
+
+    __slots__ = ()
+
+    def add(self, /, **fields: Any) -> None:  # noqa: ANN401  same as Step.add
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def _time_ns(clock: Callable[[], int]) -> int:
+    """Return what a clock says, 0 when it says no time."""
+    try:
+        return max(0, int(clock()))
+    except Exception as error:  # noqa: BLE001  a broken clock must not stop the work
+        HEALTH.fault("the clock failed", error)
+        return 0
+
+
+def restored(variable: ContextVar[Any], token: Token[Any], name: str) -> bool:
+    """Give a variable its value from before; false where it cannot be done, which is counted and stops no work.
+
+    It can be done once, in the context of the beginning: not in another thread, nor by whoever closes a generator.
+    """
+    try:
+        variable.reset(token)
+    except (ValueError, RuntimeError):
+        HEALTH.fault(f"{name} was left twice, or elsewhere than it was entered; use one `with` block, in one thread")
+        return False
+    return True
+
+
+def _fold(row: Operation, into: dict[str, Any], fields: Mapping[str, Any]) -> None:
+    for field, value in fields.items():
+        before = into.get(field)
+        if before is None:
+            into[field] = value
+            continue
+        try:
+            into[field] = before + value if field in row.sums else max(before, value) if field in row.maxima else value
+        except Exception as error:  # noqa: BLE001  values are the caller's: a number and a text do not add up
+            HEALTH.fault(f"{row.name}.{field} does not add up", error)
+
+
+def close_open_spans() -> int:
+    """End every open step as incomplete, innermost first, and return how many there were.
+
+    For the moment before the clock kills the process: their spans are ended and their metrics written, as failures.
+    """
+    still_open = list(_OPEN.values())
+    for step in reversed(still_open):
+        step.finish("incomplete")
+    return len(still_open)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from packager.core.component import streamed_members
+from packager.errors import ExtractionError, InsufficientStorageError, StagingNeededError
+from packager.limits.staging import listed, staged_members
+from packager.limits.storage import StorageManager
+from packager.settings import Settings
+from packager.stores import open_source
+from telemetry.engine.testing import recorded
+from tests.archive_strategies import trees
+from tests.packages import BLOCK_BYTES, Model, ground
+
+LINKED = Model({"a": 9000, "b/c": 0, "d": 5 * BLOCK_BYTES}, {"e": "a", "f": "d", "g": "a"})
+sizes = st.integers(0, 20_000)
+
+
+def nobody(_):
+    return lambda _packed_bytes, _files: None
+
+
+class Staging:
+    """An archive and a scratch folder."""
+
+    def __init__(self, here, model, **limits):
+        self.settings = Settings(scratch_dir=here.root / "scratch", **limits)
+        self.storage = StorageManager(self.settings)
+        self.path = Path(here.compiled(model))
+        self.source = open_source(str(self.path))
+
+    def members(self, reporter=nobody):
+        return staged_members(self.source, self.settings, self.storage, "arm64-cpu", reporter)
+
+    def held(self):
+        """Files on scratch: their number and bytes."""
+        found = [each.stat().st_size for each in self.settings.scratch_dir.rglob("*") if each.is_file()]
+        return len(found), sum(found)
+
+    def assert_clean(self):
+        assert list(self.settings.scratch_dir.glob("*")) == []
+        assert self.storage.reservations() == {}
+        assert self.storage.written_bytes == 0
+
+
+@contextmanager
+def staging(model=LINKED, **limits):
+    with ground() as here:
+        ours = Staging(here, model, **limits)
+        yield ours
+        ours.assert_clean()
+
+
+def content_of(member):
+    buffer = memoryview(bytearray(member.size_bytes + 1))
+    used = 0
+    while count := member.readinto(buffer[used:]):
+        used += count
+    return bytes(buffer[:used])
+
+
+@st.composite
+def models(draw):
+    names = draw(trees.filter(bool))
+    linked = draw(st.lists(st.sampled_from(names), max_size=3))
+    links = {f"hard link {number}": name for number, name in enumerate(linked)}
+    return Model({name: draw(sizes) for name in names}, links, draw(st.integers(0, 9)))
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(models())
+def test_staged_members_are_those_of_the_archive_in_its_order_and_links_have_the_content_they_share(model):
+    with staging(model) as ours, ours.members() as (members, _):
+        given_ = [(each.path, each.size_bytes, content_of(each)) for each in members]
+        expected = {**model.files, **{name: model.files[target] for name, target in model.links.items()}}
+        assert given_ == [(name, len(data), data) for name, data in expected.items()]
+
+
+def test_each_file_goes_as_soon_as_no_later_member_needs_it():
+    with staging() as ours, ours.members() as (members, _):
+        held = []
+        for member in members:
+            content_of(member)
+            held.append((member.path, ours.held()[0], ours.storage.written_bytes))
+        held.append(("", *ours.held()))
+    d_bytes = 5 * BLOCK_BYTES
+    both = 9000 + d_bytes
+    # The empty file goes when the next one is asked for; `a` and `d` are needed again.
+    assert held == [
+        ("a", 3, both),
+        ("b/c", 3, both),
+        ("d", 2, both),
+        ("e", 2, both),
+        ("f", 2, both),
+        ("g", 1, 9000),
+        ("", 0, 0),
+    ]
+
+
+def test_the_space_is_reserved_before_the_first_byte_is_written_and_given_back():
+    with staging() as ours:
+        seen = []
+
+        def reporter(phase):
+            return lambda packed, files: seen.append(
+                (phase, packed, files, sum(ours.storage.reservations().values()), ours.held()[1])
+            )
+
+        with ours.members(reporter):
+            assert ours.storage.reservations() == {"arm64-cpu": LINKED.staged_bytes}
+        listing = [each for each in seen if each[0] == "listing"]
+        assert len(listing) == len(LINKED.files) + len(LINKED.links)
+        assert {each[3:] for each in listing} == {(0, 0)}
+        assert {each[3] for each in seen if each[0] == "staging"} == {LINKED.staged_bytes}
+        assert ours.storage.peak_written_bytes == sum(LINKED.sizes_bytes.values())
+
+
+def test_what_does_not_fit_is_refused_with_figures_and_nothing_is_written():
+    with staging(storage_critical_bytes=8000, storage_warning_bytes=8000) as ours:
+        with recorded() as records, pytest.raises(InsufficientStorageError) as raised, ours.members():
+            pytest.fail("it was staged")
+        assert (raised.value.required_bytes, raised.value.available_bytes) == (LINKED.staged_bytes, 8000)
+        assert "ExtractArchive" not in {each.row for each in records}
+
+
+def fail_after(count, members):
+    for number, _ in enumerate(members):
+        if number == count:
+            raise LookupError
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_leaving_early_or_with_an_error_leaves_nothing(after):
+    with staging() as ours:
+        with pytest.raises(LookupError), ours.members() as (members, _):
+            fail_after(after, members)
+        with ours.members() as (members, _):
+            for _ in range(after):
+                next(members)
+
+
+@pytest.mark.parametrize("phase", ["listing", "staging"])
+def test_a_report_that_raises_ends_it_without_a_trace(phase):
+    def reporter(now):
+        def report(_packed_bytes, files):
+            if now == phase and files == 2:
+                raise LookupError
+
+        return report
+
+    with staging() as ours, pytest.raises(LookupError), ours.members(reporter):
+        pytest.fail("it was staged")
+
+
+def test_a_damaged_archive_is_an_error_before_anything_is_reserved():
+    with staging() as ours:
+        ours.path.write_bytes(LINKED.archive()[:-30])
+        ours.source = open_source(str(ours.path))
+        with recorded() as records, pytest.raises(ExtractionError), ours.members():
+            pytest.fail("it was staged")
+        assert "ReserveStorage" not in {each.row for each in records}
+
+
+def test_progress_goes_from_nothing_to_the_whole_artifact_also_past_members_that_nobody_reads():
+    with staging() as ours, ours.members() as (members, packed_bytes):
+        done = [packed_bytes()]
+        for number, member in enumerate(members):
+            if number != 2:
+                content_of(member)
+            done.append(packed_bytes())
+        done.append(packed_bytes())
+        assert done == sorted(done)
+        assert (done[0], done[-1]) == (0, ours.path.stat().st_size)
+
+
+def test_an_artifact_of_empty_files_is_read_whole():
+    with staging(Model({"a": 0, "b": 0})) as ours, ours.members() as (members, packed_bytes):
+        assert [each.size_bytes for each in members] == [0, 0]
+        assert packed_bytes() == ours.path.stat().st_size
+
+
+def test_a_listing_says_name_and_size_of_each_file_and_none_for_a_link():
+    with staging() as ours:
+        found = listed(ours.source, ours.settings, nobody("listing"))
+        assert [(each.name, each.size_bytes) for each in found] == [
+            *LINKED.sizes_bytes.items(),
+            *((name, 0) for name in LINKED.links),
+        ]
+
+
+def test_files_on_scratch_are_named_by_us_and_only_the_user_can_enter_their_folder():
+    with staging(Model({"../evil"[3:]: 10, "deep/er/name": 10})) as ours, ours.members():
+        [folder] = ours.settings.scratch_dir.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert folder.stat().st_uid == os.geteuid()
+        assert sorted(each.name for each in folder.rglob("*")) == ["00000000", "00000001"]
+
+
+def test_extraction_is_recorded_with_members_bytes_and_scratch():
+    with staging() as ours, recorded() as records, ours.members():
+        pass
+    [fields] = [each.fields for each in records if each.row == "ExtractArchive"]
+    assert (fields["members"], fields["source"]) == (len(LINKED.files) + len(LINKED.links), str(ours.path))
+    assert fields["bytes_out"] >= sum(LINKED.sizes_bytes.values())
+    assert fields["storage_before_bytes"] <= fields["storage_after_bytes"] <= fields["storage_peak_bytes"]
+
+
+def test_the_same_archive_cannot_be_streamed():
+    with (
+        staging() as ours,
+        pytest.raises(StagingNeededError),
+        streamed_members(ours.source, ours.settings) as (members, _),
+    ):
+        list(members)

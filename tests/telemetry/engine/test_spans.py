@@ -1,0 +1,172 @@
+"""Traces: X-Ray's context continued, children and links right, sampling honoured, the host left alone."""
+
+import json
+
+import pytest
+from google.protobuf import json_format
+from opentelemetry import trace
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
+
+import telemetry
+from telemetry import catalog
+from telemetry.engine import spans
+from telemetry.engine.settings import Settings
+
+HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled={}"
+TRACE_ID = "5759e988bd862e3fe1be46a994272793"
+
+
+def test_a_header_is_continued(recorded_in):
+    recording, found = recorded_in()
+    with recording, spans.continued(HEADER.format(1)), telemetry.observe(catalog.PLAN_PACKAGE):
+        pass
+    assert (found.spans[0]["traceId"], found.spans[0]["parentSpanId"]) == (TRACE_ID, "53995c3f42cd8ad8")
+    assert found.emf[0]["trace_id"] == TRACE_ID
+
+
+def test_a_trace_that_is_sampled_out_leaves_exact_metrics_and_no_span(recorded_in):
+    recording, found = recorded_in()
+    with recording, spans.continued(HEADER.format(0)):
+        for _ in range(10):
+            with telemetry.observe(catalog.PLAN_PACKAGE):
+                pass
+    assert found.spans == []
+    assert sum(line["Success"] for line in found.emf) == 10
+    assert {line["trace_id"] for line in found.emf} == {TRACE_ID}
+    assert len({line["span_id"] for line in found.emf}) == 10
+
+
+def test_the_sampler_of_the_environment_is_honoured(recorded_in, monkeypatch):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    recording, found = recorded_in()
+    with recording, telemetry.observe(catalog.PLAN_PACKAGE):
+        pass
+    assert (len(found.spans), len(found.emf)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "nonsense", "Root=1-x-y;Parent=z", "Root=;;;==", "\x00" * 100, HEADER.format(1)[:-20]]
+)
+def test_a_bad_header_begins_a_trace_of_its_own(header, recorded_in):
+    recording, found = recorded_in()
+    with recording, spans.continued(header), telemetry.observe(catalog.PLAN_PACKAGE):
+        pass
+    assert "parentSpanId" not in found.spans[0]
+
+
+def test_ids_are_of_x_rays_form(recorded_in):
+    recording, found = recorded_in()
+    with recording, telemetry.observe(catalog.PLAN_PACKAGE) as step:
+        header = spans.header_of(step)
+    began_s = int(found.spans[0]["startTimeUnixNano"]) // 10**9
+    assert abs(int(found.spans[0]["traceId"][:8], 16) - began_s) <= 1
+    assert header == (f"Root=1-{step.trace_id[:8]}-{step.trace_id[8:]};Parent={step.span_id};Sampled=1")
+    assert spans.header_of(None) == ""
+
+
+def test_a_target_is_linked_to_its_request_in_this_process_or_in_another(recorded_in):
+    recording, found = recorded_in()
+    with recording:
+        with telemetry.observe(catalog.PACKAGE_REQUEST) as request:
+            handed = spans.header_of(request)
+            with telemetry.observe(catalog.PACKAGE_TARGET):
+                pass
+        with spans.linked(handed), telemetry.observe(catalog.PACKAGE_TARGET):
+            pass
+        with spans.linked("nonsense"), telemetry.observe(catalog.PACKAGE_TARGET):
+            pass
+    here, _, there, nowhere = found.spans
+    link = [{"traceId": request.trace_id, "spanId": request.span_id}]
+    assert (here["links"], there["links"], "links" in nowhere) == (link, link, False)
+    assert there["traceId"] != request.trace_id
+
+
+def test_a_step_is_the_current_span_for_other_instrumentation_and_nothing_stays_current(recorded_in):
+    recording, _ = recorded_in()
+    with recording:
+        with telemetry.observe(catalog.PLAN_PACKAGE) as step:
+            assert format(trace.get_current_span().get_span_context().span_id, "016x") == step.span_id
+        assert not trace.get_current_span().get_span_context().is_valid
+
+
+def test_the_hosts_own_provider_stays(recorded_in):
+    before = trace.get_tracer_provider()
+    recording, _ = recorded_in()
+    with recording, telemetry.observe(catalog.PLAN_PACKAGE):
+        pass
+    assert trace.get_tracer_provider() is before
+
+
+def test_steps_that_are_closed_from_outside_end_their_spans_as_incomplete(recorded_in):
+    recording, found = recorded_in()
+    with recording, telemetry.observe(catalog.PACKAGE_REQUEST), telemetry.observe(catalog.READ_ARTIFACT, bytes_read=9):
+        telemetry.close_open_spans()
+    assert [span["name"] for span in found.spans] == ["read artifact", "package request"]
+    assert all(
+        {"key": "packager.outcome", "value": {"stringValue": "incomplete"}} in span["attributes"]
+        for span in found.spans
+    )
+    assert [(line["BytesRead"], line["Failure"], line["error_type"]) for line in found.emf[:1]] == [
+        (9, 1, "Incomplete")
+    ]
+
+
+def test_the_span_file_is_otlp(recorded_in):
+    recording, found = recorded_in()
+    more = {"log_stream": "2024/01/01/[$LATEST]x", "time_left_ms": 1.5}
+    with (
+        recording,
+        pytest.raises(KeyError),
+        telemetry.observe(catalog.INVOKE_FUNCTION, cold_start=1, trigger="api", function_version="7", **more),
+    ):
+        raise KeyError("x")
+    for line in (found.folder / "spans.jsonl").read_text().splitlines():
+        document = json.loads(line)
+        json_format.ParseDict(document, TracesData())
+    attributes = {pair["key"]: pair["value"] for pair in found.spans[0]["attributes"]}
+    assert attributes["faas.coldstart"] == {"boolValue": True}
+    assert attributes["faas.trigger"] == {"stringValue": "http"}
+    assert attributes["faas.version"] == {"stringValue": "7"}
+    assert attributes["aws.log.stream.names"] == {"arrayValue": {"values": [{"stringValue": "2024/01/01/[$LATEST]x"}]}}
+    assert attributes["packager.time_left_ms"] == {"doubleValue": 1.5}
+
+
+def test_the_environment_is_read_once_into_settings():
+    found = Settings.from_environ(
+        {
+            "AWS_LAMBDA_FUNCTION_NAME": "f",
+            "AWS_REGION": "eu-west-1",
+            "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001",
+            "TELEMETRY_LOG_LEVEL": "WARN",
+            "TELEMETRY_LOG_FORMAT": "console",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        }
+    )
+    assert found == Settings(
+        service="f",
+        log_level="warning",
+        console=True,
+        traces_endpoint="http://collector:4318/v1/traces",
+        in_lambda=True,
+        resource=(
+            ("service.name", "f"),
+            ("cloud.provider", "aws"),
+            ("cloud.platform", "aws_lambda"),
+            ("cloud.region", "eu-west-1"),
+            ("faas.name", "f"),
+        ),
+    )
+
+
+@pytest.mark.parametrize("off", [{"OTEL_TRACES_EXPORTER": "none"}, {"OTEL_SDK_DISABLED": "TRUE"}])
+def test_traces_can_be_switched_off_by_the_standard_variables(off):
+    assert Settings.from_environ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c", **off}).traces_endpoint == ""
+    assert Settings.from_environ({"TELEMETRY_LOG_LEVEL": "loud"}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("stage", "namespace"),
+    [("prod", "EdgeModelPackager/prod"), ("", "EdgeModelPackager"), ("a b", "EdgeModelPackager")],
+)
+def test_a_stage_has_a_namespace_of_its_own_below_that_of_the_catalog(stage, namespace):
+    assert Settings.from_environ({"TELEMETRY_STAGE": stage}).namespace == namespace
