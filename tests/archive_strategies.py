@@ -57,6 +57,15 @@ def framed(draw, data: bytes):
     return archives.gz(data, cuts, levels, padding=draw(st.sampled_from([0, 0, 1, 511, 70_000])))
 
 
+def is_cut_behind_a_slash(name: str) -> bool:
+    """Whether the 100 bytes of a header's own name field end in a slash, its whole name standing in an extension.
+
+    For an old regular file, Python's tarfile takes that for a folder; GNU tar and bsdtar go by the whole name.
+    """
+    cut = name.encode(), name.encode("ascii", "replace")
+    return any(len(each) > 100 and each[:100].endswith(b"/") for each in cut)
+
+
 @st.composite
 def tars(draw):
     """Members as tarfile describes them, with contents, and the tar that holds them: files, folders, hard links."""
@@ -69,6 +78,8 @@ def tars(draw):
             if files and kind == tarfile.AREGTYPE and draw(st.booleans()):
                 kind = tarfile.LNKTYPE
             info = tarfile.TarInfo(draw(st.sampled_from(["", "./", ".//"])) + name)
+            if kind == tarfile.AREGTYPE and is_cut_behind_a_slash(info.name):
+                kind = tarfile.REGTYPE
             info.type, info.mtime = kind, draw(st.sampled_from([0, 1, 1.5, 2**33]))
             data = draw(contents) if info.isreg() else b""
             info.size = len(data)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import tarfile
 
 import pytest
@@ -191,3 +193,17 @@ def test_content_that_is_not_asked_for_is_skipped_and_still_checked():
     assert len([*ArchiveReader(Chopped(whole), Settings()).entries()]) == 9
     with pytest.raises(ExtractionError):
         [*ArchiveReader(Chopped(whole[:-4] + b"\0\0\0\1"), Settings()).entries()]
+
+
+def test_an_old_file_whose_name_is_cut_behind_a_slash_is_a_file_as_gnu_tar_and_bsdtar_read_it(tmp_path):
+    name = "n" * 99 + "/" + "x" * 10
+    info = tarfile.TarInfo(name)
+    info.type, info.size = tarfile.AREGTYPE, 4
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(info, io.BytesIO(b"data"))
+    whole = buffer.getvalue()
+    assert [(entry.name, entry.kind) for entry in entries(gz(whole))] == [(name, "file")]
+    for program in filter(shutil.which, ("tar", "bsdtar")):
+        done = subprocess.run([program, "-xOf", "-", name], input=whole, capture_output=True, check=True)
+        assert done.stdout == b"data", program

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.core import admission as module
-from packager.core.admission import Admission
-from packager.core.members import ArchiveReader
+from packager.core import members as module
+from packager.core.members import Admission, ArchiveReader
 from packager.core.tar import Entry
 from packager.errors import LimitExceededError, StagingNeededError, UnsafeArchiveError
 from packager.settings import Settings
