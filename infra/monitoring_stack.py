@@ -14,7 +14,8 @@ from dashboards.product.specs import Catalog, alarm_parameters
 from infra import rights
 from infra.automation import Automation
 from infra.packager_stack import own_bucket
-from telemetry.catalog import ALARM_PREFIX, NAMESPACE, Severity
+from telemetry.catalog import NAMESPACE
+from telemetry.watch import ALARM_PREFIX, Severity
 
 if TYPE_CHECKING:
     from constructs import Construct

@@ -8,7 +8,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from telemetry.catalog import NAMESPACE, Limits
+from telemetry.catalog import NAMESPACE
+from telemetry.watch import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dashboards.drills import faults
-from telemetry.catalog import BURN_RATES, Limits
+from telemetry.watch import BURN_RATES, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

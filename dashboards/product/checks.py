@@ -10,7 +10,7 @@ from dashboards.cloudwatch.body import lines, problems
 from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.rules import in_order, parse_rule
 from dashboards.product.specs import Catalog, alarm_parameters, metric_of
-from telemetry.watch.checks import faults
+from telemetry.watch.checks import alarm_faults, faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +23,8 @@ CASES = ("fires", "silent", "missing")
 
 def incomplete(source: Catalog, bodies: Mapping[str, Any], cases: Path) -> Iterator[str]:
     """Yield everything that keeps a catalog from being built: faults of its own, and what is lacking around it."""
-    found = faults(source.rows, source.composites, dashboards=source.dashboards)
+    found = faults(source.rows, dashboards=source.dashboards)
+    found += alarm_faults(source.rows, source.alarms, source.composites, source.slos)
     yield from found
     panels = Counter((panel.dashboard, panel.title) for row in source.rows for panel in row.panels)
     yield from (f"{board}: panel {title!r} stands {n} times" for (board, title), n in panels.items() if n > 1)

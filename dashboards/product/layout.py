@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.body import COLUMNS
-from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Severity, Unit
+from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Unit
+from telemetry.watch import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dashboards.product.specs import Catalog
-    from telemetry.catalog import Alarm, Composite, Limits, Metric, Operation, Panel, Signal, Slo
+    from telemetry.catalog import Metric, Operation, Panel
+    from telemetry.watch import Alarm, Composite, Limits, Signal, Slo
 
 REGION = "${AWS::Region}"
 """Filled in where the body is deployed (Fn::Sub); only a deployment knows its region and account."""
@@ -79,11 +81,11 @@ def _body(name: str, source: Catalog) -> Body:
     panels = [(row, panel) for row in source.rows for panel in row.panels if panel.dashboard == name]
     # The overview has the catalog's order. Elsewhere what an alarm compares, and who is hit, stands above the details,
     # and of those the rows first that the dashboard answers for.
-    ahead = [pair for pair in panels if not first and (_watching(*pair) or pair[1].by == "target")]
+    ahead = [pair for pair in panels if not first and (_watching(*pair, source) or pair[1].by == "target")]
     rest = [pair for pair in panels if pair not in ahead]
     if not first:
-        rest.sort(key=lambda pair: not _answers(pair[0], name))
-    above, below = ([_metric_widget(*pair, source.limits) for pair in pairs] for pairs in (ahead, rest))
+        rest.sort(key=lambda pair: not _answers(pair[0], name, source))
+    above, below = ([_metric_widget(*pair, source) for pair in pairs] for pairs in (ahead, rest))
     around = [*_elsewhere(name, source)]
     for widget in (*above, *_history(name, source), *(below + around if first else around + below)):
         page.put("metric", widget)
@@ -113,8 +115,9 @@ def _alarms_of(name: str, source: Catalog) -> Iterator[str]:
         return
     promises = tuple(slo.name for slo in source.slos)  # their parts mean nothing alone; the overview shows the whole
     for row in source.rows:
-        if _answers(row, name):
-            yield from (alarm.name for alarm in row.alarms if not (promises and alarm.name.startswith(promises)))
+        if _answers(row, name, source):
+            alarms = source.alarms_of(row)
+            yield from (alarm.name for alarm in alarms if not (promises and alarm.name.startswith(promises)))
 
 
 def _asked(name: str, source: Catalog) -> Iterator[Alarm | Composite]:
@@ -122,12 +125,13 @@ def _asked(name: str, source: Catalog) -> Iterator[Alarm | Composite]:
     if name == source.dashboards[0]:
         yield from (alarm for alarm in source.composites if alarm.name in _ASKED_FIRST)
         return
-    yield from (row.alarms[0] for row in source.rows if _answers(row, name) and row.alarms[0].runbook)
+    firsts = (source.alarms_of(row)[0] for row in source.rows if _answers(row, name, source))
+    yield from (alarm for alarm in firsts if alarm.runbook)
 
 
-def _answers(row: Operation, name: str) -> bool:
+def _answers(row: Operation, name: str, source: Catalog) -> bool:
     """Tell whether a row's alarms are a dashboard's to answer for."""
-    return bool(row.alarms and row.panels and _home(row) == name)
+    return bool(source.alarms_of(row) and row.panels and _home(row) == name)
 
 
 def _home(row: Operation) -> str:
@@ -140,12 +144,12 @@ def _chart(title: str, metrics: list[Line], period_s: int = _PERIOD_S, **propert
     return {**about, **properties}
 
 
-def _metric_widget(row: Operation, panel: Panel, limits: Limits) -> Body:
-    metrics, watching = _drawn(row, panel), _watching(row, panel)
+def _metric_widget(row: Operation, panel: Panel, source: Catalog) -> Body:
+    metrics, watching = _drawn(row, panel), _watching(row, panel, source)
     units = list(dict.fromkeys(metric.unit for metric in metrics))
     axes = dict(zip(("left", "right"), units, strict=False))
     thresholds = [
-        _threshold(alarm, limits, axis)
+        _threshold(alarm, source.limits, axis)
         for alarm in watching
         for metric in metrics
         for axis, unit in axes.items()
@@ -175,11 +179,11 @@ def _drawn(row: Operation, panel: Panel) -> list[Metric]:
     return [known[name] for name in panel.fields if name in known]
 
 
-def _watching(row: Operation, panel: Panel) -> list[Alarm]:
+def _watching(row: Operation, panel: Panel, source: Catalog) -> list[Alarm]:
     """Return the alarms whose threshold is a value of the panel's metrics, not of an expression over several."""
     names = {metric.name for metric in _drawn(row, panel)}
     ours = ((OPERATION_DIMENSION, row.name),)
-    plain = [alarm for alarm in row.alarms if not alarm.expression and not panel.by]
+    plain = [alarm for alarm in source.alarms_of(row) if not alarm.expression and not panel.by]
     return [alarm for alarm in plain if all(s.metric in names and s.dimensions == ours for s in alarm.signals)]
 
 

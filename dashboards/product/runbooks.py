@@ -10,7 +10,7 @@ from dashboards.cloudwatch.alarm import Comparison
 from dashboards.cloudwatch.body import lines
 from dashboards.product.layout import dashboard_bodies
 from dashboards.product.specs import Catalog, metric_of
-from telemetry.catalog import Action, Alarm, Composite, Limits, Runbook
+from telemetry.watch import Action, Alarm, Composite, Limits, Runbook
 
 if TYPE_CHECKING:
     from dashboards.cloudwatch.alarm import Metric

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.alarm import Metric
-from telemetry import catalog
-from telemetry.catalog import Alarm, Composite, Limits, Operation, Signal, Slo
+from telemetry import catalog, watch
+from telemetry.watch import Alarm, Composite, Limits, Signal, Slo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from telemetry.catalog import Operation
 
 Parameters = dict[str, Any]
 RUNBOOK_FOLDER = "dashboards/generated/runbooks"
@@ -19,17 +21,19 @@ _MAX_DESCRIPTION = 1024
 
 @dataclass(frozen=True)
 class Catalog:
-    """What is built: the rows with their alarms, the alarms over alarms, and the limits all thresholds come from."""
+    """What is built: the rows, what watches them, and the limits that all thresholds come from."""
 
     rows: tuple[Operation, ...] = catalog.ROWS
-    composites: tuple[Composite, ...] = catalog.COMPOSITES
+    alarms: tuple[Alarm, ...] = watch.ALARMS
+    composites: tuple[Composite, ...] = watch.COMPOSITES
+    slos: tuple[Slo, ...] = watch.SLOS
     limits: Limits = field(default_factory=Limits)
     dashboards: tuple[str, ...] = catalog.DASHBOARDS
-    prefix: str = catalog.ALARM_PREFIX
+    prefix: str = watch.ALARM_PREFIX
 
-    @property
-    def alarms(self) -> tuple[Alarm, ...]:
-        return tuple(alarm for row in self.rows for alarm in row.alarms)
+    def alarms_of(self, row: Operation) -> list[Alarm]:
+        """Return the alarms that belong to a row."""
+        return [alarm for alarm in self.alarms if alarm.row == row.name]
 
     @property
     def everything(self) -> tuple[Alarm | Composite, ...]:
@@ -42,10 +46,6 @@ class Catalog:
         for above in (composite for composite in self.composites if alarm.name in composite.children):
             found |= dict.fromkeys([above.name] if above.notifies else self.notifying_composites(above))
         return list(found)
-
-    @property
-    def slos(self) -> tuple[Slo, ...]:
-        return tuple(slo for row in self.rows for slo in row.slos)
 
 
 def alarm_parameters(source: Catalog, topics: Mapping[str, str] | None = None) -> dict[str, list[Parameters]]:
@@ -142,13 +142,13 @@ def slo_parameters(source: Catalog) -> list[Parameters]:
             "Bad": [{**_metric(signal, source.limits), "Stat": signal.statistic} for signal in slo.bad],
             "Total": [{**_metric(signal, source.limits), "Stat": signal.statistic} for signal in slo.total],
             "MinimumEvents": slo.minimum_events,
-            "Alarms": [_burn(slo, rate, source) for rate in catalog.BURN_RATES],
+            "Alarms": [_burn(slo, rate, source) for rate in watch.BURN_RATES],
         }
         for slo in source.slos
     ]
 
 
-def _burn(slo: Slo, rate: catalog.BurnRate, source: Catalog) -> Parameters:
+def _burn(slo: Slo, rate: watch.BurnRate, source: Catalog) -> Parameters:
     return {
         "Name": f"{source.prefix}{slo.name}-{rate.name}",
         "Severity": str(rate.severity),

@@ -1,7 +1,7 @@
-"""The catalog: every operation, what it measures, who looks at it, and when somebody is called.
+"""The catalog: every operation, what it measures and on which panels that is drawn.
 
-Spans, EMF lines, log lines, panels, alarms, SLOs, runbooks and documentation are renderings of these rows. Standard
-library only; importing it takes milliseconds.
+Spans, EMF lines, log lines, panels and documentation are renderings of these rows; telemetry.watch has the alarms and
+SLOs over them. Standard library only; importing it takes milliseconds.
 """
 
 from telemetry.catalog.function import (
@@ -46,26 +46,9 @@ from telemetry.catalog.work import (
     ZIP_COMPONENT,
 )
 from telemetry.engine.operation import EVERY_ROW, OTHER, Dimension, Fold, Metric, Operation, Panel, Property, Unit
-from telemetry.watch.alarms import ALARM_PREFIX, BURN_RATES, COMPOSITES, SLOS, BurnRate, burn_rate_alarms
-from telemetry.watch.types import (
-    Action,
-    Alarm,
-    Comparison,
-    Composite,
-    Limits,
-    Missing,
-    Runbook,
-    Severity,
-    Signal,
-    Slo,
-    Threshold,
-)
 
 ROWS: tuple[Operation, ...] = (*WORK, *LIMITS, *FUNCTION)
 """Every operation there is."""
-
-ALARMS: tuple[Alarm, ...] = tuple(alarm for row in ROWS for alarm in row.alarms)
-"""Every metric alarm there is; COMPOSITES are those over them."""
 
 
 def worst_query(row: Operation, metric: Metric) -> str:
@@ -79,15 +62,11 @@ def worst_query(row: Operation, metric: Metric) -> str:
 
 
 __all__ = [
-    "ALARMS",
-    "ALARM_PREFIX",
     "ASSUME_ROLE",
     "AUTHORIZE_REQUEST",
-    "BURN_RATES",
     "CHECK_COMPONENT",
     "CHOOSE_STRATEGY",
     "CLEAN_UP",
-    "COMPOSITES",
     "CONTEXT_KEYS",
     "CREATE_MANIFEST",
     "DASHBOARDS",
@@ -110,32 +89,18 @@ __all__ = [
     "RESERVE_STORAGE",
     "RETRY_TARGET",
     "ROWS",
-    "SLOS",
     "STORAGE",
     "TELEMETRY_HEALTH",
     "TRIGGER_PUBLISH",
     "UPDATE_RECORD",
     "WRITE_COMPONENT",
     "ZIP_COMPONENT",
-    "Action",
-    "Alarm",
-    "BurnRate",
-    "Comparison",
-    "Composite",
     "Dimension",
     "Fold",
-    "Limits",
     "Metric",
-    "Missing",
     "Operation",
     "Panel",
     "Property",
-    "Runbook",
-    "Severity",
-    "Signal",
-    "Slo",
-    "Threshold",
     "Unit",
-    "burn_rate_alarms",
     "worst_query",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from telemetry.catalog import parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE_BOARD, TELEMETRY_BOARD
 from telemetry.engine.operation import Fold, Metric, Operation, Panel, Property, Unit
-from telemetry.watch import alarms
 
 INVOKE_FUNCTION = Operation(
     name="InvokeFunction",
@@ -39,15 +38,6 @@ INVOKE_FUNCTION = Operation(
         Panel(STORAGE_BOARD, "Memory and scratch of the function", ("peak_memory_bytes", "peak_scratch_bytes")),
         Panel(OVERVIEW, "Retries and throttles", ("retries", "throttles")),
     ),
-    alarms=(
-        alarms.TIME_NEARLY_UP,
-        alarms.MEMORY_NEARLY_UP,
-        alarms.FUNCTION_ERRORS,
-        alarms.THROTTLES,
-        alarms.DEAD_LETTERS,
-        *alarms.burn_rate_alarms(alarms.REQUESTS_ANSWERED),
-    ),
-    slos=(alarms.REQUESTS_ANSWERED,),
 )
 AUTHORIZE_REQUEST = Operation(
     name="AuthorizeRequest",
@@ -129,7 +119,6 @@ TELEMETRY_HEALTH = Operation(
         Panel(TELEMETRY_BOARD, "Faults of telemetry", ("faults", "success", "failure")),
         Panel(TELEMETRY_BOARD, "Time of the health line", ("duration_ms",)),
     ),
-    alarms=(alarms.BROKEN_METRICS, alarms.ENDPOINT_DEAD, alarms.TELEMETRY_FAULTS),
 )
 FUNCTION = (
     INVOKE_FUNCTION,

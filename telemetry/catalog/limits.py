@@ -5,7 +5,6 @@ from __future__ import annotations
 from telemetry.catalog import parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE, STORAGE_BOARD, STORAGE_FIELDS, TARGETS_BOARD
 from telemetry.engine.operation import Metric, Operation, Panel, Property, Unit
-from telemetry.watch import alarms
 
 RESERVE_STORAGE = Operation(
     name="ReserveStorage",
@@ -43,7 +42,6 @@ MONITOR_STORAGE = Operation(
         Panel(STORAGE_BOARD, "Looks by level", ("success",), by="level"),
         Panel(STORAGE_BOARD, "Looks: failures, time", ("failure", "duration_ms")),
     ),
-    alarms=(alarms.STORAGE_WARNING, alarms.STORAGE_CRITICAL, alarms.STORAGE_FILLING),
 )
 CLEAN_UP = Operation(
     name="CleanUp",
@@ -64,7 +62,6 @@ CLEAN_UP = Operation(
         Panel(STORAGE_BOARD, "Bytes freed, time", ("freed_bytes", "duration_ms")),
         Panel(STORAGE_BOARD, "Scratch of a clean-up", STORAGE_FIELDS),
     ),
-    alarms=(alarms.CLEANUP_FAILED,),
 )
 RELIEVE_MEMORY = Operation(
     name="RelieveMemory",
@@ -99,6 +96,5 @@ RETRY_TARGET = Operation(
         Panel(TARGETS_BOARD, "Retries", ("success", "failure", "attempt", "exhausted")),
         Panel(TARGETS_BOARD, "Retries: wait, time", ("wait_s", "duration_ms")),
     ),
-    alarms=(alarms.RETRIES_EXHAUSTED,),
 )
 LIMITS = (RESERVE_STORAGE, MONITOR_STORAGE, CLEAN_UP, RELIEVE_MEMORY, RETRY_TARGET)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from telemetry.catalog import parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE, STORAGE_BOARD, STORAGE_FIELDS, TARGETS_BOARD
 from telemetry.engine.operation import Fold, Metric, Operation, Panel, Property, Unit
-from telemetry.watch import alarms
 
 PACKAGE_REQUEST = Operation(
     name="PackageRequest",
@@ -27,7 +26,6 @@ PACKAGE_REQUEST = Operation(
         Panel(OVERVIEW, "Bytes in and out, speed", ("bytes_in", "bytes_out", "throughput")),
         Panel(STORAGE_BOARD, "Scratch of a request", ("peak_scratch_bytes", *STORAGE_FIELDS)),
     ),
-    alarms=(alarms.NO_WORK_DONE,),
 )
 PACKAGE_TARGET = Operation(
     name="PackageTarget",
@@ -60,12 +58,6 @@ PACKAGE_TARGET = Operation(
         Panel(STORAGE_BOARD, "Memory of a target", ("peak_memory_bytes",)),
     ),
     links_to="PackageRequest",
-    alarms=(
-        alarms.TARGET_FAILURES,
-        alarms.TARGET_FAILURE_RATE,
-        *alarms.burn_rate_alarms(alarms.TARGETS_PACKAGED),
-    ),
-    slos=(alarms.TARGETS_PACKAGED,),
 )
 CREATE_MANIFEST = Operation(
     name="CreateManifest",
@@ -132,7 +124,6 @@ WRITE_COMPONENT = Operation(
         Panel(TARGETS_BOARD, "Writes: time, bytes", ("duration_ms", "bytes_written")),
         Panel(STORAGE_BOARD, "Scratch of a write", STORAGE_FIELDS),
     ),
-    alarms=(alarms.UPLOADS_ABORTED,),
 )
 EXTRACT_ARCHIVE = Operation(
     name="ExtractArchive",

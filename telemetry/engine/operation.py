@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from telemetry.watch.types import Alarm, Slo
 
 OTHER = "other"
 """What a dimension's value becomes when it is not in the closed set."""
@@ -123,8 +119,6 @@ class Operation:
     dimension_sets: tuple[tuple[str, ...], ...] = ()
     properties: tuple[Property, ...] = ()
     panels: tuple[Panel, ...] = ()
-    alarms: tuple[Alarm, ...] = ()
-    slos: tuple[Slo, ...] = ()
     links_to: str = ""
 
     @cached_property

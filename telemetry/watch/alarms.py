@@ -39,6 +39,7 @@ def _logs(metric: str, name: str) -> Signal:
 
 TARGET_FAILURES = Alarm(
     name="target-failures",
+    row="PackageTarget",
     meaning="A target ended without a component",
     severity=TICKET,
     signals=(
@@ -59,6 +60,7 @@ TARGET_FAILURES = Alarm(
 )
 TARGET_FAILURE_RATE = Alarm(
     name="target-failure-rate",
+    row="PackageTarget",
     meaning="More than a fifth of at least five targets failed, in two of three periods",
     severity=PAGE,
     signals=(_ours("PackageTarget", "Failure", "Sum", "bad"), _ours("PackageTarget", "Success", "Sum", "good")),
@@ -75,6 +77,7 @@ TARGET_FAILURE_RATE = Alarm(
 )
 NO_WORK_DONE = Alarm(
     name="no-work-done",
+    row="PackageRequest",
     meaning="Of all targets that requests asked for, not one was packaged in a quarter of an hour",
     severity=PAGE,
     signals=(
@@ -95,6 +98,7 @@ NO_WORK_DONE = Alarm(
 )
 FUNCTION_ERRORS = Alarm(
     name="function-errors",
+    row="InvokeFunction",
     meaning="Lambda ended an invocation: killed by memory or time, or it could not start",
     severity=PAGE,
     signals=(_lambda("Errors"),),
@@ -110,6 +114,7 @@ FUNCTION_ERRORS = Alarm(
 )
 STORAGE_WARNING = Alarm(
     name="storage-warning",
+    row="MonitorStorage",
     meaning="Scratch use passed the warning line",
     severity=TICKET,
     signals=(_ours("MonitorStorage", "UsedBytes", "Maximum"),),
@@ -125,6 +130,7 @@ STORAGE_WARNING = Alarm(
 )
 STORAGE_CRITICAL = Alarm(
     name="storage-critical",
+    row="MonitorStorage",
     meaning="Scratch use passed the critical line",
     severity=PAGE,
     signals=(_ours("MonitorStorage", "UsedBytes", "Maximum"),),
@@ -140,6 +146,7 @@ STORAGE_CRITICAL = Alarm(
 )
 STORAGE_FILLING = Alarm(
     name="storage-filling",
+    row="MonitorStorage",
     meaning="At its growth the scratch disk is full within a fifth of the time a run has",
     severity=TICKET,
     signals=(_ours("MonitorStorage", "SecondsToFull", "Minimum"),),
@@ -155,6 +162,7 @@ STORAGE_FILLING = Alarm(
 )
 TIME_NEARLY_UP = Alarm(
     name="time-nearly-up",
+    row="InvokeFunction",
     meaning="An invocation ended with less than a tenth of its time left",
     severity=TICKET,
     signals=(_ours("InvokeFunction", "TimeLeft", "Minimum"),),
@@ -170,6 +178,7 @@ TIME_NEARLY_UP = Alarm(
 )
 MEMORY_NEARLY_UP = Alarm(
     name="memory-nearly-up",
+    row="InvokeFunction",
     meaning="The process held more than nine tenths of its memory",
     severity=TICKET,
     signals=(_ours("InvokeFunction", "PeakMemoryBytes", "Maximum"),),
@@ -185,6 +194,7 @@ MEMORY_NEARLY_UP = Alarm(
 )
 RETRIES_EXHAUSTED = Alarm(
     name="retries-exhausted",
+    row="RetryTarget",
     meaning="A target was given up after its last retry",
     severity=PAGE,
     signals=(_ours("RetryTarget", "Exhausted", "Sum"),),
@@ -200,6 +210,7 @@ RETRIES_EXHAUSTED = Alarm(
 )
 CLEANUP_FAILED = Alarm(
     name="cleanup-failed",
+    row="CleanUp",
     meaning="A clean-up failed or left something behind, on the disk or of an upload",
     severity=TICKET,
     signals=(
@@ -220,6 +231,7 @@ CLEANUP_FAILED = Alarm(
 )
 UPLOADS_ABORTED = Alarm(
     name="uploads-aborted",
+    row="WriteComponent",
     meaning="Uploads were begun and given up",
     severity=TICKET,
     signals=(_ours("WriteComponent", "Aborted", "Sum"),),
@@ -235,6 +247,7 @@ UPLOADS_ABORTED = Alarm(
 )
 THROTTLES = Alarm(
     name="throttles",
+    row="InvokeFunction",
     meaning="Lambda refused invocations in two of three periods",
     severity=TICKET,
     signals=(_lambda("Throttles"),),
@@ -249,6 +262,7 @@ THROTTLES = Alarm(
 )
 DEAD_LETTERS = Alarm(
     name="dead-letters",
+    row="InvokeFunction",
     meaning="Events that nobody could serve wait in the queue of dead letters",
     severity=TICKET,
     signals=(_dead_letters("ApproximateNumberOfMessagesVisible"),),
@@ -263,6 +277,7 @@ DEAD_LETTERS = Alarm(
 )
 BROKEN_METRICS = Alarm(
     name="broken-metrics",
+    row="TelemetryHealth",
     meaning="CloudWatch could not read metric lines of the function",
     severity=TICKET,
     signals=(_logs("EMFParsingErrors", "unreadable"), _logs("EMFValidationErrors", "invalid")),
@@ -279,6 +294,7 @@ BROKEN_METRICS = Alarm(
 )
 ENDPOINT_DEAD = Alarm(
     name="telemetry-endpoint-dead",
+    row="TelemetryHealth",
     meaning="The trace endpoint was given up in three of five periods",
     severity=TICKET,
     signals=(_ours("TelemetryHealth", "EndpointDead", "Maximum"),),
@@ -294,6 +310,7 @@ ENDPOINT_DEAD = Alarm(
 )
 TELEMETRY_FAULTS = Alarm(
     name="telemetry-faults",
+    row="TelemetryHealth",
     meaning="Telemetry met bad values or unknown fields, or lost lines",
     severity=TICKET,
     signals=(_ours("TelemetryHealth", "Faults", "Sum", "faults"), _ours("TelemetryHealth", "LinesLost", "Sum", "lost")),
@@ -311,6 +328,7 @@ TELEMETRY_FAULTS = Alarm(
 
 TARGETS_PACKAGED = Slo(
     name="targets-packaged",
+    row="PackageTarget",
     meaning="Of all targets that are asked for, 99 % become components",
     objective=0.99,
     window_days=28,
@@ -321,6 +339,7 @@ TARGETS_PACKAGED = Slo(
 )
 REQUESTS_ANSWERED = Slo(
     name="requests-answered",
+    row="InvokeFunction",
     meaning="Of all invocations, 99.5 % end without an error of ours",
     objective=0.995,
     window_days=28,
@@ -370,6 +389,7 @@ def _burn_alarm(slo: Slo, rate: BurnRate, side: str, window_s: int) -> Alarm:
     enough = f"{total} >= {slo.minimum_events} AND {bad} >= 2" if side == "long" else f"{total} >= 1"
     return Alarm(
         name=f"{slo.name}-{rate.name}-{side}",
+        row=slo.row,
         meaning=f"{slo.meaning}; over {window_s:,} s the budget burns at {rate.factor:g} times its rate",
         severity=rate.severity,
         signals=tuple(signals.values()),
@@ -408,6 +428,29 @@ def _burn_composites(severity: Severity) -> Iterator[Composite]:
 
 
 SLOS = (TARGETS_PACKAGED, REQUESTS_ANSWERED)
+ALARMS: tuple[Alarm, ...] = (
+    NO_WORK_DONE,
+    TARGET_FAILURES,
+    TARGET_FAILURE_RATE,
+    *burn_rate_alarms(TARGETS_PACKAGED),
+    UPLOADS_ABORTED,
+    STORAGE_WARNING,
+    STORAGE_CRITICAL,
+    STORAGE_FILLING,
+    CLEANUP_FAILED,
+    RETRIES_EXHAUSTED,
+    TIME_NEARLY_UP,
+    MEMORY_NEARLY_UP,
+    FUNCTION_ERRORS,
+    THROTTLES,
+    DEAD_LETTERS,
+    *burn_rate_alarms(REQUESTS_ANSWERED),
+    BROKEN_METRICS,
+    ENDPOINT_DEAD,
+    TELEMETRY_FAULTS,
+)
+"""Every metric alarm there is; COMPOSITES are those over them."""
+
 BROKEN = "packaging-broken"
 _FORGOTTEN_S = 900
 """How long an alarm of five minutes remembers one bad point when no other comes: two periods more than its own."""

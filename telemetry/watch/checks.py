@@ -1,4 +1,4 @@
-"""Is the catalog sound? Every fault is reported at once, by name, so that one run shows all there is to mend."""
+"""Are the catalog and what watches it sound? Every fault is reported by name, in one run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from telemetry.catalog import parts
 from telemetry.engine.operation import OTHER, Unit
+from telemetry.watch.alarms import BURN_RATES
 from telemetry.watch.types import Limits
 
 if TYPE_CHECKING:
@@ -58,14 +59,12 @@ def cost(rows: Iterable[Operation]) -> Cost:
 
 def faults(
     rows: Sequence[Operation],
-    composites: Sequence[Composite] = (),
     budget_usd: float = BUDGET_USD,
     dashboards: Collection[str] = parts.DASHBOARDS,
 ) -> list[str]:
-    """Return everything that is wrong with a catalog, sorted; empty when it is sound."""
+    """Return everything that is wrong with the rows of a catalog, sorted; empty when they are sound."""
     found = [fault for row in rows for fault in _row_faults(row, dashboards)]
     found += _agreement_faults(rows)
-    found += _alarm_faults(rows, composites)
     total = cost(rows)
     if total.usd > budget_usd:
         found.append(
@@ -199,14 +198,30 @@ def _agreement_faults(rows: Sequence[Operation]) -> Iterator[str]:
             yield f"{row.name}: links to {row.links_to}, which is no row"
 
 
-def _alarm_faults(rows: Sequence[Operation], composites: Sequence[Composite]) -> Iterator[str]:
-    alarms = [alarm for row in rows for alarm in row.alarms]
+def alarm_faults(
+    rows: Sequence[Operation],
+    alarms: Sequence[Alarm] = (),
+    composites: Sequence[Composite] = (),
+    slos: Sequence[Slo] = (),
+) -> list[str]:
+    """Return everything that is wrong with what watches the rows, sorted; empty when it is sound."""
+    found: list[str] = [*_owner_faults(rows, alarms, slos), *_composite_faults(alarms, composites)]
+    emitted = {(row.name, metric.name) for row in rows for metric in row.all_metrics}
+    found += [fault for alarm in alarms for fault in _one_alarm_faults(alarm, emitted)]
+    known = {alarm.name for alarm in alarms} | {composite.name for composite in composites}
+    return sorted([*found, *(fault for slo in slos for fault in _slo_faults(slo, known))])
+
+
+def _owner_faults(rows: Sequence[Operation], alarms: Sequence[Alarm], slos: Sequence[Slo]) -> Iterator[str]:
+    names = {row.name for row in rows}
+    owners = [(one.name, one.row) for one in alarms] + [(one.name, one.row) for one in slos]
+    yield from (f"{name}: belongs to {row}, which is no row" for name, row in owners if row not in names)
+
+
+def _composite_faults(alarms: Sequence[Alarm], composites: Sequence[Composite]) -> Iterator[str]:
     every: list[Alarm | Composite] = [*alarms, *composites]
     for name in _doubles([alarm.name for alarm in every]):
         yield f"{name}: two alarms of one name"
-    emitted = {(row.name, metric.name) for row in rows for metric in row.all_metrics}
-    for alarm in alarms:
-        yield from _one_alarm_faults(alarm, emitted)
     known = {alarm.name for alarm in every}
     spoken_for = {child for composite in composites for child in composite.children}
     for composite in composites:
@@ -216,8 +231,6 @@ def _alarm_faults(rows: Sequence[Operation], composites: Sequence[Composite]) ->
     for one in every:
         if not one.notifies and one.name not in spoken_for:
             yield f"{one.name}: notifies nobody, and no composite speaks for it"
-    for slo in (slo for row in rows for slo in row.slos):
-        yield from _slo_faults(slo, known)
 
 
 def _one_alarm_faults(alarm: Alarm, emitted: set[tuple[str, str]]) -> Iterator[str]:
@@ -262,8 +275,6 @@ def _window_faults(alarm: Alarm) -> Iterator[str]:
 
 
 def _slo_faults(slo: Slo, known: set[str]) -> Iterator[str]:
-    from telemetry.watch.alarms import BURN_RATES  # noqa: PLC0415  the rows import the alarms, and those these types
-
     if not 0 < slo.objective < 1:
         yield f"{slo.name}: an objective of {slo.objective}"
     for rate in BURN_RATES:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from telemetry.catalog import COMPOSITES, CONTEXT_KEYS, LOG_KEYS, ROWS, Limits
+from telemetry.catalog import CONTEXT_KEYS, LOG_KEYS, ROWS
+from telemetry.watch.alarms import ALARMS, COMPOSITES
+from telemetry.watch.types import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,7 +37,7 @@ def _row(row: Operation) -> Iterator[str]:
         yield f"- dimension `{dimension.field}` ({dimension.name}): {', '.join(dimension.values)}"
     if row.properties:
         yield "- properties: " + "; ".join(f"`{found.field}` ({found.meaning})" for found in row.properties)
-    for alarm in row.alarms:
+    for alarm in (alarm for alarm in ALARMS if alarm.row == row.name):
         bound = f"{alarm.comparison} {alarm.threshold.value(Limits()):,.6g}"
         yield (
             f"- {alarm.severity} `{alarm.name}`: {alarm.meaning} ({bound}, {alarm.datapoints} of {alarm.periods} x "

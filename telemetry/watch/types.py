@@ -125,10 +125,12 @@ class Alarm:
     """Fires when `datapoints` of the newest `periods` periods of `period_s` seconds breach the threshold.
 
     With one signal `expression` may be empty; else it is CloudWatch metric maths over the signals' ids.
-    `notifies` is false when a composite speaks for it: one cause then wakes one person once.
+    `notifies` is false when a composite speaks for it: one cause then wakes one person once. `row` names the operation
+    of the catalog whose panels and documentation show the alarm.
     """
 
     name: str
+    row: str
     meaning: str
     severity: Severity
     signals: tuple[Signal, ...]
@@ -176,10 +178,11 @@ class Slo:
     """A promise: `objective` of all events are good over `window_days`.
 
     Events are counted by Sum: `bad` of `total`, each the sum of its signals. Windows with fewer than `minimum_events`
-    say nothing: one failure out of two is no trend.
+    say nothing: one failure out of two is no trend. `row` names the operation that the SLO is about.
     """
 
     name: str
+    row: str
     meaning: str
     objective: float
     window_days: int

@@ -22,24 +22,9 @@ from dashboards.product.checks import incomplete
 from dashboards.product.layout import dashboard_bodies
 from dashboards.product.runbooks import automation_documents, runbook_texts
 from dashboards.product.specs import Catalog, alarm_parameters
-from telemetry import catalog
-from telemetry.catalog import (
-    OTHER,
-    Alarm,
-    Comparison,
-    Composite,
-    Dimension,
-    Limits,
-    Metric,
-    Missing,
-    Operation,
-    Panel,
-    Runbook,
-    Severity,
-    Signal,
-    Threshold,
-    Unit,
-)
+from telemetry import watch
+from telemetry.catalog import OTHER, Dimension, Metric, Operation, Panel, Unit
+from telemetry.watch import Alarm, Comparison, Composite, Limits, Missing, Runbook, Severity, Signal, Threshold
 
 OURS = Catalog()
 
@@ -103,7 +88,7 @@ def test_one_setting_moves_every_threshold_that_comes_from_it():
 
     small, large = thresholds(Limits(scratch_bytes=1000)), thresholds(Limits(scratch_bytes=2000))
     moved = {name for name, value in small.items() if large[name] != value}
-    assert moved == {f"{catalog.ALARM_PREFIX}storage-{level}" for level in ("warning", "critical")}
+    assert moved == {f"{watch.ALARM_PREFIX}storage-{level}" for level in ("warning", "critical")}
     assert all(large[name] == 2 * small[name] for name in moved)
 
 
@@ -142,6 +127,7 @@ GOOD = Metric("good", "Good", Unit.COUNT, "good", "Sum")
 SIGNAL = Signal("m1", "Good", (("Operation", "Row"),), "Sum")
 ALARM = Alarm(
     name="alarm",
+    row="Row",
     meaning="It is so",
     severity=Severity.PAGE,
     signals=(SIGNAL,),
@@ -155,9 +141,9 @@ ALARM = Alarm(
     runbook=RUNBOOK,
 )
 PANEL = Panel("board", "Panel", ("duration_ms", "success", "failure", "good"))
-ROW = Operation("Row", "row", "A row", metrics=(GOOD,), panels=(PANEL,), alarms=(ALARM,))
+ROW = Operation("Row", "row", "A row", metrics=(GOOD,), panels=(PANEL,))
 COMPOSITE = Composite("both", "Both", Severity.TICKET, "ALARM(alarm)", RUNBOOK)
-WHOLE = Catalog(rows=(ROW,), composites=(COMPOSITE,), dashboards=("board",), prefix="p-")
+WHOLE = Catalog((ROW,), (ALARM,), (COMPOSITE,), (), dashboards=("board",), prefix="p-")
 
 
 @pytest.fixture(scope="module")
@@ -174,20 +160,21 @@ def with_row(**changes):
 
 
 def with_alarm(**changes):
-    return with_row(alarms=(replace(ALARM, **changes),))
+    return replace(WHOLE, alarms=(replace(ALARM, **changes),))
 
 
 def with_composite(**changes):
     return replace(WHOLE, composites=(replace(COMPOSITE, **changes),))
 
 
-SLO = replace(catalog.SLOS[0], name="slo", bad=(SIGNAL,), total=(SIGNAL,))
+SLO = replace(watch.SLOS[0], name="slo", row="Row", bad=(SIGNAL,), total=(SIGNAL,))
 
 
 @pytest.mark.parametrize(
     ("source", "named"),
     [
         (with_alarm(runbook=None), "alarm: has no runbook"),
+        (with_alarm(row="Gone"), "alarm: belongs to Gone, which is no row"),
         (with_alarm(runbook=replace(RUNBOOK, over="")), "alarm: its runbook says nothing about over"),
         (with_alarm(severity=""), "alarm: has no severity"),
         (with_alarm(missing_why=""), "alarm: says not what it means, or what missing data means"),
@@ -221,7 +208,7 @@ SLO = replace(catalog.SLOS[0], name="slo", bad=(SIGNAL,), total=(SIGNAL,))
             "Row: panel 'Panel' stands on 'none', which is no dashboard",
         ),
         (with_row(panels=(PANEL, PANEL)), "board: panel 'Panel' stands 2 times"),
-        (with_row(alarms=(ALARM, ALARM)), "alarm: two alarms of one name"),
+        (replace(WHOLE, alarms=(ALARM, ALARM)), "alarm: two alarms of one name"),
         (
             with_row(dimensions=(Dimension("user_id", "User", ("a", OTHER), ""),)),
             "Row.user_id: an identifier is no dimension",
@@ -230,8 +217,11 @@ SLO = replace(catalog.SLOS[0], name="slo", bad=(SIGNAL,), total=(SIGNAL,))
             with_row(dimensions=(Dimension("kind", "Kind", ("a",), ""),)),
             "Row.kind: the set lacks 'other'",
         ),
-        (with_row(slos=(replace(SLO, objective=0.5),)), "slo: fast-burn fires above 720% bad, which cannot happen"),
-        (with_row(slos=(SLO,)), "slo: no composite slo-fast-burn"),
+        (
+            replace(WHOLE, slos=(replace(SLO, objective=0.5),)),
+            "slo: fast-burn fires above 720% bad, which cannot happen",
+        ),
+        (replace(WHOLE, slos=(SLO,)), "slo: no composite slo-fast-burn"),
     ],
 )
 def test_nothing_gets_in_half(source, named, cases):
@@ -255,7 +245,7 @@ words = st.from_regex(r"[a-z][a-z]{2,8}", fullmatch=True).filter(lambda word: wo
 @st.composite
 def catalogs(draw):
     dimension = Dimension("kind", "Kind", (*draw(st.lists(words, max_size=4, unique=True)), OTHER), "kinds")
-    rows = []
+    rows, alarms = [], []
     for number, name in enumerate(draw(st.lists(words, min_size=1, max_size=4, unique=True))):
         metrics = tuple(
             Metric(
@@ -274,10 +264,11 @@ def catalogs(draw):
             for metric in row.all_metrics
         )
         extra = (Panel("first", f"{name} by kind", ("failure",), by),)
-        alarms = tuple(
+        alarms += [
             replace(
                 ALARM,
                 name=f"{name}-{index}",
+                row=row.name,
                 signals=(Signal("m1", metric.name, (("Operation", row.name),), metric.statistic),),
                 period_s=draw(st.sampled_from([10, 60, 300, 3600])),
                 periods=3,
@@ -285,9 +276,9 @@ def catalogs(draw):
                 missing=draw(st.sampled_from(Missing)),
             )
             for index, metric in enumerate(metrics)
-        )
-        rows.append(replace(row, panels=(*panels, *extra), alarms=alarms))
-    return Catalog(rows=tuple(rows), composites=(), dashboards=("first", "second"), prefix="x-")
+        ]
+        rows.append(replace(row, panels=(*panels, *extra)))
+    return Catalog(tuple(rows), tuple(alarms), (), (), dashboards=("first", "second"), prefix="x-")
 
 
 @given(catalogs())

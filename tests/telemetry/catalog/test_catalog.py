@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry import catalog
+from telemetry import catalog, watch
 from telemetry.catalog import Fold, Metric, Operation, Panel, Property, Unit
 from telemetry.watch import checks
 from telemetry.watch.reference import markdown
@@ -30,21 +30,24 @@ GOOD = Operation(
     panels=(Panel("overview", "All", ("success", "failure", "bytes_in")), Panel("overview", "Time", ("duration_ms",))),
 )
 ALARM = replace(
-    catalog.ALARMS[0],
+    watch.ALARMS[0],
     name="a",
-    signals=(catalog.Signal("m1", "BytesIn", (("Operation", "Good"),), "Sum"),),
+    row="Good",
+    signals=(watch.Signal("m1", "BytesIn", (("Operation", "Good"),), "Sum"),),
     expression="",
     notifies=True,
 )
+SLO = replace(watch.SLOS[0], row="Good")
 
 
 def test_the_catalog_is_sound_and_within_its_budget():
-    assert checks.faults(catalog.ROWS, catalog.COMPOSITES) == []
+    assert checks.faults(catalog.ROWS) == []
+    assert checks.alarm_faults(catalog.ROWS, watch.ALARMS, watch.COMPOSITES, watch.SLOS) == []
     assert checks.cost(catalog.ROWS).usd <= checks.BUDGET_USD
 
 
 def test_the_sound_row_of_these_tests_is_sound():
-    assert checks.faults([replace(GOOD, alarms=(ALARM,))]) == []
+    assert checks.faults([GOOD]) == checks.alarm_faults([GOOD], [ALARM]) == []
 
 
 def metric(**changes):
@@ -60,7 +63,7 @@ def panel(**changes):
 
 
 def alarm(**changes):
-    return replace(GOOD, alarms=(replace(ALARM, **changes),))
+    return replace(ALARM, **changes)
 
 
 FAULTY = [
@@ -106,6 +109,8 @@ FAULTY = [
     (panel(dashboard="elsewhere"), "which is no dashboard"),
     (panel(by="target"), "splits by target"),
     (replace(GOOD, links_to="Gone"), "links to Gone"),
+]
+FAULTY_ALARMS = [
     (alarm(datapoints=4, periods=3), "4 of 3 periods"),
     (alarm(period_s=45), "a period of 45 s"),
     (alarm(period_s=60, periods=1441), "at most 86,400"),
@@ -115,21 +120,36 @@ FAULTY = [
     (alarm(signals=()), "several signals and no expression"),
     (alarm(signals=(replace(ALARM.signals[0], metric="Gone"),)), "watches Good.Gone, which nothing emits"),
     (alarm(signals=(replace(ALARM.signals[0], statistic="p"),)), "p is no statistic"),
-    (alarm(threshold=catalog.Threshold(float("nan"))), "a threshold of nan"),
+    (alarm(threshold=watch.Threshold(float("nan"))), "a threshold of nan"),
     (alarm(expression="m1", signals=ALARM.signals * 10), "more than 10"),
-    (replace(GOOD, slos=(replace(catalog.SLOS[0], objective=0.9),)), "fires above 144% bad"),
-    (replace(GOOD, slos=(replace(catalog.SLOS[0], objective=1.0),)), "an objective of 1.0"),
+    (alarm(row="Gone"), "a: belongs to Gone, which is no row"),
+]
+FAULTY_SLOS = [
+    (replace(SLO, objective=0.9), "fires above 144% bad"),
+    (replace(SLO, objective=1.0), "an objective of 1.0"),
 ]
 
 
 @pytest.mark.parametrize(("row", "fault"), FAULTY, ids=[fault for _, fault in FAULTY])
-def test_a_fault_is_named(row, fault):
+def test_a_fault_of_a_row_is_named(row, fault):
     assert any(fault in found for found in checks.faults([row]))
 
 
+@pytest.mark.parametrize(("alarm", "fault"), FAULTY_ALARMS, ids=[fault for _, fault in FAULTY_ALARMS])
+def test_a_fault_of_an_alarm_is_named(alarm, fault):
+    assert any(fault in found for found in checks.alarm_faults([GOOD], [alarm]))
+
+
+@pytest.mark.parametrize(("slo", "fault"), FAULTY_SLOS, ids=[fault for _, fault in FAULTY_SLOS])
+def test_a_fault_of_an_slo_is_named(slo, fault):
+    assert any(fault in found for found in checks.alarm_faults([GOOD], slos=[slo]))
+
+
 def test_all_faults_are_reported_at_once():
-    found = checks.faults([row for row, _ in FAULTY], budget_usd=0)
-    assert [fault for _, fault in FAULTY if not any(fault in line for line in found)] == []
+    rows, alarms, slos = ([one for one, _ in faulty] for faulty in (FAULTY, FAULTY_ALARMS, FAULTY_SLOS))
+    found = checks.faults(rows, budget_usd=0) + checks.alarm_faults([GOOD], alarms, slos=slos)
+    wanted = [fault for _, fault in FAULTY + FAULTY_ALARMS + FAULTY_SLOS]
+    assert [fault for fault in wanted if not any(fault in line for line in found)] == []
     assert any("the budget is 0.00" in line for line in found)
 
 
@@ -144,8 +164,8 @@ def test_one_dimension_is_the_same_in_all_rows():
 
 
 def test_a_composite_over_nothing_is_named():
-    composite = replace(catalog.COMPOSITES[0], name="c", rule="ALARM(gone)", suppressor="lost", notifies=True)
-    found = checks.faults([GOOD], [composite])
+    composite = replace(watch.COMPOSITES[0], name="c", rule="ALARM(gone)", suppressor="lost", notifies=True)
+    found = checks.alarm_faults([GOOD], composites=[composite])
     assert found == ["c: asks for gone, which is no alarm", "c: asks for lost, which is no alarm"]
 
 
@@ -160,8 +180,8 @@ def test_the_price_falls_in_steps():
 
 
 def test_one_setting_moves_every_threshold():
-    usual, small = catalog.Limits(), catalog.Limits(scratch_bytes=1024**3, memory_bytes=1024**3, time_s=60)
-    values = {found.name: (found.threshold.value(usual), found.threshold.value(small)) for found in catalog.ALARMS}
+    usual, small = watch.Limits(), watch.Limits(scratch_bytes=1024**3, memory_bytes=1024**3, time_s=60)
+    values = {found.name: (found.threshold.value(usual), found.threshold.value(small)) for found in watch.ALARMS}
     assert values["storage-warning"] == (6442450944, 0.75 * 1024**3)
     assert values["storage-critical"] == (7516192768, 0.875 * 1024**3)
     assert values["memory-nearly-up"][1] == 0.9 * 1024**3
@@ -171,12 +191,12 @@ def test_one_setting_moves_every_threshold():
 
 
 def test_the_function_is_named_where_an_alarm_watches_lambda():
-    throttles = next(found for found in catalog.ALARMS if found.name == "throttles")
-    assert throttles.signals[0].dimension_values(catalog.Limits(function_name="f")) == {"FunctionName": "f"}
+    throttles = next(found for found in watch.ALARMS if found.name == "throttles")
+    assert throttles.signals[0].dimension_values(watch.Limits(function_name="f")) == {"FunctionName": "f"}
 
 
 def test_composites_are_written_for_aws_with_prefix_and_quotes():
-    composite = catalog.COMPOSITES[0]
+    composite = watch.COMPOSITES[0]
     assert composite.children == ("targets-packaged-fast-burn-long", "targets-packaged-fast-burn-short")
     assert composite.full_rule("p-") == (
         'ALARM("p-targets-packaged-fast-burn-long") AND ALARM("p-targets-packaged-fast-burn-short")'
@@ -229,3 +249,10 @@ def test_the_reference_in_the_documentation_is_that_of_the_catalog():
     text = (ROOT / "docs" / "telemetry.md").read_text()
     found = subprocess.run([sys.executable, "-m", "telemetry", "reference"], check=True, capture_output=True, text=True)
     assert text.partition("<!-- python -m telemetry reference -->\n\n")[2] == found.stdout == markdown()
+
+
+def test_the_function_starts_without_what_watches_it():
+    code = "import sys, packager.handler; print(*sorted(sys.modules), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = {name for name in done.stdout.split() if name.startswith("telemetry.watch") or name in {"yaml", "click"}}
+    assert loaded == set()
