@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.errors import DefinitionError, UnsupportedError
-from telemetry.catalog import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,19 +58,11 @@ class Comparison(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Metric:
-    """One CloudWatch metric; dimensions sorted by name, since their order means nothing.
-
-    The stages of the service have namespaces of their own, for they share an account. Offline there is one stage, which
-    any alarm and dashboard of ours fits: the name of the stage is left out.
-    """
+    """One CloudWatch metric; dimensions sorted by name, since their order means nothing."""
 
     namespace: str
     name: str
     dimensions: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.namespace.startswith(f"{NAMESPACE}/"):
-            object.__setattr__(self, "namespace", NAMESPACE)
 
     def __str__(self) -> str:
         dimensions = ",".join(f"{name}={value}" for name, value in self.dimensions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,10 @@ class Outcome:
     failures: tuple[str, ...]
 
 
-def run_file(path: Path, alarms: Mapping[str, Alarm]) -> list[Outcome]:
+def run_file(path: Path, alarms: Mapping[str, Alarm], namespace: Callable[[str], str] = str) -> list[Outcome]:
     """Run the tests of a file against its own `alarms:` files, else against those given.
+
+    `namespace` gives the namespace that a recorded one stands for.
 
     Raises:
         DefinitionError: The file is no test file.
@@ -45,25 +47,29 @@ def run_file(path: Path, alarms: Mapping[str, Alarm]) -> list[Outcome]:
     known = dict(alarms)
     for name in data.get("alarms", ()):
         known |= read_alarms(path.parent / name)
-    return [_run_test(path, number, test, known) for number, test in enumerate(data["tests"], 1)]
+    return [_run_test(path, number, test, known, namespace) for number, test in enumerate(data["tests"], 1)]
 
 
-def _run_test(path: Path, number: int, test: Mapping[str, Any], alarms: Mapping[str, Alarm]) -> Outcome:
+def _run_test(
+    path: Path, number: int, test: Mapping[str, Any], alarms: Mapping[str, Alarm], namespace: Callable[[str], str]
+) -> Outcome:
     name = f"test {number}"
     try:
         name = str(test.get("name", name))
-        return Outcome(str(path), name, tuple(_failures(path, test, alarms)))
+        return Outcome(str(path), name, tuple(_failures(path, test, alarms, namespace)))
     except DashboardError as error:
         return Outcome(str(path), name, (str(error),))
     except (AttributeError, LookupError, TypeError) as error:
         return Outcome(str(path), name, (f"the test cannot be read: {error!r}",))
 
 
-def _failures(path: Path, test: Mapping[str, Any], alarms: Mapping[str, Alarm]) -> Iterator[str]:
+def _failures(
+    path: Path, test: Mapping[str, Any], alarms: Mapping[str, Alarm], namespace: Callable[[str], str]
+) -> Iterator[str]:
     expectations = test.get("expect") or []
     if not expectations:
         raise DefinitionError("nothing is expected; write expect: [{alarm: NAME, at: 5m, is: ALARM}]")
-    store = read_recording([path.parent / test["recorded"]]).store if "recorded" in test else Store()
+    store = read_recording([path.parent / test["recorded"]], namespace).store if "recorded" in test else Store()
     span = store.span_s()
     start_s = int(span[0] // 60 * 60) if span else 0
     if "series" in test:

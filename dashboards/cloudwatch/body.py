@@ -1,10 +1,11 @@
-"""Dashboard bodies: their structure, CloudWatch's shorthand written out, and where each widget stands.
+"""Dashboard bodies: their structure, variables, CloudWatch's shorthand written out, and where each widget stands.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -193,3 +194,30 @@ def _variable_problems(body: Json) -> Iterator[str]:
             yield f"variable {name}: type is property or pattern, inputType is input, select or radio"
         if variable.get("inputType") != "input" and not (variable.get("values") or variable.get("search")):
             yield f"variable {name}: a choice needs values or a search"
+
+
+def with_defaults(body: Json) -> Json:
+    """Return a body with the default value of every variable put in, as CloudWatch shows it first."""
+    copy: dict[str, Any] = json.loads(json.dumps(body))
+    for variable in body.get("variables") or ():
+        value = variable.get("defaultValue")
+        if value is None or value == "__FIRST":
+            continue
+        if variable.get("type") == "pattern":
+            copy["widgets"] = json.loads(json.dumps(copy["widgets"]).replace(variable["pattern"], str(value)))
+        else:
+            copy["widgets"] = _with_property(copy["widgets"], variable["property"], value)
+    return copy
+
+
+def _with_property(value: Any, name: str, given: object) -> Any:  # noqa: ANN401  JSON of any shape
+    if isinstance(value, dict):
+        return {key: given if key == name else _with_property(item, name, given) for key, item in value.items()}
+    if isinstance(value, list):
+        replaced = [_with_property(item, name, given) for item in value]
+        pairs = range(2, len(replaced) - 1, 2) if replaced and isinstance(replaced[0], str) else ()
+        for index in pairs:
+            if replaced[index] == name:
+                replaced[index + 1] = given
+        return replaced
+    return value

@@ -5,16 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from dashboards.cloudwatch import emf
 from dashboards.cloudwatch.alarm import Metric
 from dashboards.cloudwatch.alarm_files import load
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.series import Sample, Store, parse_metric, parse_notation
-from telemetry.engine import emf
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,19 +25,24 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d
 
 @dataclass
 class Recording:
-    """Metrics, and the structured lines they came with (`@timestamp` in epoch seconds, `@message`, their members)."""
+    """Metrics, and the structured lines they came with (`@timestamp` in epoch seconds, `@message`, their members).
+
+    Attributes:
+        namespace: Gives the namespace that a recorded one stands for: stages may write into namespaces of their own.
+    """
 
     store: Store = field(default_factory=Store)
     lines: list[dict[str, Any]] = field(default_factory=list)
+    namespace: Callable[[str], str] = str
 
 
-def read_recording(paths: Iterable[Path]) -> Recording:
+def read_recording(paths: Iterable[Path], namespace: Callable[[str], str] = str) -> Recording:
     """Return what files hold; raise DefinitionError for a file that holds nothing readable.
 
     Known are lines (EMF, JSON logs; also gzipped, also with the time that an export puts in front), the JSON of
     `aws logs filter-log-events` and of Logs Insights results, and YAML with `series`.
     """
-    recording = Recording()
+    recording = Recording(namespace=namespace)
     for path in paths:
         before = (len(recording.lines), len(recording.store.samples))
         if path.suffix in {".yaml", ".yml"}:
@@ -81,7 +86,7 @@ def add_lines(recording: Recording, lines: Iterable[str]) -> None:
     for line in lines:
         document = emf.parse(line)
         if document is not None:
-            _add_metrics(recording.store, document)
+            _add_metrics(recording, document)
         elif "{" in line:
             try:
                 document = json.loads(line[line.index("{") :])
@@ -92,12 +97,12 @@ def add_lines(recording: Recording, lines: Iterable[str]) -> None:
             recording.lines.append({**document, "@timestamp": _moment(document, line), "@message": message})
 
 
-def _add_metrics(store: Store, document: Mapping[str, Any]) -> None:
+def _add_metrics(recording: Recording, document: Mapping[str, Any]) -> None:
     for point in _datapoints(document):
-        metric = Metric(point.namespace, point.metric, point.dimensions)
-        store.units.setdefault(metric, point.unit)
+        metric = Metric(recording.namespace(point.namespace), point.metric, point.dimensions)
+        recording.store.units.setdefault(metric, point.unit)
         for value in point.values:
-            store.add(metric, Sample(point.timestamp_ms / 1000, float(value)))
+            recording.store.add(metric, Sample(point.timestamp_ms / 1000, float(value)))
 
 
 def _datapoints(document: Mapping[str, Any]) -> list[emf.Datapoint]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd, isclose
 from typing import TYPE_CHECKING
 
-from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, MetricAlarm, State
+from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, MetricAlarm, Missing, State
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
-from dashboards.cloudwatch.evaluate import BAD, GOOD, NONE, judge
 from dashboards.cloudwatch.metric_functions import Scope, Series
 from dashboards.cloudwatch.metric_math import resolve
 from dashboards.cloudwatch.rules import Rule, in_order, parse_rule
@@ -17,6 +17,8 @@ from dashboards.cloudwatch.series import Grid, Store, Values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+GOOD, BAD, NONE = "0", "X", "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +182,46 @@ def _marks(alarm: MetricAlarm, values: Values) -> str:
     """Return what each value is to the alarm: good, breaching, or missing."""
     holds, threshold = alarm.comparison.holds, alarm.threshold
     return "".join(NONE if value is None else BAD if holds(value, threshold) else GOOD for value in values)
+
+
+@lru_cache(maxsize=65_536)
+def judge(window: str, datapoints: int, periods: int, missing: Missing) -> State | None:
+    """Return the state that the window decides, or None: the alarm keeps the state it has.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
+
+    Args:
+        window: The evaluation range, oldest first: `0` good, `X` breaching, `-` no data; longer than `periods`.
+        datapoints: M, the breaching points that raise the alarm.
+        periods: N, the points that are looked at.
+        missing: What a gap counts as when fewer than N points are real.
+    """
+    real = window.replace(NONE, "")
+    if len(real) >= periods:
+        return State.ALARM if real[-periods:].count(BAD) >= datapoints else State.OK
+    if not real:
+        return _nothing(missing)
+    filled = periods - len(real) if missing is Missing.BREACHING else 0
+    if real.count(BAD) + filled >= datapoints:
+        return State.ALARM
+    if missing in {Missing.MISSING, Missing.IGNORE} and _premature(window, datapoints):
+        return State.ALARM if missing is Missing.MISSING else None
+    return State.OK
+
+
+def _nothing(missing: Missing) -> State | None:
+    match missing:
+        case Missing.MISSING:
+            return State.INSUFFICIENT_DATA
+        case Missing.IGNORE:
+            return None
+        case Missing.BREACHING:
+            return State.ALARM
+        case Missing.NOT_BREACHING:
+            return State.OK
+
+
+def _premature(window: str, datapoints: int) -> bool:
+    # Too few points to be sure, yet nothing good is left that could still speak against the oldest bad one.
+    oldest = len(window) - window.find(BAD)
+    return BAD in window and GOOD not in window and oldest >= datapoints

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch import insights
 from dashboards.cloudwatch.alarm import Alarm, Metric, MetricAlarm, State
-from dashboards.cloudwatch.body import Json, Line, Widget, lines, widgets
+from dashboards.cloudwatch.body import Json, Line, Widget, lines, widgets, with_defaults
 from dashboards.cloudwatch.errors import DashboardError, UnsupportedError
 from dashboards.cloudwatch.metric_functions import Scope, Series
 from dashboards.cloudwatch.metric_math import resolve
@@ -17,11 +20,9 @@ from dashboards.cloudwatch.recording import duration_s
 from dashboards.cloudwatch.rules import alarm_name
 from dashboards.cloudwatch.series import Grid, Store
 from dashboards.cloudwatch.timeline import Timeline, run
-from dashboards.cloudwatch.variables import with_defaults
-from dashboards.preview.labels import distinct, filled_label, label_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dashboards.cloudwatch.recording import Recording
 
@@ -270,3 +271,51 @@ def _needed(line: Line, written: list[Line]) -> list[Line]:
 def _line(name: str, metric: Metric | None, expression: str, statistic: str, period_s: int) -> Line:
     label = f"{metric.name} {statistic}" if metric else expression
     return Line(name, label, metric, expression, statistic, period_s, "left", None, visible=True)
+
+
+_OF_LABELS: dict[str, Callable[[Sequence[float]], float]] = {
+    "MIN": min, "MAX": max, "SUM": math.fsum, "AVG": fmean, "FIRST": lambda v: v[0], "LAST": lambda v: v[-1],
+}  # fmt: skip
+
+
+def filled_label(label: str, line: Line, series: Series) -> str:
+    """Return a label with its `${LAST}`, `${AVG}`, `${PROP('Dim.Name')}` and the like filled in.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/graph-dynamic-labels.html
+    """
+    known = [value for value in series.values if value is not None]
+    texts = {"LABEL": series.label}
+    if line.metric:
+        texts |= {"PROP('MetricName')": line.metric.name, "PROP('Namespace')": line.metric.namespace}
+        texts |= {"PROP('Stat')": line.statistic, "PROP('Period')": str(line.period_s)}
+        texts |= {f"PROP('Dim.{name}')": value for name, value in line.metric.dimensions}
+
+    def known_of(match: re.Match[str]) -> str:
+        work = _OF_LABELS.get(match[1])
+        if work is None:
+            return texts.get(match[1], match[0])
+        return f"{work(known):,.2f}".removesuffix(".00") if known else "no data"
+
+    return re.sub(r"\$\{([^{}]+)\}", known_of, label)
+
+
+def label_of(line: Line, series: Series, count: int) -> str:
+    if line.label == line.expression and series.label:
+        return series.label
+    return f"{line.label} {series.label}".strip() if count > 1 else line.label
+
+
+def distinct(plots: list[Plot]) -> list[Plot]:
+    """Tell plots of one label apart by their dimensions, and where that does not help by their number."""
+    by_dimension = _renamed(
+        plots, lambda plot, _: " ".join(v for _, v in plot.line.metric.dimensions) if plot.line.metric else ""
+    )
+    return _renamed(by_dimension, lambda _, number: f"({number})")
+
+
+def _renamed(plots: list[Plot], suffix: Callable[[Plot, int], str]) -> list[Plot]:
+    counts = Counter(plot.label for plot in plots)
+    return [
+        replace(plot, label=f"{plot.label} {suffix(plot, number)}".strip()) if counts[plot.label] > 1 else plot
+        for number, plot in enumerate(plots, 1)
+    ]

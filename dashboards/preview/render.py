@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -15,7 +15,6 @@ from dashboards.cloudwatch.alarm_files import load
 from dashboards.cloudwatch.backtest import bounds_s
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.recording import read_recording
-from dashboards.places import GENERATED
 from dashboards.preview.panels import View
 from dashboards.preview.vega import bundle
 
@@ -26,23 +25,25 @@ if TYPE_CHECKING:
     from dashboards.cloudwatch.body import Json
 
 
-def preview(body_file: Path, telemetry: Sequence[Path], alarms: Mapping[str, Alarm], out: Path, kind: str) -> list[str]:
-    """Write the dashboard of a file to `out` as `html` or `png`; return what could not be drawn, by widget."""
+def preview(body_file: Path, view: View, runbooks: Mapping[str, str], out: Path, kind: str) -> list[str]:
+    """Write the dashboard of a file to `out` as `html` or `png`; return what could not be drawn, by widget.
+
+    `runbooks` holds Markdown by alarm name.
+    """
     body = read_body(body_file)
     title = str(body.get("title") or body_file.stem)
     if kind == "png":
         with _left_out("rfc3987_syntax"):
             from dashboards.preview.picture import render_picture  # noqa: PLC0415  imports altair
 
-        picture, missing = render_picture(title, body, _view(telemetry, alarms))
+        picture, missing = render_picture(title, body, view)
         out.write_bytes(picture)
         return missing
-    known = {path.stem: path.read_text("utf-8") for path in sorted((GENERATED / "runbooks").glob("*.md"))}
     script = _script()
     with _left_out("rfc3987_syntax"):
         from dashboards.preview.page import render_page  # noqa: PLC0415  imports altair, while the script is being made
 
-    page, missing = render_page(title, body, _view(telemetry, alarms), known, script.result)
+    page, missing = render_page(title, body, view, runbooks, script.result)
     out.write_text(page, "utf-8")
     return missing
 
@@ -76,8 +77,9 @@ def _left_out(module: str) -> Iterator[None]:
         del absent[module]
 
 
-def _view(telemetry: Sequence[Path], alarms: Mapping[str, Alarm]) -> View:
-    recording = read_recording(telemetry)
+def view_of(telemetry: Sequence[Path], alarms: Mapping[str, Alarm], namespace: Callable[[str], str] = str) -> View:
+    """Return what is to be seen of files of telemetry; `namespace` gives what a recorded namespace stands for."""
+    recording = read_recording(telemetry, namespace)
     return View(recording, alarms, *bounds_s(recording.store))
 
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from dashboards.cloudwatch.alarm import Metric
 from dashboards.cloudwatch.body import problems
 from dashboards.product.specs import alarm_parameters
+from dashboards.product.stages import without_stage
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
 from infra.settings import MIB
@@ -126,7 +126,7 @@ def test_the_function_writes_its_metrics_where_its_stage_looks_for_them(service,
     (directive,) = json.loads(line)["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == EVERYTHING.namespace
     # And what is recorded of any stage is what the alarms and dashboards of the catalog look at offline.
-    assert Metric(EVERYTHING.namespace, "Granted") == Metric(NAMESPACE, "Granted")
+    assert without_stage(EVERYTHING.namespace) == NAMESPACE
 
 
 def test_every_alarm_links_to_a_runbook_that_is_in_the_repository(monitoring):

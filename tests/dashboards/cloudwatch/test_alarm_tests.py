@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from dashboards.cli import main
+from dashboards.cloudwatch.commands import main
 
 ALARMS = {
     "MetricAlarms": [

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from dashboards.cloudwatch.alarm import CompositeAlarm, Metric, State
 from dashboards.cloudwatch.alarm_files import metric_alarm
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError, UnsupportedError
-from dashboards.cloudwatch.evaluate import judge
 from dashboards.cloudwatch.series import Sample, Store, parse_notation
-from dashboards.cloudwatch.timeline import metric_timeline, run
+from dashboards.cloudwatch.timeline import judge, metric_timeline, run
 
 METRIC = Metric("N", "m")
 BASE = {

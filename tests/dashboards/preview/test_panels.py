@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from dashboards.cloudwatch.alarm import Metric
 from dashboards.cloudwatch.alarm_files import read_alarms
+from dashboards.cloudwatch.body import with_defaults
 from dashboards.cloudwatch.errors import DashboardError, UnsupportedError
 from dashboards.cloudwatch.recording import Recording
 from dashboards.cloudwatch.series import Grid, Sample, Store
-from dashboards.cloudwatch.variables import with_defaults
 from dashboards.preview.page import render_page
 from dashboards.preview.panels import View, search, table_of
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.cloudwatch.alarm import Missing, State
-from dashboards.cloudwatch.evaluate import judge
+from dashboards.cloudwatch.timeline import judge
 
 OK, ALARM, NO_DATA, KEEP = State.OK, State.ALARM, State.INSUFFICIENT_DATA, None
 TABLES = [

@@ -1,0 +1,3 @@
+from dashboards.cloudwatch.commands import main
+
+raise SystemExit(main())
