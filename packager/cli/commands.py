@@ -91,7 +91,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON docume
 @click.option("--trace", is_flag=True, help="Print where the time went, as a tree of spans, on standard error.")
 def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
     """Package a model for one or more targets."""
-    from packager.limits.termination import terminate_cleanly  # noqa: PLC0415  same
+    from packager.limits.cleanup import terminate_cleanly  # noqa: PLC0415  same
     from packager.packaging import package as package_model  # noqa: PLC0415  kept off the path of --help
     from packager.results import PackageResult  # noqa: PLC0415  same
 

@@ -1,45 +1,45 @@
-"""What was made for a while is removed: as soon as it is not needed, or at the end of the work, whatever happens."""
+"""Clean-up at the end of a block, whatever happens in it, and SIGTERM as an exception that lets it happen."""
 
 from __future__ import annotations
 
+import signal
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from packager.errors import CleanupFailedError, RequestError, printable
 from packager.limits.removal import Removal, failed, logged, observed, remove
-from packager.limits.termination import TerminatedError, shielded, unfinished
 from packager.settings import Settings, from_process_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import Callable, Iterator
+    from types import FrameType, TracebackType
 
 
 class CleanupContext:
-    """Removes files and folders, and calls functions, when the block ends, in reverse order, whatever happens in it.
+    """Removes files and folders, and calls functions, when the block ends, in reverse order of their registration.
 
     A failure of one does not stop the others. When the block itself succeeded, the failures are raised as
     CleanupFailedError; otherwise each becomes a note on the block's own error. Every failure is logged. SIGTERM waits
-    until a clean-up that has begun is through. Safe to use from several threads.
+    until a clean-up that has begun is complete. Safe to use from several threads.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._scratch_dir = (settings or from_process_environment()).scratch_dir.absolute()
         self._items: dict[Path | Callable[[], object], None] = {}
-        self._released = Removal()
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
-        unfinished[id(self)] = self.force_cleanup
+        _unfinished[id(self)] = self.force_cleanup
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with shielded():
-            failures = self._clean("signal" if isinstance(error, TerminatedError) else "normal").failures
-            unfinished.pop(id(self), None)
+        with sigterm_held_back():
+            failures = self._clean_up("signal" if isinstance(error, TerminatedError) else "normal").failures
+            _unfinished.pop(id(self), None)
         if not failures:
             return
         if error is None:
@@ -48,67 +48,52 @@ class CleanupContext:
             error.add_note(f"{printable(failure['path'], 1000)} could not be removed: {printable(failure['cause'])}")
 
     def register_cleanup(self, item: Path | str | Callable[[], object]) -> None:
-        """Have a file, a folder with all that is in it, or a function cleaned up. The path may not exist yet.
+        """Register a file, a folder with everything in it, or a function. The path need not exist yet.
 
         Raises RequestError for a path that holds the scratch folder itself.
         """
         item = Path(item).absolute() if isinstance(item, str | Path) else item
         if isinstance(item, Path) and (item == self._scratch_dir or item in self._scratch_dir.parents):
-            raise _holds_scratch(item, self._scratch_dir)
+            raise RequestError(
+                f"{printable(item, 1000)} cannot be cleaned up: the scratch folder {self._scratch_dir} lies there.",
+                next_step="Name the file or folder below it that was made.",
+                path=str(item),
+            )
         with self._lock:
             self._items.setdefault(item)
 
-    def release(self, path: Path | str) -> None:
-        """Remove a registered path, or one below it, now. What fails is logged and tried again at the end.
-
-        Raises RequestError for a path that nobody registered.
-        """
-        path = Path(path).absolute()
-        with self._lock:
-            if self._items.keys().isdisjoint((path, *path.parents)):
-                raise RequestError(
-                    f"{printable(path, 1000)} was not registered.",
-                    next_step="Register it, or the folder it lies in, when it is made.",
-                    path=str(path),
-                )
-        done = logged(remove(path))
-        with self._lock:
-            self._released += Removal(done.freed_bytes, done.removed)
-            if not done.failures:
-                self._items.pop(path, None)
-
     def force_cleanup(self) -> Removal:
-        """Clean up everything now; what fails stays registered. Again, it does no harm. Never raises a failure."""
-        with shielded():
-            return self._clean("forced")
+        """Clean up everything now; what fails stays registered. May be called again. Never raises a failure."""
+        with sigterm_held_back():
+            return self._clean_up("forced")
 
-    def _clean(self, reason: str) -> Removal:
+    def _clean_up(self, reason: str) -> Removal:
         """Clean up item by item; without the lock, since a function may wait for threads that register something."""
+        done = Removal()
         with self._lock:
-            total, self._released = self._released, Removal()
-            if not self._items and not total.removed:
-                return total
+            if not self._items:
+                return done
         left: list[Path | Callable[[], object]] = []
         try:
-            with observed(self._scratch_dir, reason) as report:
+            with observed(self._scratch_dir, reason) as record:
                 while (item := self._last()) is not None:
                     left.append(item)
-                    done = logged(remove(item) if isinstance(item, Path) else _called(item))
-                    total += done
-                    if not done.failures:
+                    removal = logged(remove(item) if isinstance(item, Path) else _call(item))
+                    done += removal
+                    if not removal.failures:
                         left.pop()
-                report(total)
+                record(done)
         finally:
             with self._lock:
                 self._items = {**dict.fromkeys(reversed(left)), **self._items}
-        return total
+        return done
 
     def _last(self) -> Path | Callable[[], object] | None:
         with self._lock:
             return self._items.popitem()[0] if self._items else None
 
 
-def _called(function: Callable[[], object]) -> Removal:
+def _call(function: Callable[[], object]) -> Removal:
     try:
         function()
     except Exception as error:  # noqa: BLE001  the other clean-ups have to run; it is reported with theirs
@@ -116,9 +101,66 @@ def _called(function: Callable[[], object]) -> Removal:
     return Removal()
 
 
-def _holds_scratch(path: Path, scratch_dir: Path) -> RequestError:
-    return RequestError(
-        f"{printable(path, 1000)} cannot be cleaned up: the scratch folder {scratch_dir} lies there.",
-        next_step="Name the file or folder below it that was made.",
-        path=str(path),
-    )
+class TerminatedError(SystemExit):
+    """The process received SIGTERM. Not an Exception, so that no handler for failures of the work swallows it."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)  # what a shell reports of a process that ended by the signal
+
+
+class _HeldBack:
+    depth = 0
+    """How many clean-ups the main thread is inside of."""
+    pending = False
+    """Whether a signal arrived during them."""
+
+
+_held_back = _HeldBack()
+_unfinished: dict[int, Callable[[], object]] = {}
+"""Clean-ups of contexts that were entered and not left; the signal can arrive in the very moment before one begins."""
+
+
+@contextmanager
+def terminate_cleanly() -> Iterator[None]:
+    """While the block runs, the first SIGTERM raises TerminatedError in the main thread; later ones do nothing.
+
+    The previous handler is restored afterwards. Outside the main thread, which alone may set handlers, nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    terminated = False
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        nonlocal terminated
+        if terminated:
+            return
+        terminated = True
+        if not _held_back.depth:
+            raise TerminatedError
+        _held_back.pending = True
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if terminated:
+            for clean_up in list(_unfinished.values()):
+                clean_up()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+@contextmanager
+def sigterm_held_back() -> Iterator[None]:
+    """Hold back TerminatedError until the block is complete: a clean-up that stops half-way leaves the other half."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _held_back.depth += 1
+    try:
+        yield
+    finally:
+        _held_back.depth -= 1
+        if _held_back.pending and not _held_back.depth:
+            _held_back.pending = False
+            raise TerminatedError

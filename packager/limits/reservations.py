@@ -1,48 +1,57 @@
-"""Who has how much of scratch, and how much of that is written."""
+"""Reservations of scratch, and the estimate of how much to reserve."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
+from packager.errors import RequestError, printable
+from packager.os_errors import map_os_errors
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 OTHERS = "others"
-"""Who holds what no reservation accounts for."""
+"""Stands for the used bytes that no reservation accounts for."""
 
+UNPACKED_PER_PACKED = 4
+"""Bytes assumed to come out of each byte of an archive whose listing is not known. Weights give 1.1, text 2 to 3."""
 
-class Keeper(Protocol):
-    """Whoever gave a reservation, and hears what becomes of it."""
-
-    def record_write(self, reservation: Reservation, size_bytes: int) -> None:
-        """So many bytes more are written within the reservation; less, when negative."""
-
-    def release(self, reservation: Reservation) -> None:
-        """It is over, perhaps not for the first time."""
+_GZIP_MAGIC = b"\x1f\x8b"
+_ZIP_HEADER_BYTES = 30 + 46 + 2 * 28 + 16  # local and central header, both zip64 fields, data descriptor
+_ZIP_END_BYTES = 22 + 56 + 20  # end of the central directory, and its zip64 form with locator
 
 
 class Reservation:
-    """A part of scratch that is its holder's until it is released, once or more often.
+    """A part of scratch that belongs to its owner until it is released; releasing it again does nothing.
 
-    What is written within it should be told, else it counts twice: as reserved, and as no longer free.
+    What is written within it has to be recorded, else it counts twice: as reserved, and as no longer free.
     """
 
-    def __init__(self, keeper: Keeper, owner: str, size_bytes: int) -> None:
+    def __init__(
+        self,
+        owner: str,
+        size_bytes: int,
+        on_write: Callable[[Reservation, int], None],
+        on_release: Callable[[Reservation], None],
+    ) -> None:
         self.owner = owner
         self.size_bytes = size_bytes
         self.written_bytes = 0
-        self._keeper = keeper
+        self._on_write = on_write
+        self._on_release = on_release
 
-    def wrote(self, size_bytes: int) -> None:
-        """Tell that so many bytes were written; call it afterwards, so that nothing counts as free too early."""
-        self._keeper.record_write(self, size_bytes)
+    def record_write(self, size_bytes: int) -> None:
+        """Record that bytes were written. Call it after the write, so that nothing counts as free too early."""
+        self._on_write(self, size_bytes)
 
-    def freeing(self, size_bytes: int) -> None:
-        """Tell that so many bytes are about to be removed; call it before, for the same reason."""
-        self._keeper.record_write(self, -size_bytes)
+    def record_removal(self, size_bytes: int) -> None:
+        """Record that bytes are about to be removed. Call it before the removal, for the same reason."""
+        self._on_write(self, -size_bytes)
 
     def release(self) -> None:
-        self._keeper.release(self)
+        self._on_release(self)
 
     @property
     def outstanding_bytes(self) -> int:
@@ -57,7 +66,7 @@ class Reservation:
 
 
 class Ledger:
-    """The reservations there are. Its user holds a lock."""
+    """The reservations that are held. Not safe between threads: its user holds a lock."""
 
     def __init__(self) -> None:
         self._held: dict[int, Reservation] = {}
@@ -69,7 +78,7 @@ class Ledger:
         self._held[id(reservation)] = reservation
 
     def remove(self, reservation: Reservation) -> int:
-        """The bytes that were written within it and go with it; 0 when it is not held."""
+        """Remove a reservation and return the bytes written within it; 0 when it is not held."""
         return reservation.written_bytes if self._held.pop(id(reservation), None) else 0
 
     def without(self, reservation: Reservation | None) -> Ledger:
@@ -93,8 +102,85 @@ class Ledger:
         return held
 
     def used_by(self, used_bytes: int) -> dict[str, int]:
-        """Bytes by holder: reserved or written, whichever is more; OTHERS have the rest of what is used."""
+        """Bytes by owner, reserved or written, whichever is more; the rest of `used_bytes` belongs to OTHERS."""
         held: dict[str, int] = {}
         for each in self:
             held[each.owner] = held.get(each.owner, 0) + max(each.size_bytes, each.written_bytes)
         return {**held, OTHERS: max(0, used_bytes - self.written_bytes())}
+
+
+class Sized(Protocol):
+    """A file with a known size: an entry of an archive's listing, for instance."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SizedFile:
+    """Name and size of a file in an archive or on disk."""
+
+    name: str
+    size_bytes: int
+
+
+def space_needed(what: Path | str | Iterable[Sized], operation: str, block_bytes: int) -> int:
+    """Disk space in bytes that `operation` takes for `what`.
+
+    Exact for the listing of an archive and for a folder, up to what the file system adds; for the path of a gzip
+    archive UNPACKED_PER_PACKED times its size. Operations: `extract`, `standard` and `sequential` put every member
+    on the disk, `zip` writes a ZIP of the files, `streaming` and `partial` take nothing.
+
+    Raises RequestError for another operation, StoreError when the path cannot be read.
+    """
+    rule = _OPERATIONS.get(operation)
+    if rule is None:
+        raise RequestError(
+            f"There is no operation {printable(operation)!r}.",
+            next_step=f"Name one of {', '.join(_OPERATIONS)}.",
+            field="operation",
+            found=printable(operation),
+        )
+    return rule(_files(Path(what)) if isinstance(what, str | Path) else what, block_bytes)
+
+
+def _nothing(_: Iterable[Sized], __: int) -> int:
+    return 0
+
+
+def _staged(files: Iterable[Sized], block_bytes: int) -> int:
+    """Whole blocks for every file, and one for its name and attributes."""
+    return sum((-(-each.size_bytes // block_bytes) + 1) * block_bytes for each in files)
+
+
+def _zipped(files: Iterable[Sized], block_bytes: int) -> int:
+    """Deflate never adds more than 5 bytes to a stored block of 16 KiB or more, and one such block to an empty file."""
+    total = _ZIP_END_BYTES
+    for each in files:
+        total += (
+            each.size_bytes + 5 * (each.size_bytes // (1 << 14) + 2) + _ZIP_HEADER_BYTES + 2 * len(each.name.encode())
+        )
+    return -(-total // block_bytes) * block_bytes
+
+
+_OPERATIONS: dict[str, Callable[[Iterable[Sized], int], int]] = {
+    "streaming": _nothing,
+    "partial": _nothing,
+    "extract": _staged,
+    "standard": _staged,
+    "sequential": _staged,
+    "zip": _zipped,
+}
+
+
+def _files(path: Path) -> list[SizedFile]:
+    with map_os_errors("look at", path):
+        if path.is_dir():
+            found = (each for each in path.rglob("*") if each.is_file())
+            return [SizedFile(str(each.relative_to(path)), each.lstat().st_size) for each in found]
+        with path.open("rb") as file:
+            packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        return [SizedFile(path.name, path.stat().st_size * (UNPACKED_PER_PACKED if packed else 1))]

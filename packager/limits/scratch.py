@@ -1,4 +1,4 @@
-"""Folders in scratch, each locked by the run that made it; what a killed run left is swept by a later one."""
+"""Temporary folders in scratch, each locked while it is in use, and the sweep of those that killed runs left."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from packager import locks
 from packager.core.ports import TEMPORARY_PREFIX
 from packager.errors import InsufficientStorageError, PackagerError
-from packager.limits.cleanup import CleanupContext
-from packager.limits.removal import FOLDER, Removal, failed, logged, observed, remove
-from packager.limits.termination import shielded
-from packager.limits.usage import look
+from packager.limits.cleanup import CleanupContext, sigterm_held_back
+from packager.limits.removal import Removal, failed, logged, observed, remove
+from packager.limits.usage import disk_usage
 from packager.locks import Lock
 from packager.os_errors import FULL, convert_os_error
 
@@ -25,18 +24,20 @@ if TYPE_CHECKING:
 
     from packager.settings import Settings
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 @contextmanager
 def scratch_folder(settings: Settings, owner: str = "") -> Iterator[Path]:
-    """Give a new folder in scratch that only this user can enter; it is gone, with all that is in it, afterwards.
+    """Make a new folder in scratch that only this user can enter; it is removed, with everything in it, afterwards.
 
-    It is locked while it is in use: the kernel gives the lock up when the process dies, in whatever way, and so a later
-    sweep can tell. `owner` is a part of its name, for people.
+    It is locked while it is in use. The kernel releases the lock when the process dies, however it dies; that is how a
+    later sweep can tell. `owner` is a part of its name, for people.
 
     Errors: InsufficientStorageError, AccessDeniedError, StoreError; CleanupFailedError at the end.
     """
     with CleanupContext(settings) as cleanup:
-        with shielded():
+        with sigterm_held_back():
             folder, lock = _new_folder(settings.scratch_dir.absolute(), owner)
             cleanup.register_cleanup(partial(os.close, lock))
             cleanup.register_cleanup(folder)
@@ -44,9 +45,9 @@ def scratch_folder(settings: Settings, owner: str = "") -> Iterator[Path]:
 
 
 def sweep(scratch_dir: Path) -> Removal:
-    """Remove the scratch folders of runs that died: ours by name and owner, locked by nobody. Never raises a failure.
+    """Remove the scratch folders of runs that died: ours by name and owner, not locked. Never raises a failure.
 
-    Safe beside live runs and other sweeps. What has our prefix but is no folder is left: it has no lock to ask.
+    Safe beside live runs and other sweeps. Other things with our prefix stay: only folders are locked.
     """
     scratch_dir = scratch_dir.absolute()
     try:
@@ -57,15 +58,15 @@ def sweep(scratch_dir: Path) -> Removal:
         return logged(failed(scratch_dir, error))
     if not ours:
         return Removal()
-    with observed(scratch_dir, "sweep") as report:
+    with observed(scratch_dir, "sweep") as record:
         swept = sum((_swept(folder) for folder in ours), Removal())
-        report(swept)
+        record(swept)
     return swept
 
 
 def _swept(folder: Path) -> Removal:
     try:
-        lock = os.open(folder, FOLDER)
+        lock = os.open(folder, _FOLDER)
     except OSError:
         return Removal()  # no folder, gone meanwhile, or another user's
     try:
@@ -87,7 +88,7 @@ def _new_folder(scratch_dir: Path, owner: str) -> tuple[Path, int]:
             raise _cannot_make(scratch_dir, error) from error
         # A sweep may take the folder for a dead run's before it is locked: then there has to be another one.
         with suppress(FileNotFoundError):
-            lock = os.open(folder, FOLDER)
+            lock = os.open(folder, _FOLDER)
             if locks.lock(lock, folder) is not Lock.LOST:
                 return folder, lock
             os.close(lock)
@@ -96,11 +97,11 @@ def _new_folder(scratch_dir: Path, owner: str) -> tuple[Path, int]:
 def _cannot_make(scratch_dir: Path, error: OSError) -> PackagerError:
     if error.errno not in FULL:
         return convert_os_error(error, "make a folder in", scratch_dir)
-    use = look(scratch_dir)
+    usage = disk_usage(scratch_dir)
     return InsufficientStorageError(
-        "A scratch folder" + (", one more inode," if use.out_of_inodes else ""),
-        required_bytes=use.block_bytes,
-        available_bytes=min(use.available_bytes, use.block_bytes - 1),
+        "A scratch folder" + (", one more inode," if usage.out_of_inodes else ""),
+        required_bytes=usage.block_bytes,
+        available_bytes=min(usage.available_bytes, usage.block_bytes - 1),
         path=scratch_dir,
         suggestions=("free space there", "set SCRATCH_DIR to a folder on a larger disk"),
     )

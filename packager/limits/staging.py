@@ -90,7 +90,7 @@ def _stage(  # noqa: PLR0913, PLR0917  where from, where to, and whom to tell
                 with map_os_errors("write", path), full_disk, path.open("xb") as file:
                     while count := member.readinto(buffer):
                         file.write(buffer[:count])
-                        reservation.wrote(count)
+                        reservation.record_write(count)
                         report(archive.packed_bytes, archive.members)
             content[member.path] = path
             staged.append((member, path))
@@ -125,7 +125,7 @@ class _FromScratch:
             self._read_bytes = passed_bytes  # whoever left it out is past it too
             uses[path] -= 1
             if not uses[path]:
-                self._reservation.freeing(size)
+                self._reservation.record_removal(size)
                 path.unlink()
 
     def _readinto(self, file: FileIO, buffer: memoryview) -> int:

@@ -21,9 +21,8 @@ from packager.errors import (
     StoreError,
 )
 from packager.limits import retry
-from packager.limits.cleanup import CleanupContext
+from packager.limits.cleanup import CleanupContext, TerminatedError
 from packager.limits.retry import RECOVERABLE_CODES, is_recoverable, retrying
-from packager.limits.termination import TerminatedError
 from packager.settings import Settings
 from telemetry.engine.testing import recorded
 

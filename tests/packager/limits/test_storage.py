@@ -6,7 +6,6 @@ import gzip
 import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -18,11 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from packager.core.ports import TEMPORARY_PREFIX
 from packager.errors import InsufficientStorageError, RequestError
-from packager.limits.estimate import UNPACKED_PER_PACKED, space_needed
-from packager.limits.levels import FILLING_S
+from packager.limits.reservations import UNPACKED_PER_PACKED, SizedFile, space_needed
 from packager.limits.scratch import scratch_folder
 from packager.limits.storage import StorageManager
-from packager.limits.usage import Trend, Use, look, thresholds
+from packager.limits.usage import FILLING_S, DiskUsage, Trend, disk_usage, thresholds
 from packager.settings import GIB, MIB, Settings
 from telemetry import Recorder, attached, observe
 from telemetry.catalog import CLEAN_UP
@@ -77,7 +75,7 @@ def test_property_2_no_interleaving_of_targets_reserves_or_writes_more_than_ther
                 with reservation, scratch_folder(limits, str(number)) as folder:
                     for name, each in enumerate(members_kib):
                         write(folder / str(name), each * KIB)  # raises ENOSPC if more was promised than there is
-                        reservation.wrote(-(-each // 4) * 4 * KIB)
+                        reservation.record_write(-(-each // 4) * 4 * KIB)
                     done.append(number)
 
             with ThreadPoolExecutor(len(targets)) as pool:
@@ -86,7 +84,7 @@ def test_property_2_no_interleaving_of_targets_reserves_or_writes_more_than_ther
             assert len(done) + len(refused) == len(targets)
             assert all(available < wanted for wanted, available in refused)
             assert storage.reservations() == {}
-            assert look(disk).used_bytes == 0
+            assert disk_usage(disk).used_bytes == 0
 
         targets_at_once()
 
@@ -146,7 +144,7 @@ class Reserving(RuleBasedStateMachine):
         blocks = data.draw(st.integers(0, (reservation.size_bytes - written) // 4096))
         write(self.folder / str(self.files), blocks * 4096)
         self.files += 1
-        reservation.wrote(blocks * 4096)
+        reservation.record_write(blocks * 4096)
         self.held[key] = (reservation, written + blocks * 4096)
 
     @precondition(lambda self: any(not written for _, written in self.held.values()))
@@ -161,7 +159,7 @@ class Reserving(RuleBasedStateMachine):
     @rule()
     def empty(self):
         for reservation, written in self.held.values():
-            reservation.freeing(written)
+            reservation.record_removal(written)
         self.held = {key: (reservation, 0) for key, (reservation, _) in self.held.items()}
         for file in self.folder.iterdir():
             file.unlink()
@@ -216,17 +214,15 @@ def test_less_than_nothing_cannot_be_reserved(tmp_path):
 def test_property_5_critically_low_disk_is_cleaned_first_and_an_error_has_figures_and_a_way_out():
     def work(disk):
         @settings(max_examples=100)
-        @given(left=st.integers(0, 120), kept=st.integers(0, 120), spare=st.integers(0, 60), wanted=st.integers(0, 300))
-        def short(left, kept, spare, wanted):
+        @given(left=st.integers(0, 120), kept=st.integers(0, 120), wanted=st.integers(0, 300))
+        def short(left, kept, wanted):
             for name, blocks in (
                 (f"{TEMPORARY_PREFIX}dead", left),
                 ("kept", kept),
-                ("spare", spare),
             ):
                 (disk / name).mkdir()
-                write(disk / name / "file", min(blocks * 4096, look(disk).available_bytes))
+                write(disk / name / "file", min(blocks * 4096, disk_usage(disk).available_bytes))
             storage = StorageManager(Settings(scratch_dir=disk))
-            storage.when_critical(lambda: storage.cleanup_directory(disk / "spare"))
             size_bytes = wanted * 4096
             fits_at_once = size_bytes <= storage.get_unreserved_space()
             try:
@@ -234,9 +230,9 @@ def test_property_5_critically_low_disk_is_cleaned_first_and_an_error_has_figure
                 error = None
             except InsufficientStorageError as raised:
                 error = raised
-            cleaned = not (disk / f"{TEMPORARY_PREFIX}dead").exists() and not (disk / "spare").exists()
+            cleaned = not (disk / f"{TEMPORARY_PREFIX}dead").exists()
             assert cleaned or fits_at_once
-            room_bytes = MIB - MIB // 8 - look(disk / "kept").used_bytes if cleaned else None
+            room_bytes = MIB - MIB // 8 - disk_usage(disk / "kept").used_bytes if cleaned else None
             if error is not None:
                 assert size_bytes > storage.get_unreserved_space() == max(0, room_bytes)
                 assert error.required_bytes == size_bytes
@@ -288,7 +284,7 @@ def test_property_9_a_warning_precedes_every_failure_that_grew_gradually():
             reservation = stack.enter_context(storage.reserve(0))
             with storage.explained("The member", reservation):
                 write(disk / str(len(list(disk.iterdir()))), size_bytes)
-            reservation.wrote(size_bytes)
+            reservation.record_write(size_bytes)
 
         @settings(max_examples=100)
         @given(growth, st.sampled_from((by_reservations, by_others, beyond_a_reservation)))
@@ -323,7 +319,7 @@ def test_growth_that_nobody_reserved_is_a_warning_while_there_is_still_room():
         assert storage.monitor_usage().seconds_to_full is None
         with storage.reserve(64 * KIB) as held:
             write(disk / "reserved", 64 * KIB)
-            held.wrote(64 * KIB)
+            held.record_write(64 * KIB)
             clock.now_s = 1.0
             metrics = storage.monitor_usage()
             assert (metrics.level, metrics.slope_bytes_per_s, metrics.seconds_to_full) == ("ok", 64 * KIB, None)
@@ -348,7 +344,7 @@ def test_the_trend_is_that_of_the_last_minute_and_reserved_growth_is_no_threat(s
     (first_s, first), (last_s, last) = looks[0], looks[-1]
     slope = (last - first) / (last_s - first_s) if last_s - first_s >= 1 else 0
     assert trend.slope_bytes_per_s() == pytest.approx(slope)
-    assert trend.unannounced_bytes_per_s() == pytest.approx(0 if reserved else slope)
+    assert trend.unreserved_bytes_per_s() == pytest.approx(0 if reserved else slope)
 
 
 @given(
@@ -360,8 +356,8 @@ def test_the_trend_is_that_of_the_last_minute_and_reserved_growth_is_no_threat(s
 def test_thresholds_are_those_of_the_settings_or_leave_a_part_of_the_disk_free(total, free, warning, more):
     available = int(total * free)
     limits = Settings(storage_warning_bytes=warning, storage_critical_bytes=warning + more)
-    use = Use(total, available, total - available, 4096, out_of_inodes=False)
-    found = thresholds(limits, use)
+    usage = DiskUsage(total, available, total - available, 4096, out_of_inodes=False)
+    found = thresholds(limits, usage)
     assert 0 <= found.warning_bytes <= found.critical_bytes
     assert found.critical_bytes in (warning + more, max(0, total - min(GIB, total // 8)))
     assert found.warning_bytes in (warning, max(0, total - min(2 * GIB, total // 4)))
@@ -369,7 +365,7 @@ def test_thresholds_are_those_of_the_settings_or_leave_a_part_of_the_disk_free(t
 
 def test_the_default_disk_has_the_default_thresholds():
     limits, disk_bytes = Settings(), 8192 * MIB
-    found = thresholds(limits, Use(disk_bytes, disk_bytes, 0, 4096, out_of_inodes=False))
+    found = thresholds(limits, DiskUsage(disk_bytes, disk_bytes, 0, 4096, out_of_inodes=False))
     assert (found.warning_bytes, found.critical_bytes) == (limits.storage_warning_bytes, limits.storage_critical_bytes)
 
 
@@ -389,16 +385,16 @@ def test_a_disk_of_its_own_is_looked_at_as_a_whole():
 
 def test_in_a_folder_of_a_larger_disk_only_that_folder_counts(tmp_path):
     write(tmp_path / "anything", 8192)
-    assert look(tmp_path).used_bytes == 8192
+    assert disk_usage(tmp_path).used_bytes == 8192
 
 
 def test_in_everyones_temporary_folder_only_what_is_ours_counts(tmp_path):
     tmp_path.chmod(0o1777)
     write(tmp_path / "somebodys", 8192)
     with scratch_folder(Settings(scratch_dir=tmp_path)) as folder:
-        empty_bytes = look(tmp_path).used_bytes
+        empty_bytes = disk_usage(tmp_path).used_bytes
         write(folder / "ours", 4096)
-        assert look(tmp_path).used_bytes == empty_bytes + 4096
+        assert disk_usage(tmp_path).used_bytes == empty_bytes + 4096
 
 
 def test_a_scratch_folder_that_is_not_there_yet_is_empty(tmp_path):
@@ -412,7 +408,7 @@ def test_the_figures_say_who_holds_how_much_and_have_a_json_form(tmp_path):
     storage = StorageManager(quota(tmp_path, MIB))
     with storage.reserve(10_000, "a"), storage.reserve(500, "b") as b, storage.reserve(1, "a"):
         write(tmp_path / "more", 8192)
-        b.wrote(8192)
+        b.record_write(8192)
         metrics = storage.monitor_usage()
     assert metrics.used_by == {"a": 10_001, "b": 8192, "others": 4096}
     assert json.loads(json.dumps(metrics.as_dict()))["timestamp"] == metrics.timestamp.isoformat()
@@ -427,24 +423,16 @@ def test_a_threshold_of_ones_own_is_bytes_or_a_share_of_the_disk(tmp_path):
     assert storage.monitor_usage(0.0).level == "warning"
 
 
-def test_the_critical_level_cleans_up_once_and_looks_again(tmp_path):
+def test_the_critical_level_sweeps_first_and_measures_again(tmp_path):
     storage = StorageManager(quota(tmp_path, 8192))
-    cleaned = []
-    storage.when_critical(lambda: cleaned.append((tmp_path / "file").unlink()))
-    write(tmp_path / "file", 8192)
-    assert storage.monitor_usage().level == "ok"
-    assert len(cleaned) == 1
+    dead = tmp_path / f"{TEMPORARY_PREFIX}dead"
+    dead.mkdir()
+    write(dead / "file", 8192)
+    with recorded() as records:
+        assert storage.monitor_usage().level == "ok"
+    assert not dead.exists()
+    assert [each.row for each in records] == ["MonitorStorage", "CleanUp", "MonitorStorage"]
     assert [each.rule for each in storage.findings()] == ["storage-critical"]
-
-
-def test_a_cleanup_that_fails_at_the_critical_level_is_logged_and_stops_nothing(tmp_path):
-    storage, events, cleaned = StorageManager(quota(tmp_path, 1)), Events(), []
-    storage.when_critical(lambda: 1 / 0)
-    storage.when_critical(lambda: cleaned.append("second"))
-    with attached(events), pytest.raises(InsufficientStorageError):
-        storage.reserve(2)
-    assert cleaned == ["second"]
-    assert [name for level, name, _ in events.seen if level == "error"] == ["cleaning up at the critical level failed"]
 
 
 def test_a_step_learns_what_scratch_held_before_at_most_and_after(tmp_path):
@@ -452,8 +440,8 @@ def test_a_step_learns_what_scratch_held_before_at_most_and_after(tmp_path):
     write(tmp_path / "before", 4096)
     with recorded() as records, observe(CLEAN_UP) as step, storage.measured(step), storage.reserve(MIB // 2) as held:
         write(tmp_path / "most", 8192)
-        held.wrote(8192)
-        held.freeing(8192)
+        held.record_write(8192)
+        held.record_removal(8192)
         (tmp_path / "most").unlink()
         (tmp_path / "before").unlink()
     (record,) = (each for each in records if each.row == "CleanUp")
@@ -500,10 +488,10 @@ def test_the_estimate_holds_what_is_staged_and_is_near_it():
         @given(sizes)
         def staged(members):
             with scratch_folder(Settings(scratch_dir=disk)) as folder:
-                before = look(disk).used_bytes
+                before = disk_usage(disk).used_bytes
                 for number, size in enumerate(members):
                     write(folder / str(number), size)
-                used = look(disk).used_bytes - before
+                used = disk_usage(disk).used_bytes - before
                 for needed in (space_needed(folder, "extract", 4096), space_needed(listing(members), "standard", 4096)):
                     assert used <= needed <= used + 8192 * len(members)
 
@@ -519,18 +507,12 @@ def test_the_estimate_of_a_zip_holds_what_zipfile_writes(tmp_path, members, leve
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as file:
         for number, size in enumerate(members):
             file.writestr(f"folder/{number}", Random(seed).randbytes(size))
-    listed = [Listed(f"folder/{number}", size) for number, size in enumerate(members)]
+    listed = [SizedFile(f"folder/{number}", size) for number, size in enumerate(members)]
     assert path.stat().st_size <= space_needed(listed, "zip", 4096) <= path.stat().st_size + 4096 + 1000 * len(members)
 
 
-@dataclass
-class Listed:
-    name: str
-    size_bytes: int
-
-
 def listing(members):
-    return [Listed(str(number), size) for number, size in enumerate(members)]
+    return [SizedFile(str(number), size) for number, size in enumerate(members)]
 
 
 def test_the_estimate_of_an_archive_is_a_multiple_of_its_size_and_streaming_takes_nothing(tmp_path):
@@ -566,7 +548,7 @@ def test_a_disk_that_others_filled_meanwhile_is_explained_with_what_was_written_
         storage = StorageManager(Settings(scratch_dir=disk))
         with storage.reserve(64 * KIB, "target") as held:
             write(disk / "part", 16 * KIB)
-            held.wrote(16 * KIB)
+            held.record_write(16 * KIB)
             with contextlib.suppress(OSError):
                 write(disk / "others", 2 * MIB)
             with pytest.raises(InsufficientStorageError) as raised, storage.explained("The members of x", held):
