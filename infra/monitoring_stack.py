@@ -9,11 +9,9 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch, aws_iam, aws_kms, aws_logs, aws_sns, aws_sns_subscriptions
 
 from dashboards.product.layout import dashboard_bodies
-from dashboards.product.runbooks import automation_documents
 from dashboards.product.specs import Catalog, alarm_parameters
 from infra import rights
 from infra.automation import Automation
-from infra.packager_stack import own_bucket
 from telemetry.catalog import NAMESPACE
 from telemetry.watch import ALARM_PREFIX, Severity
 
@@ -54,7 +52,7 @@ class MonitoringStack(cdk.Stack):
         self._alarms()
         self._queries()
         self._metric_filters()
-        Automation(self, deployment, automation_documents(self.source), own_bucket(deployment))
+        Automation(self, deployment, self.source)
 
     def _dashboards(self) -> None:
         bodies = dashboard_bodies(self.source)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.places import CASES
+from dashboards.product.automation import automation_documents
 from dashboards.product.checks import incomplete
 from dashboards.product.layout import dashboard_bodies
-from dashboards.product.runbooks import automation_documents, runbook_texts
+from dashboards.product.runbooks import runbook_texts
 from dashboards.product.specs import Catalog, alarm_parameters, slo_parameters
 
 if TYPE_CHECKING:

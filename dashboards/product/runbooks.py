@@ -1,22 +1,20 @@
-"""Runbooks for people (Markdown) and their safe steps for machines (SSM Automation documents)."""
+"""Runbooks as Markdown, for people."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.alarm import Comparison
 from dashboards.cloudwatch.body import lines
 from dashboards.product.layout import dashboard_bodies
 from dashboards.product.specs import Catalog, metric_of
-from telemetry.watch import Action, Alarm, Composite, Limits, Runbook
+from telemetry.watch import Alarm, Composite, Limits
 
 if TYPE_CHECKING:
     from dashboards.cloudwatch.alarm import Metric
 
 _CONSOLE = "https://console.aws.amazon.com/cloudwatch/home"
-_SETTINGS = "the settings of the infrastructure (`infra/`)"
 
 
 def runbook_texts(source: Catalog) -> dict[str, str]:
@@ -56,10 +54,9 @@ def _text(alarm: Alarm | Composite, source: Catalog, boards: dict[Metric, str]) 
         f"## When it fires\n\n{_condition(alarm, source)}",
     ]
     if runbook.automation:
-        steps = "\n".join(f"- {action.name}" for action in runbook.automation)
-        sections.append(
-            f"## Steps a machine can run\n\n{steps}\n\nThe SSM Automation document `$FUNCTION-{alarm.name}`."
-        )
+        steps = "\n".join(f"- {action.name}" for action in runbook.automation.steps)
+        document = f"The SSM Automation document `$FUNCTION-{runbook.automation.name}`."
+        sections.append(f"## Steps a machine can run\n\n{steps}\n\n{document}")
     return "\n\n".join(sections) + "\n"
 
 
@@ -123,99 +120,3 @@ def _lines(query: str) -> str:
 
 def _numbered(items: tuple[str, ...]) -> str:
     return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
-
-
-def automation_documents(source: Catalog) -> dict[str, dict[str, Any]]:
-    """Return the SSM Automation document of every runbook that has steps for a machine, by the alarm's full name."""
-    return {
-        source.prefix + alarm.name: _document(alarm, alarm.runbook, source.limits.function_name)
-        for alarm in source.everything
-        if alarm.runbook.automation
-    }
-
-
-def _document(alarm: Alarm | Composite, runbook: Runbook, function: str) -> dict[str, Any]:
-    steps = [step for number, action in enumerate(runbook.automation, 1) for step in _steps(number, action, function)]
-    wanted = sorted({name for action in runbook.automation for name in _inputs(action)})
-    return {
-        "schemaVersion": "0.3",
-        "description": f"Safe first steps for the alarm {alarm.name}: {runbook.meaning}",
-        "assumeRole": "{{ AutomationAssumeRole }}",
-        "parameters": {
-            "AutomationAssumeRole": {"type": "AWS::IAM::Role::Arn", "description": "Role the steps run with"},
-            **{name: _INPUTS[name] for name in wanted},
-        },
-        "mainSteps": steps,
-    }
-
-
-_INPUTS: dict[str, dict[str, Any]] = {
-    "StartTime": {"type": "Integer", "description": "Beginning of the query, epoch seconds"},
-    "EndTime": {"type": "Integer", "description": "End of the query, epoch seconds"},
-    "Bucket": {"type": "String", "description": "Bucket of the use case"},
-    "Key": {"type": "String", "default": "", "description": "Key of an unfinished upload, to abort it"},
-    "UploadId": {"type": "String", "default": "", "description": "Id of that upload; empty: nothing is aborted"},
-}
-_APIS = {
-    ("s3api", "list-multipart-uploads"): ("s3", "ListMultipartUploads"),
-    ("s3api", "abort-multipart-upload"): ("s3", "AbortMultipartUpload"),
-    ("lambda", "get-function-configuration"): ("lambda", "GetFunctionConfiguration"),
-}
-_OPTIONS = {
-    "bucket": "Bucket",
-    "prefix": "Prefix",
-    "key": "Key",
-    "upload-id": "UploadId",
-    "function-name": "FunctionName",
-}
-_PLACES = {"BUCKET": "{{ Bucket }}", "KEY": "{{ Key }}", "UPLOAD_ID": "{{ UploadId }}"}
-
-
-def _inputs(action: Action) -> set[str]:
-    if action.kind == "query":
-        return {"StartTime", "EndTime"}
-    words = shlex.split(action.text) if action.kind == "command" else []
-    return {place.strip("{} ") for word, place in _PLACES.items() if word in words}
-
-
-def _steps(number: int, action: Action, function: str) -> list[dict[str, Any]]:
-    """Return the steps of an action: an API call for a query or a command, a pause for what a person has to decide."""
-    name = f"Step{number}{''.join(word.capitalize() for word in re.findall(r'[A-Za-z]+', action.name))}"
-    if action.kind == "setting":
-        say = f"{action.name}: change {action.text} in {_SETTINGS} and deploy; then approve to go on."
-        return [{"name": name, "action": "aws:pause", "inputs": {}, "description": say}]
-    if action.kind == "query":
-        call = {
-            "Service": "logs",
-            "Api": "StartQuery",
-            "logGroupNames": [f"/aws/lambda/{function}"],
-            "startTime": "{{ StartTime }}",
-            "endTime": "{{ EndTime }}",
-            "queryString": action.text,
-        }
-        output = {"Name": "QueryId", "Selector": "$.queryId", "Type": "String"}
-        results = {"Service": "logs", "Api": "GetQueryResults", "queryId": f"{{{{ {name}.QueryId }}}}"}
-        return [
-            {"name": name, "action": "aws:executeAwsApi", "inputs": call, "outputs": [output]},
-            {
-                "name": f"{name}Wait",
-                "action": "aws:waitForAwsResourceProperty",
-                "timeoutSeconds": 120,
-                "inputs": {**results, "PropertySelector": "$.status", "DesiredValues": ["Complete"]},
-            },
-            {"name": f"{name}Results", "action": "aws:executeAwsApi", "inputs": results},
-        ]
-    words = shlex.split(_filled(action.text, function))
-    service, api = _APIS[words[1], words[2]]
-    pairs = zip(words[3::2], words[4::2], strict=True)
-    given = {_OPTIONS[key[2:]]: _PLACES.get(value, value) for key, value in pairs if key != "--query"}
-    step = {"name": name, "action": "aws:executeAwsApi", "inputs": {"Service": service, "Api": api, **given}}
-    return [*_only_if_given(name, action), step]
-
-
-def _only_if_given(name: str, action: Action) -> list[dict[str, Any]]:
-    """Return the branch that ends the document before a step whose upload nobody named."""
-    if "UploadId" not in _inputs(action):
-        return []
-    named = {"Not": {"Variable": "{{ UploadId }}", "StringEquals": ""}, "NextStep": name}
-    return [{"name": f"{name}If", "action": "aws:branch", "inputs": {"Choices": [named]}, "isEnd": True}]

@@ -231,6 +231,17 @@ def _composite_faults(alarms: Sequence[Alarm], composites: Sequence[Composite]) 
     for one in every:
         if not one.notifies and one.name not in spoken_for:
             yield f"{one.name}: notifies nobody, and no composite speaks for it"
+    yield from _automation_faults(every)
+
+
+def _automation_faults(alarms: Iterable[Alarm | Composite]) -> Iterator[str]:
+    """Yield automations of one name with different steps, and those with the same steps under two names."""
+    found = {alarm.runbook.automation for alarm in alarms if alarm.runbook and alarm.runbook.automation}
+    for name in _doubles(each.name for each in found):
+        yield f"{name}: two automations of one name"
+    for steps in _doubles(each.steps for each in found):
+        names = sorted(each.name for each in found if each.steps == steps)
+        yield f"{', '.join(names)}: one automation under several names"
 
 
 def _one_alarm_faults(alarm: Alarm, emitted: set[tuple[str, str]]) -> Iterator[str]:

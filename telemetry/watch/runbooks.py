@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telemetry.watch.types import Action, Runbook
+from telemetry.watch.types import Action, Automation, Runbook
 
 
 def _failures_of(*operations: str) -> str:
@@ -21,13 +21,10 @@ def _largest(operation: str, metric: str, *, ascending: bool = False) -> str:
     )
 
 
-def _collect(query: str) -> Action:
-    return Action("Collect the facts", "query", query)
+def _collect(what: str, query: str) -> Action:
+    return Action(f"Collect {what}", "query", query)
 
 
-_RAISE_SCRATCH = Action("Raise the scratch disk", "setting", "scratch_bytes")
-_RAISE_MEMORY = Action("Raise the memory", "setting", "memory_bytes")
-_RAISE_TIME = Action("Raise the time-out", "setting", "time_s")
 _LIST_UPLOADS = Action(
     "List unfinished uploads",
     "command",
@@ -84,6 +81,29 @@ _MORE_MEMORY = (
 )
 
 _TARGETS = _failures_of("PackageTarget", "ChooseStrategy")
+_NOTHING_DONE = _failures_of("PackageTarget", "ChooseStrategy", "CreateManifest", "PackageRequest")
+_GIVEN_UP = (
+    "fields @timestamp, cause, attempt, wait_s, target, training_id, trace_id"
+    ' | filter event = "RetryTarget" and exhausted > 0 | sort @timestamp desc | limit 20'
+)
+_ENDED = (
+    "fields @timestamp, @requestId, @maxMemoryUsed, @memorySize, @duration, @message"
+    ' | filter @type = "REPORT" or @message like /Task timed out|signal: killed|Runtime exited/'
+    " | sort @timestamp desc | limit 40"
+)
+_FAILED_WORK = Automation(
+    "failed-work",
+    "Collects what failed, what was given up, what Lambda ended, and what the function has",
+    (
+        _collect("what failed", _NOTHING_DONE),
+        _collect("what was given up", _GIVEN_UP),
+        _collect("what Lambda ended", _ENDED),
+        _CONFIGURATION,
+    ),
+)
+_UPLOADS = Automation(
+    "unfinished-uploads", "Lists unfinished uploads, and aborts one that is named", (_LIST_UPLOADS, _SWEEP_UPLOADS)
+)
 TARGET_FAILURES = Runbook(
     meaning="At least one target ended without a component.",
     hurt="The data scientist who asked for that target; other targets of the same request are whole.",
@@ -102,7 +122,7 @@ TARGET_FAILURES = Runbook(
     ),
     escalate="When the same error_type hits more than one use case, or nothing explains it within 30 minutes.",
     over="No failure for an hour, and the failed targets were packaged again.",
-    automation=(_collect(_TARGETS),),
+    automation=_FAILED_WORK,
 )
 TARGET_FAILURE_RATE = Runbook(
     meaning="Of the targets of the last minutes, too large a share failed: this is not one bad artifact.",
@@ -123,9 +143,8 @@ TARGET_FAILURE_RATE = Runbook(
     ),
     escalate="At once when all targets of all use cases fail; else after 30 minutes without a cause.",
     over="The share is below the threshold for three periods.",
-    automation=(_collect(_TARGETS), _CONFIGURATION),
+    automation=_FAILED_WORK,
 )
-_NOTHING_DONE = _failures_of("PackageTarget", "ChooseStrategy", "CreateManifest", "PackageRequest")
 NO_WORK_DONE = Runbook(
     meaning="Targets were asked for, and not one component was packaged or found already there.",
     hurt="Everybody who asked in that time; they may not know it yet.",
@@ -144,17 +163,13 @@ NO_WORK_DONE = Runbook(
     ),
     escalate="At once when it lasts for a second period.",
     over="One target succeeds.",
-    automation=(_collect(_NOTHING_DONE), _CONFIGURATION),
+    automation=_FAILED_WORK,
 )
 FUNCTION_ERRORS = Runbook(
     meaning="Lambda itself ended an invocation: killed by memory or time, or the code could not start.",
     hurt="The caller of that invocation; a killed function leaves no line of its own at the end.",
     look_first="The function's REPORT lines in the query: memory used against size, duration against time-out.",
-    query=(
-        "fields @timestamp, @requestId, @maxMemoryUsed, @memorySize, @duration, @message"
-        ' | filter @type = "REPORT" or @message like /Task timed out|signal: killed|Runtime exited/'
-        " | sort @timestamp desc | limit 40"
-    ),
+    query=_ENDED,
     causes=(
         "Memory: @maxMemoryUsed equals @memorySize.",
         "Time: Task timed out; the guard could not abort in time.",
@@ -169,11 +184,27 @@ FUNCTION_ERRORS = Runbook(
     ),
     escalate="When the version before fails in the same way.",
     over="No error for three periods.",
-    automation=(_CONFIGURATION, _RAISE_MEMORY, _RAISE_TIME, _LIST_UPLOADS, _SWEEP_UPLOADS),
+    automation=_FAILED_WORK,
 )
 _SCRATCH = (
     "fields @timestamp, UsedBytes, AvailableBytes, Slope, Level, path, training_id, request_id, trace_id"
     ' | filter Operation = "MonitorStorage" and ispresent(UsedBytes) | sort UsedBytes desc | limit 20'
+)
+_WHERE_TIME_WENT = (
+    "fields @timestamp, Operation, Duration, TimeLeft, AbortedForTime, BytesRead, BytesWritten, Retries, Throttles,"
+    " request_id, trace_id"
+    ' | filter Operation in ["InvokeFunction", "ReadArtifact", "WriteComponent", "RetryTarget"]'
+    " | sort Duration desc | limit 20"
+)
+_LIMITS = Automation(
+    "near-limits",
+    "Collects who used most of disk, time and memory, and what the function has",
+    (
+        _collect("the use of scratch", _SCRATCH),
+        _collect("where the time went", _WHERE_TIME_WENT),
+        _collect("the use of memory", _largest("InvokeFunction", "PeakMemoryBytes")),
+        _CONFIGURATION,
+    ),
 )
 STORAGE_WARNING = Runbook(
     meaning="Scratch use passed the warning line; the work goes on, by streaming where it can.",
@@ -192,7 +223,7 @@ STORAGE_WARNING = Runbook(
     ),
     escalate="When use keeps growing after the runs have ended.",
     over="Use is below the warning line for 15 minutes.",
-    automation=(_collect(_SCRATCH), _RAISE_SCRATCH),
+    automation=_LIMITS,
 )
 STORAGE_CRITICAL = Runbook(
     meaning="Scratch use passed the critical line: clean-up runs first, and what does not fit is refused.",
@@ -213,7 +244,7 @@ STORAGE_CRITICAL = Runbook(
     ),
     escalate="When new environments reach the line with a single target.",
     over="Use is below the critical line for 15 minutes, and refused targets were packaged again.",
-    automation=(_collect(_SCRATCH), _RAISE_SCRATCH),
+    automation=_LIMITS,
 )
 STORAGE_FILLING = Runbook(
     meaning="At its present growth the scratch disk is full before the work can end.",
@@ -232,13 +263,7 @@ STORAGE_FILLING = Runbook(
     ),
     escalate="When it is followed by the critical alarm.",
     over="No shorter time to full than the threshold for 15 minutes.",
-    automation=(_collect(_largest("MonitorStorage", "SecondsToFull", ascending=True)), _RAISE_SCRATCH),
-)
-_WHERE_TIME_WENT = (
-    "fields @timestamp, Operation, Duration, TimeLeft, AbortedForTime, BytesRead, BytesWritten, Retries, Throttles,"
-    " request_id, trace_id"
-    ' | filter Operation in ["InvokeFunction", "ReadArtifact", "WriteComponent", "RetryTarget"]'
-    " | sort Duration desc | limit 20"
+    automation=_LIMITS,
 )
 TIME_NEARLY_UP = Runbook(
     meaning="An invocation ended with little time left: the next larger artifact will be cut off.",
@@ -257,7 +282,7 @@ TIME_NEARLY_UP = Runbook(
     ),
     escalate="When one target alone needs the whole time.",
     over="Time left is above the threshold for an hour of real work.",
-    automation=(_collect(_WHERE_TIME_WENT), _CONFIGURATION, _RAISE_MEMORY),
+    automation=_LIMITS,
 )
 MEMORY_NEARLY_UP = Runbook(
     meaning="The process came near its memory; past it, Lambda kills it without a word.",
@@ -280,11 +305,7 @@ MEMORY_NEARLY_UP = Runbook(
     ),
     escalate="When a single target passes the line.",
     over="The peak is below the threshold for an hour of real work.",
-    automation=(_collect(_largest("InvokeFunction", "PeakMemoryBytes")), _RAISE_MEMORY),
-)
-_GIVEN_UP = (
-    "fields @timestamp, cause, attempt, wait_s, target, training_id, trace_id"
-    ' | filter event = "RetryTarget" and exhausted > 0 | sort @timestamp desc | limit 20'
+    automation=_LIMITS,
 )
 RETRIES_EXHAUSTED = Runbook(
     meaning="A target failed again and again for a cause that should pass, and was given up.",
@@ -303,7 +324,7 @@ RETRIES_EXHAUSTED = Runbook(
     ),
     escalate="When the service is healthy and the cause repeats.",
     over="No exhausted retry for 30 minutes, and the targets were packaged again.",
-    automation=(_collect(_GIVEN_UP),),
+    automation=_FAILED_WORK,
 )
 CLEANUP_FAILED = Runbook(
     meaning="Something on the scratch disk, or the parts of an upload, could not be removed.",
@@ -326,7 +347,7 @@ CLEANUP_FAILED = Runbook(
     ),
     escalate="When it happens in new environments too.",
     over="No failed clean-up for a day, and no unfinished upload is listed.",
-    automation=(_LIST_UPLOADS, _SWEEP_UPLOADS),
+    automation=_UPLOADS,
 )
 UPLOADS_ABORTED = Runbook(
     meaning="Uploads were begun and given up; the parts were removed.",
@@ -345,7 +366,7 @@ UPLOADS_ABORTED = Runbook(
     ),
     escalate="When aborted uploads stay listed after their runs.",
     over="No aborted upload for an hour, and none is listed.",
-    automation=(_collect(_failures_of("WriteComponent")), _LIST_UPLOADS, _SWEEP_UPLOADS),
+    automation=_UPLOADS,
 )
 THROTTLES = Runbook(
     meaning="Lambda refused invocations: no concurrency was left.",
@@ -370,6 +391,7 @@ _FAILED_CALLS = (
     "fields @timestamp, error_type, error, trigger, job_name, training_id, request_id, trace_id"
     ' | filter event = "InvokeFunction" and outcome != "success" | sort @timestamp desc | limit 20'
 )
+_UNSERVED = Automation("failed-calls", "Collects the calls that failed", (_collect("failed calls", _FAILED_CALLS),))
 DEAD_LETTERS = Runbook(
     meaning="Events wait in the queue of dead letters: the function failed at each three times, or never got it.",
     hurt="Whoever waits for what the event would have done: a compiled target that is not packaged. It stays so.",
@@ -390,7 +412,7 @@ DEAD_LETTERS = Runbook(
     ),
     escalate="When new messages come after the cause is gone.",
     over="The queue is empty, and every event in it was sent again or is known to be needless.",
-    automation=(_collect(_FAILED_CALLS),),
+    automation=_UNSERVED,
 )
 BROKEN_METRICS = Runbook(
     meaning="CloudWatch could not read metric lines of the function: its metrics have holes, other alarms are blind.",
@@ -418,6 +440,15 @@ _SPANS_LOST = (
     "fields @timestamp, spans_lost, endpoint_dead, first_fault"
     ' | filter event = "TelemetryHealth" and spans_lost > 0 | sort @timestamp desc | limit 20'
 )
+_FAULTS = (
+    "fields @timestamp, faults, lines_lost, lines_trimmed, first_fault"
+    ' | filter event = "TelemetryHealth" and (faults > 0 or lines_lost > 0) | sort @timestamp desc | limit 20'
+)
+_TELEMETRY = Automation(
+    "lost-telemetry",
+    "Collects what telemetry lost",
+    (_collect("lost spans", _SPANS_LOST), _collect("faults and lost lines", _FAULTS)),
+)
 ENDPOINT_DEAD = Runbook(
     meaning="The trace endpoint does not answer in time and was given up; spans are lost. Metrics and logs are whole.",
     hurt="Whoever looks for a trace. Packages are not slowed beyond the flush limit.",
@@ -438,11 +469,7 @@ ENDPOINT_DEAD = Runbook(
     ),
     escalate="When the owner of the collector finds it healthy.",
     over="No lost span for an hour.",
-    automation=(_collect(_SPANS_LOST),),
-)
-_FAULTS = (
-    "fields @timestamp, faults, lines_lost, lines_trimmed, first_fault"
-    ' | filter event = "TelemetryHealth" and (faults > 0 or lines_lost > 0) | sort @timestamp desc | limit 20'
+    automation=_TELEMETRY,
 )
 TELEMETRY_FAULTS = Runbook(
     meaning="Telemetry met values it could not send, fields that no row declares, or lines it could not write.",
@@ -460,7 +487,7 @@ TELEMETRY_FAULTS = Runbook(
     ),
     escalate="When lines are lost.",
     over="No fault for a day.",
-    automation=(_collect(_FAULTS),),
+    automation=_TELEMETRY,
 )
 TARGETS_PACKAGED = Runbook(
     meaning="Failed targets eat the error budget of the promise faster than it lasts.",
@@ -471,7 +498,7 @@ TARGETS_PACKAGED = Runbook(
     actions=TARGET_FAILURE_RATE.actions,
     escalate="When the fast pair fires, tell the owner of the portal at once.",
     over="Both windows of the pair are below their rate.",
-    automation=TARGET_FAILURE_RATE.automation,
+    automation=_FAILED_WORK,
 )
 REQUESTS_ANSWERED = Runbook(
     meaning="Requests that end in an error of ours eat the error budget of the promise faster than it lasts.",
@@ -493,7 +520,7 @@ REQUESTS_ANSWERED = Runbook(
     ),
     escalate="When the fast pair fires, tell the owner of the portal at once.",
     over="Both windows of the pair are below their rate.",
-    automation=(_CONFIGURATION,),
+    automation=_FAILED_WORK,
 )
 PACKAGING_BROKEN = Runbook(
     meaning="Packaging does not work for many or for all. This one alarm speaks for all that say so.",
@@ -516,7 +543,7 @@ PACKAGING_BROKEN = Runbook(
     ),
     escalate="After 30 minutes without a cause, or at once when nothing is packaged at all.",
     over="None of its alarms is in alarm.",
-    automation=(_CONFIGURATION,),
+    automation=_FAILED_WORK,
 )
 _WHAT_FAILED = (
     "fields @timestamp, event, error_type, error, next_step, target, training_id, request_id, trace_id"
@@ -540,7 +567,7 @@ PACKAGING_IMPAIRED = Runbook(
     ),
     escalate="When packaging-broken fires, or nothing explains it within 30 minutes of working time.",
     over="None of its alarms is in alarm, and the failed targets were packaged again.",
-    automation=(_collect(_WHAT_FAILED),),
+    automation=_FAILED_WORK,
 )
 LIMITS_NEAR = Runbook(
     meaning="Disk, memory or time come near their limits; nothing has failed for it yet.",
@@ -555,7 +582,7 @@ LIMITS_NEAR = Runbook(
     actions=(_ALARMS_NOW, "Follow the runbook of the first one; it raises the limit before something fails."),
     escalate="When the limit is already the largest that Lambda offers.",
     over="None of its alarms is in alarm.",
-    automation=(_CONFIGURATION,),
+    automation=_LIMITS,
 )
 TELEMETRY_BROKEN = Runbook(
     meaning="What is reported cannot be relied on: metrics, traces or lines are missing.",
@@ -570,4 +597,5 @@ TELEMETRY_BROKEN = Runbook(
     actions=(_ALARMS_NOW, "Follow the runbook of the first one."),
     escalate="When metrics are missing altogether.",
     over="None of its alarms is in alarm.",
+    automation=_TELEMETRY,
 )

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,20 @@ class Signal:
 
 @dataclass(frozen=True)
 class Action:
-    """A safe step that a machine may run. `kind` is `query`, `command` or `setting`; `text` is what is run or set."""
+    """A safe step that a machine may run: a query of Logs Insights, or a command of the AWS CLI."""
 
     name: str
-    kind: str
+    kind: Literal["query", "command"]
     text: str
+
+
+@dataclass(frozen=True)
+class Automation:
+    """Steps under one name, shared by all runbooks that have them: one document for each stage."""
+
+    name: str
+    meaning: str
+    steps: tuple[Action, ...]
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ class Runbook:
     actions: tuple[str, ...]
     escalate: str
     over: str
-    automation: tuple[Action, ...] = ()
+    automation: Automation | None = None
 
 
 @dataclass(frozen=True)

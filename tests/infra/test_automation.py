@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboards.product.runbooks import automation_documents
-from infra.automation import WINDOW, calls, starts_by_itself, timed
+from dashboards.product.automation import WINDOW, automation_documents, starts_by_itself
+from infra.automation import calls
 from infra.monitoring_stack import catalog_of
 from infra.settings import Deployment
 from tests.infra.conftest import of_type
@@ -29,17 +29,28 @@ def test_the_window_holds_the_alarm_and_the_hours_before_it(time):
     assert seconds == {"Start": at - 3 * 3600, "End": at + 3600}
 
 
-def test_timed_documents_ask_for_nothing_that_an_event_does_not_know():
+def test_without_a_time_the_window_is_that_of_the_present():
+    seconds = window("")
+    assert seconds["End"] - seconds["Start"] == 4 * 3600
+
+
+def test_documents_ask_for_nothing_that_an_event_or_a_person_does_not_give():
     for name, document in DOCUMENTS.items():
-        content = timed(document)
-        text = json.dumps(content)
-        assert "{{ StartTime }}" not in text, name
-        assert "{{ EndTime }}" not in text, name
-        asked = {part.split("}}")[0].strip() for part in text.split("{{")[1:]}
-        known = set(content["parameters"]) | {
-            f"{each['name']}.{out['Name']}" for each in content["mainSteps"] for out in each.get("outputs", ())
+        asked = {part.split("}}")[0].strip() for part in json.dumps(document).split("{{")[1:]}
+        known = set(document["parameters"]) | {
+            f"{each['name']}.{out['Name']}" for each in document["mainSteps"] for out in each.get("outputs", ())
         }
         assert asked <= known, name
+
+
+def test_no_document_waits_for_a_person():
+    for name, document in DOCUMENTS.items():
+        assert "aws:pause" not in {step["action"] for step in document["mainSteps"]}, name
+
+
+def test_no_two_documents_have_the_same_steps():
+    bodies = [json.dumps([each["parameters"], each["mainSteps"]]) for each in DOCUMENTS.values()]
+    assert len(set(bodies)) == len(bodies)
 
 
 def test_every_call_of_a_runbook_is_a_read_unless_a_person_fills_in_what_it_changes():
@@ -47,23 +58,27 @@ def test_every_call_of_a_runbook_is_a_read_unless_a_person_fills_in_what_it_chan
         changes = [
             action for _, action in calls(document) if not action.split(":")[1].startswith(("Get", "List", "Start"))
         ]
-        assert not changes or not starts_by_itself(timed(document)), name
+        assert not changes or not starts_by_itself(document), name
 
 
-def test_every_document_that_can_start_by_itself_is_started_by_its_alarm(monitoring):
+def test_each_document_is_started_once_by_the_alarms_that_call_and_by_no_child_of_them(monitoring):
+    source = catalog_of(Deployment(stage="test"))
+    calling = {source.prefix + alarm.name for alarm in source.everything if alarm.notifies}
+    documents = {each["Name"]: each["Content"] for each in of_type(monitoring, "AWS::SSM::Document").values()}
     started = {}
     for rule in of_type(monitoring, "AWS::Events::Rule").values():
         (target,) = rule["Targets"]
-        (alarm,) = rule["EventPattern"]["detail"]["alarmName"]
+        alarms = rule["EventPattern"]["detail"]["alarmName"]
         assert rule["EventPattern"]["detail"]["state"] == {"value": ["ALARM"]}
-        assert f"automation-definition/{alarm}:$DEFAULT" in json.dumps(target["Arn"])
-        started[alarm] = json.dumps(target["InputTransformer"])
-    documents = {each["Name"]: each["Content"] for each in of_type(monitoring, "AWS::SSM::Document").values()}
-    assert set(started) == {name for name, content in documents.items() if starts_by_itself(content)}
-    assert started
-    for name, given_ in started.items():
+        assert set(alarms) <= calling
+        (name,) = (name for name in documents if f"automation-definition/{name}:$DEFAULT" in json.dumps(target["Arn"]))
+        assert name not in started
+        started[name] = alarms
+        given_ = json.dumps(target["InputTransformer"])
         for parameter in documents[name]["parameters"]:
             assert f'\\"{parameter}\\":' in given_, (name, parameter)
+    assert 0 < len(started) <= 12
+    assert set(started) <= {name for name, content in documents.items() if starts_by_itself(content)}
 
 
 def test_every_alarm_has_its_query_saved(monitoring):

@@ -16,7 +16,6 @@ from infra.monitoring_stack import catalog_of
 from infra.settings import CDK_JSON, MIB, Deployment, SettingError, from_cdk_json, reference
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
-from telemetry import watch
 from telemetry.engine import settings as telemetry_settings
 from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
 
@@ -82,13 +81,6 @@ def test_the_packager_reads_back_every_setting_it_is_given():
     assert given_["TELEMETRY_LOG_LEVEL"] == "info"
     assert telemetry_settings.Settings.from_environ(given_).namespace == EVERYTHING.namespace
     assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in given_
-
-
-def test_every_setting_that_a_runbook_names_exists():
-    runbooks = [alarm.runbook for alarm in (*watch.ALARMS, *watch.COMPOSITES)]
-    named = {action.text for runbook in runbooks for action in runbook.automation if action.kind == "setting"}
-    assert named
-    assert named <= {each.name for each in fields(Deployment)}
 
 
 WRONG = {

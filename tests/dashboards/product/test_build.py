@@ -18,9 +18,10 @@ from dashboards.cloudwatch.body import problems
 from dashboards.cloudwatch.insights import query
 from dashboards.places import CASES, GENERATED
 from dashboards.product import build
+from dashboards.product.automation import automation_documents
 from dashboards.product.checks import incomplete
 from dashboards.product.layout import dashboard_bodies
-from dashboards.product.runbooks import automation_documents, runbook_texts
+from dashboards.product.runbooks import runbook_texts
 from dashboards.product.specs import Catalog, alarm_parameters
 from telemetry import watch
 from telemetry.catalog import OTHER, Dimension, Metric, Operation, Panel, Unit
