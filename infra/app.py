@@ -17,7 +17,8 @@ from cdk_nag import AwsSolutionsChecks
 from infra import bundle
 from infra.monitoring_stack import MonitoringStack
 from infra.packager_stack import PackagerStack
-from infra.settings import CDK_JSON, Deployment, SettingError
+from infra.settings import CDK_JSON, Deployment
+from infra.values import SettingError
 
 ROOT = Path(__file__).parents[1]
 

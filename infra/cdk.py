@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra import JSII_NODE
-from infra.settings import CDK_JSON, SettingError, from_cdk_json
+from infra.settings import CDK_JSON, from_cdk_json
+from infra.values import SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

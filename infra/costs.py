@@ -11,8 +11,9 @@ from typing import Any
 
 from dashboards.product.specs import alarm_parameters
 from infra.monitoring_stack import catalog_of
-from infra.settings import MIB, Deployment
+from infra.settings import Deployment
 from infra.state_machine import package_model
+from infra.values import MIB
 from telemetry.catalog import OTHER, Operation
 
 PRICES = Path(__file__).parent / "prices.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from infra.passed_on import variable
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def environment(deployment: Deployment) -> dict[str, str]:
-    """Return the variables by name. An unknown field is an error of ours: a setting was renamed over there."""
+    """Return the variables by name, the keys of `DERIVED` among them."""
     limits = deployment.limits
     packager = {
         "storage_warning_bytes": int(limits.warning_bytes),
@@ -38,7 +39,8 @@ def environment(deployment: Deployment) -> dict[str, str]:
         "TELEMETRY_STAGE": deployment.stage,
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": deployment.traces_endpoint,
     }
-    given = {**_named(Settings, packager), **_named(PortalSettings, portal), **telemetry}
+    passed_on = {variable(name): value for name, value in deployment.packager}
+    given = {**_named(Settings, packager), **_named(PortalSettings, portal), **telemetry, **passed_on}
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in given.items()

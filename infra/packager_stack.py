@@ -22,7 +22,7 @@ from infra import rights, state_machine
 from infra.acknowledged import acknowledge
 from infra.api import Api
 from infra.environment import environment
-from infra.settings import MIB
+from infra.values import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

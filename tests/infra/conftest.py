@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.settings import MIB, Deployment
+from infra.settings import Deployment
+from infra.values import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable

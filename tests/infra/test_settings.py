@@ -13,7 +13,9 @@ from dashboards.product.layout import dashboard_bodies
 from dashboards.product.specs import alarm_parameters
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
-from infra.settings import CDK_JSON, MIB, Deployment, SettingError, from_cdk_json, reference
+from infra.passed_on import DERIVED, PASSED_ON
+from infra.settings import CDK_JSON, Deployment, from_cdk_json, reference
+from infra.values import BOUNDS_JSON, MIB, SettingError, bounds
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 from telemetry.engine import settings as telemetry_settings
@@ -23,7 +25,7 @@ LIMITS = st.fixed_dictionaries(
     {
         "scratch_bytes": st.integers(512, 10_240).map(lambda mib: mib * MIB),
         "memory_bytes": st.integers(256, 10_240).map(lambda mib: mib * MIB),
-        "time_s": st.integers(30, 900),
+        "time_s": st.integers(30, 1800),
     }
 )
 
@@ -89,7 +91,10 @@ WRONG = {
     "region": ["europe"],
     "scratch_bytes": [511 * MIB, 10_241 * MIB, 8192, 600 * MIB + 1, "8192 MB", True, None],
     "memory_bytes": [127 * MIB, 10_241 * MIB, "lots"],
-    "time_s": [0, 901, 1.5, "900 MiB"],
+    "time_s": [0, 1801, 1.5, "900 MiB"],
+    "bounds": [["time"], ["time_x=5"], ["memory=5"], 7],
+    "max_members": [0, "many"],
+    "audit_days": [0],
     "storage_warning_share": [0, 1.1, "much", True, 0.9],
     "storage_critical_share": [0, 2],
     "streaming": ["yes", 1],
@@ -137,13 +142,46 @@ def test_any_json_for_any_setting_is_taken_or_refused_by_a_setting_error(name, v
         assert Deployment.from_context({"stage": "dev", "stages": {"dev": {name: value}}})
 
 
-def test_an_unknown_setting_or_stage_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(
-        SettingError, match=r"scratch_gb: no such setting \(stage dev\); there are stage, .*scratch_bytes"
-    ):
-        Deployment.from_context({"stages": {"dev": {"scratch_gb": 8}}})
-    with pytest.raises(SettingError, match="'prod' is not in `stages`"):
-        Deployment.from_context({"stage": "prod", "stages": {"dev": {}}})
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({"stages": {"dev": {"scratch_byte": 8}}}, r"scratch_byte: .* \(stage dev\); did you mean scratch_bytes\?"),
+        ({"stages": {"dev": {}}, "memory_byte": "8 MiB"}, r"memory_byte: .* did you mean memory_bytes\?"),
+        ({"stages": {"dev": {"max_member": 7}}}, r"max_member: .* did you mean max_members\?"),
+        ({"stages": {"dev": {"xyzzy": 8}}}, r"xyzzy: .* there are stage, .*scratch_bytes"),
+        ({"stage": "prd", "stages": {"dev": {}, "prod": {}}}, r"'prd' is not in `stages` .*; did you mean prod\?"),
+    ],
+)  # fmt: skip
+def test_an_unknown_name_is_an_error_that_names_the_nearest(context, message):
+    with pytest.raises(SettingError, match=message):
+        Deployment.from_context(context)
+
+
+def test_what_the_cdk_keeps_in_its_context_is_no_setting_of_ours():
+    kept = {"@aws-cdk/core:checkSecretUsage": True, "availability-zones:account=1:region=x": ["a"], "aws:cdk:x": []}
+    assert Deployment.from_context({"stages": {"dev": {}}, **kept}) == Deployment()
+
+
+def test_a_bound_of_aws_can_be_overruled_and_says_where_it_comes_from():
+    wanted = {"stages": {"dev": {"time_s": 5400}}}
+    with pytest.raises(SettingError, match=r"time_s: 5,400 is outside .*botocore.*`bounds` overrules"):
+        Deployment.from_context(wanted)
+    assert Deployment.from_context({**wanted, "bounds": "time_s=5400"}).time_s == 5400
+    for each in json.loads(BOUNDS_JSON.read_text("utf-8")).values():
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", each["as_of"])
+        assert each["source"]
+    assert bounds()["time_s"].most == 1800
+
+
+def test_every_setting_of_the_packager_can_be_set_and_reaches_the_function():
+    for kind, derived in DERIVED.items():
+        assert derived < {each.name for each in fields(kind)}
+    given_ = {"max_members": 7, "audit_days": "30", "max_ratio": 9}
+    variables = environment(Deployment.from_context({"stages": {"dev": given_}}))
+    assert Settings.from_environment(variables).max_members == 7
+    assert PortalSettings.from_environment(variables).audit_days == 30
+    settable = {*PASSED_ON, *(name for derived in DERIVED.values() for name in derived)}
+    assert settable == {each.name for kind in DERIVED for each in fields(kind)}
 
 
 def test_the_command_line_goes_before_the_file_and_gives_texts():

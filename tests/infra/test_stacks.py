@@ -12,7 +12,7 @@ from dashboards.product.specs import alarm_parameters
 from dashboards.product.stages import without_stage
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
-from infra.settings import MIB
+from infra.values import MIB
 from telemetry import observe, to_stdout
 from telemetry.catalog import NAMESPACE, RESERVE_STORAGE
 from telemetry.engine.conformance import check_line
