@@ -196,12 +196,7 @@ def test_every_setting_is_documented_with_its_default_and_meaning(settings):
 
 def setting_row(setting) -> str:
     default = setting.default
-    if isinstance(default, Path):
-        shown = "the system's folder for temporary files"
-    elif isinstance(default, bool):
-        shown = str(default).lower()
-    else:
-        shown = "" if default == "" else f"{default}"
+    shown = str(default).lower() if isinstance(default, bool) else str(default)
     return f"| `{setting.metadata['variable']}` | {shown} | {setting.metadata['meaning']} |"
 
 

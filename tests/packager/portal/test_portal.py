@@ -245,23 +245,6 @@ def test_a_machine_may_name_every_strategy():
 # Settings
 
 
-def test_the_defaults_are_settings():
-    assert PortalSettings.from_environment({}) == PortalSettings()
-
-
-@given(
-    st.sampled_from(["AUDIT_DAYS", "TIME_RESERVE_S", "USECASES_TABLE", "COMPILATION_JOB_INDEX", "CORS_ORIGIN"]),
-    st.text(min_size=1),
-)
-def test_a_setting_is_taken_or_refused_by_name(variable, value):
-    refused = None
-    try:
-        PortalSettings.from_environment({variable: value})
-    except SettingsError as error:
-        refused = error
-    assert refused is None or (refused.setting == variable and refused.next_step)
-
-
 def test_a_table_that_is_needed_and_not_set_is_named():
     with pytest.raises(SettingsError, match="AUDIT_LOG_TABLE is not set"):
         PortalSettings().table("audit_log")
