@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from packager.aws_errors import cause_of, code_of
 from packager.deadline import call_with_deadline, send_nothing_late
-from packager.errors import OutOfTimeError, PackagerError, printable
+from packager.errors import OutOfTimeError, PackagerError
 from telemetry.engine.aws_calls import count_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_QUERY = re.compile(r"(https?://[^\s\"'?]*)\?[^\s\"']*")
 
 _making = threading.Lock()
 """Making a client from a session is not safe in two threads."""
@@ -63,22 +61,13 @@ def map_aws_errors(operation: str) -> Iterator[None]:
         ) from None
     except (ClientError, BotoCoreError, HTTPError, OSError) as error:
         code = code_of(error)
-        # A query can hold a signature, a message of botocore can hold a query.
-        cause = printable(_QUERY.sub(r"\1", str(error)), 500)
         # Not chained: whatever logs the error would log the message underneath it as well.
         raise AwsRefusedError(
-            f"{operation} failed with {code}: {cause}".rstrip(".") + ".",
+            f"{operation} failed with {code}: {cause_of(error)}.",
             next_step="Allow the function's role to do that, and look at the service's health.",
             operation=operation,
             code=code,
         ) from None
-
-
-def code_of(error: BaseException) -> str:
-    """The service's error code, or the type of an error that no service had a part in."""
-    answer = getattr(error, "response", None)
-    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
-    return str(code) if code else type(error).__name__
 
 
 @cache

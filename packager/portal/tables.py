@@ -6,8 +6,9 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from packager.aws_errors import code_of
 from packager.deadline import time_left_s
-from packager.portal.aws import AwsRefusedError, ask, client, code_of, map_aws_errors
+from packager.portal.aws import AwsRefusedError, ask, client, map_aws_errors
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from packager.aws_errors import cause_of, code_of, response_of
 from packager.errors import (
     AccessDeniedError,
     ArtifactChangedError,
@@ -15,6 +15,7 @@ from packager.errors import (
     StoreError,
     printable,
 )
+from telemetry.engine.aws_calls import THROTTLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,11 +39,8 @@ _CREDENTIALS = frozenset(
 )
 _CHANGED = frozenset({"412", "PreconditionFailed"})
 _ELSEWHERE = frozenset({"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"})
-_THROTTLED = frozenset({"503", "SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "429"})
-_RECOVERABLE_CODES = frozenset({"InternalError", "RequestTimeout", "RequestTimeoutException", *_THROTTLED})
+_RECOVERABLE_CODES = frozenset({"InternalError", "RequestTimeout", "RequestTimeoutException", *THROTTLED})
 _RECOVERABLE_STATUS = frozenset({429, 500, 502, 503, 504})
-
-_QUERY = re.compile(r"(https?://[^\s\"'?]*)\?[^\s\"']*")
 
 
 class BrokenTransferError(ConnectionError):
@@ -63,24 +61,16 @@ def map_s3_errors(operation: str, uri: str) -> Iterator[None]:
 def convert_s3_error(error: BaseException, operation: str, uri: str) -> StoreError:
     """The packager's error for `error`, with `operation`, `uri`, `code` and S3's own request id as figures."""
     code = code_of(error)
-    # A query can hold a signature, a message of botocore can hold a query.
-    cause = printable(_QUERY.sub(r"\1", str(error)), 500)
     where = printable(uri, 1100)
     kind, next_step = _kind(code)
     return kind(
-        f"S3 {operation} of {where} failed with {code}: {cause.rstrip('.')}.",
+        f"S3 {operation} of {where} failed with {code}: {cause_of(error)}.",
         next_step=next_step,
         operation=operation,
         uri=where,
         code=code,
-        request_id=_answer(error).get("ResponseMetadata", {}).get("RequestId", ""),
+        request_id=response_of(error).get("ResponseMetadata", {}).get("RequestId", ""),
     )
-
-
-def code_of(error: BaseException) -> str:
-    """S3's error code, or the type of an error that S3 had no part in."""
-    code = _answer(error).get("Error", {}).get("Code")
-    return str(code) if code else type(error).__name__
 
 
 def is_recoverable(error: BaseException) -> bool:
@@ -90,14 +80,14 @@ def is_recoverable(error: BaseException) -> bool:
     """
     if isinstance(error, PackagerError):
         return False
-    status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    status = response_of(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     if status is not None:
         return status in _RECOVERABLE_STATUS or code_of(error) in _RECOVERABLE_CODES
     return isinstance(error, _broken_connection())
 
 
 def is_throttled(error_code: str) -> bool:
-    return error_code in _THROTTLED
+    return error_code in THROTTLED
 
 
 _KINDS: tuple[tuple[frozenset[str], type[StoreError], str], ...] = (
@@ -135,11 +125,6 @@ def _kind(code: str) -> tuple[type[StoreError], str]:
         if code in codes:
             return kind, next_step
     return StoreError, "Check the endpoint, the network and the figures of this error."
-
-
-def _answer(error: BaseException) -> dict[str, dict[str, Any]]:
-    answer = getattr(error, "response", None)
-    return answer if isinstance(answer, dict) else {}
 
 
 @cache

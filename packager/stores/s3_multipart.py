@@ -6,9 +6,10 @@ import threading
 from base64 import b64encode
 from typing import TYPE_CHECKING, TypedDict, cast
 
+from packager.aws_errors import code_of
 from packager.errors import StoreError
 from packager.stores.s3_client import with_retries
-from packager.stores.s3_errors import ABSENT, DENIED, code_of, map_s3_errors
+from packager.stores.s3_errors import ABSENT, DENIED, map_s3_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

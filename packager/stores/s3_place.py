@@ -6,11 +6,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from packager.aws_errors import code_of
 from packager.core.ports import StoredComponent
 from packager.deadline import COMMIT_RESERVE_S, call_with_deadline
 from packager.errors import PackagerError
 from packager.stores.s3_client import ATTEMPTS, count, pause_s, with_retries
-from packager.stores.s3_errors import ABSENT, DENIED, code_of, is_recoverable, map_s3_errors
+from packager.stores.s3_errors import ABSENT, DENIED, is_recoverable, map_s3_errors
 from telemetry import log
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ THROTTLED = frozenset(
         "TooManyRequestsException",
         "ProvisionedThroughputExceededException",
         "BandwidthLimitExceeded",
+        "ServiceUnavailable",
         "503",
         "429",
     )
