@@ -13,7 +13,7 @@ from packager.errors import ExtractionError, LimitExceededError, StagingNeededEr
 from packager.os_errors import map_os_errors
 from packager.results import Finding
 from packager.settings import Settings, from_process_environment
-from packager.stores import open_source
+from packager.stores import Stores
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from packager.core.members import Member
-    from packager.stores import Source
 
 SELECTED_LIMIT_BYTES = 64 << 20
 """What extract_selective holds in memory at most: it is for manifests and settings, not for weights."""
@@ -93,11 +92,15 @@ class StreamingExtractor:
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, client: S3Client | None = None, endpoint_url: str | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        stores: Stores | None = None,
+        client: S3Client | None = None,
+        endpoint_url: str | None = None,
     ) -> None:
         self._settings = settings or from_process_environment()
-        self._client = client
-        self._endpoint_url = endpoint_url
+        self._stores = stores or Stores(client, endpoint_url)
 
     def extract_streaming(
         self,
@@ -182,8 +185,7 @@ class StreamingExtractor:
 
     @contextmanager
     def _open(self, archive_path: str | Path) -> Iterator[ArchiveReader]:
-        source: Source = open_source(str(archive_path), client=self._client, endpoint_url=self._endpoint_url)
-        with source.open() as reader:
+        with self._stores.source(str(archive_path)).open() as reader:
             yield ArchiveReader(reader, self._settings)
 
 

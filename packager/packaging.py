@@ -54,13 +54,13 @@ from packager.results import (
     done_before,
 )
 from packager.settings import Settings, from_process_environment
-from packager.stores import open_sink, open_source
+from packager.stores import Stores
 from telemetry import carrying, catalog, context, log, observe
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from packager.stores import Sink, Source
+    from packager.stores import Sink
 
 OnProgress = Callable[[ProcessingState], None]
 """Told how far the work is, from the threads that do it, one call at a time. What it raises stops that target."""
@@ -81,6 +81,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     force: bool = False,
     strict: bool | None = None,
     settings: Settings | None = None,
+    stores: Stores | None = None,
     client: S3Client | None = None,
     endpoint_url: str | None = None,
     on_progress: OnProgress | None = None,
@@ -100,8 +101,9 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         force: package although the component is already there.
         strict: refuse a component that breaks a rule of the device; default: the setting.
         settings: limits; default: from the environment.
-        client: an S3 client to use in place of our own.
-        endpoint_url: where S3 is spoken, when that is not AWS.
+        stores: opens every URI of this call; default: `Stores(client, endpoint_url)`.
+        client: an S3 client to use in place of the process's own.
+        endpoint_url: address of an S3 service other than AWS.
         on_progress: see OnProgress.
         time_left_s: gives the seconds until everything must have ended; targets that do not make it are left.
         previous: the document of an earlier result to go on from; what it has done is not done again.
@@ -111,26 +113,20 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     wrong arguments only.
     """
     settings = settings or from_process_environment()
-    opened = partial(open_source, client=client, endpoint_url=endpoint_url)
+    stores = stores or Stores(client, endpoint_url)
     run = _Run(
         settings=settings,
-        sink=open_sink(output, client=client, endpoint_url=endpoint_url),
+        stores=stores,
+        sink=stores.sink(output),
         wanted=strategy,
         force=force,
         strict=settings.strict_device_rules if strict is None else strict,
-        opened=opened,
         on_progress=on_progress,
         time_left_s=time_left_s,
     )
-    model = TrainedArtifact(opened(trained), settings, report=run.report)
-    components = components_of(
-        model,
-        compiled,
-        imported_targets,
-        manifest_source=PreparedManifest(model, run.sink, opened) if prepared else model,
-        client=client,
-        endpoint_url=endpoint_url,
-    )
+    model = TrainedArtifact(stores.source(trained), settings, report=run.report)
+    manifest_source = PreparedManifest(model, run.sink, stores.source) if prepared else model
+    components = components_of(model, compiled, stores, imported_targets, manifest_source)
     return _all(run, components, done_before(previous))
 
 
@@ -139,7 +135,7 @@ def prepare_manifest(
     output: str,
     *,
     settings: Settings | None = None,
-    client: S3Client | None = None,
+    stores: Stores | None = None,
     time_left_s: Callable[[], float] | None = None,
 ) -> str | None:
     """Make the manifest of a trained artifact and keep it at `output`, for calls of `package` with `prepared`.
@@ -149,24 +145,21 @@ def prepare_manifest(
     or wrong in the artifact, ExtractionError and StoreError with their kinds, OutOfTimeError.
     """
     settings = settings or from_process_environment()
-    opened = partial(open_source, client=client)
-    sink = open_sink(output, client=client)
-    run = _Run(
-        settings, sink, AUTO, force=False, strict=False, opened=opened, on_progress=None, time_left_s=time_left_s
-    )
-    manifest = PreparedManifest(TrainedArtifact(opened(trained), settings, report=run.report), sink, opened)
+    stores = stores or Stores()
+    sink = stores.sink(output)
+    run = _Run(settings, stores, sink, AUTO, force=False, strict=False, on_progress=None, time_left_s=time_left_s)
+    model = TrainedArtifact(stores.source(trained), settings, report=run.report)
+    manifest = PreparedManifest(model, sink, stores.source)
     with run.time_limited():
         return retrying(manifest.keep, clean=lambda: None, attempts=settings.max_attempts, time_left_s=time_left_s)
 
 
-def components_of(  # noqa: PLR0913  what a call names, and how it is reached
+def components_of(
     model: TrainedArtifact,
     compiled: Mapping[str, str],
+    stores: Stores,
     imported_targets: Sequence[str] = (),
-    *,
     manifest_source: ManifestSource | None = None,
-    client: S3Client | None = None,
-    endpoint_url: str | None = None,
 ) -> list[Component]:
     """One component for each compiled artifact, or one for an imported model. RequestError for a wrong target.
 
@@ -188,7 +181,7 @@ def components_of(  # noqa: PLR0913  what a call names, and how it is reached
         Component(
             label=target,
             targets=targets.served_by(target),
-            source=open_source(uri, client=client, endpoint_url=endpoint_url),
+            source=stores.source(uri),
             layout=layout_of(target),
             manifest_source=manifest_source,
         )
@@ -196,12 +189,13 @@ def components_of(  # noqa: PLR0913  what a call names, and how it is reached
     ]
 
 
-def create_dda_manifest(
+def create_dda_manifest(  # noqa: PLR0913  the customer's signature
     trained_model_s3: str,
     model_type: str | None = None,
     s3_client: S3Client | None = None,
     *,
     settings: Settings | None = None,
+    stores: Stores | None = None,
     endpoint_url: str | None = None,
 ) -> tuple[dict[str, Any], str]:
     """The component's manifest, and the file name of the model it speaks of, from the trained artifact.
@@ -209,7 +203,7 @@ def create_dda_manifest(
     Reads the artifact once, to its checked end, keeping three small facts. `model_type` is recorded, not needed.
     Errors: ManifestError for what is missing or wrong in it, ExtractionError and StoreError with their kinds.
     """
-    source = open_source(trained_model_s3, client=s3_client, endpoint_url=endpoint_url)
+    source = (stores or Stores(s3_client, endpoint_url)).source(trained_model_s3)
     trained = TrainedArtifact(source, settings or from_process_environment(), model_type=model_type)
     return trained.manifest, trained.model_file_name
 
@@ -227,6 +221,7 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
     force: bool = False,
     strict: bool | None = None,
     settings: Settings | None = None,
+    stores: Stores | None = None,
     endpoint_url: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> str:
@@ -249,19 +244,20 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
             next_step="Give `output`, or a use case with `s3_bucket`.",
             field="usecase.s3_bucket",
         )
+    stores = stores or Stores(s3_client, endpoint_url)
     run = _Run(
         settings=settings,
-        sink=open_sink(output or f"s3://{bucket}", client=s3_client, endpoint_url=endpoint_url),
+        stores=stores,
+        sink=stores.sink(output or f"s3://{bucket}"),
         wanted=strategy,
         force=force,
         strict=settings.strict_device_rules if strict is None else strict,
-        opened=partial(open_source, client=s3_client, endpoint_url=endpoint_url),
         on_progress=on_progress,
     )
     component = Component(
         label=target,
         targets=targets.served_by(target),
-        source=open_source(compiled_model_s3, client=s3_client, endpoint_url=endpoint_url),
+        source=stores.source(compiled_model_s3),
         layout=layout_of(target, imported=is_onnx(dda_manifest)),
         manifest_source=GivenManifest(dda_manifest),
     )
@@ -278,11 +274,11 @@ class _Run:
     """What the components of one call share."""
 
     settings: Settings
+    stores: Stores
     sink: Sink
     wanted: str
     force: bool
     strict: bool
-    opened: Callable[[str], Source]
     on_progress: OnProgress | None
     time_left_s: Callable[[], float] | None = None
     storage: StorageManager = field(init=False)
@@ -537,7 +533,7 @@ def _one(run: _Run, component: Component, choice: Choice) -> ComponentResult:
         run.report(ProcessingState("identifying", component.label, bytes_total=packed_bytes(component)))
         made, choice = _made(run, component, choice)
         if run.strict and not made.new:  # it may have been made when nobody was strict
-            check.check(run.opened(made.stored.uri), component.targets[0], strict=True, settings=run.settings)
+            check.check(run.stores.source(made.stored.uri), component.targets[0], strict=True, settings=run.settings)
         step.add(
             strategy=choice.strategy,
             bytes_out=made.stored.size_bytes,

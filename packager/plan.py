@@ -17,7 +17,7 @@ from packager.model.trained import TrainedArtifact
 from packager.packaging import components_of, supply
 from packager.results import Finding, ProcessingState
 from packager.settings import Settings, from_process_environment
-from packager.stores import open_sink, open_source
+from packager.stores import Stores
 from telemetry import catalog, traced
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     imported_targets: Sequence[str] = (),
     strategy: str = AUTO,
     settings: Settings | None = None,
+    stores: Stores | None = None,
     client: S3Client | None = None,
     endpoint_url: str | None = None,
     on_progress: OnProgress | None = None,
@@ -124,11 +125,11 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     """
     settings = settings or from_process_environment()
     report: OnProgress = on_progress or (lambda _: None)
-    open_sink(output, client=client, endpoint_url=endpoint_url)
-    source = open_source(trained, client=client, endpoint_url=endpoint_url)
-    model = TrainedArtifact(source, settings, report=report)
-    wanted = components_of(model, compiled, imported_targets, client=client, endpoint_url=endpoint_url)
-    extractor = StreamingExtractor(settings, client=client, endpoint_url=endpoint_url)
+    stores = stores or Stores(client, endpoint_url)
+    stores.sink(output)  # refuses a wrong output before anything is read
+    model = TrainedArtifact(stores.source(trained), settings, report=report)
+    wanted = components_of(model, compiled, stores, imported_targets)
+    extractor = StreamingExtractor(settings, stores=stores)
     started = time.monotonic()
     _ = model.manifest
     infos = [extractor.get_archive_info(each.source.uri, _told(report, each)) for each in wanted]

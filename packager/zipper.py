@@ -15,7 +15,7 @@ from packager.core.pipeline import File, ReadInto, in_batches, zip_bytes
 from packager.core.zip import ZipEncoder
 from packager.errors import CompressionError, printable
 from packager.os_errors import map_os_errors
-from packager.stores import open_sink
+from packager.stores import Stores
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class IncrementalZipper:
 
 @contextmanager
 def _zip_file(path: Path) -> Iterator[Upload]:
-    with open_sink(str(path.absolute().parent)).open(lambda: (path.name, "")) as upload:
+    with Stores().sink(str(path.absolute().parent)).open(lambda: (path.name, "")) as upload:
         yield upload
 
 

@@ -17,6 +17,7 @@ from packager.errors import PackagerError, RequestError, SettingsError, in_units
 if TYPE_CHECKING:
     from packager.packaging import OnProgress
     from packager.results import ComponentResult, Finding, PackageResult
+    from packager.stores import Stores
 
 FAILED = 1
 WRONG_USE = 2
@@ -72,7 +73,19 @@ def _what_to_package(command: Command) -> Command:
     return command
 
 
-_endpoint = click.option("--endpoint-url", metavar="URL", help="Where S3 is spoken, when that is not AWS.")
+def _stores(_: click.Context, __: click.Parameter, endpoint_url: str | None) -> Stores:
+    from packager.stores import Stores  # noqa: PLC0415  kept off the path of --help
+
+    return Stores(endpoint_url=endpoint_url)
+
+
+_endpoint = click.option(
+    "--endpoint-url",
+    "stores",
+    callback=_stores,
+    metavar="URL",
+    help="Where S3 is spoken, when that is not AWS.",
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 
 
@@ -124,15 +137,14 @@ def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
 @click.argument("uri")
 @_endpoint
 @_as_json
-def inspect(uri: str, endpoint_url: str | None, as_json: bool) -> None:  # noqa: FBT001  click's
+def inspect(uri: str, stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
     """List an archive's members and what is wrong with it, in one pass, extracting nothing."""
     from packager.extractor import StreamingExtractor  # noqa: PLC0415  kept off the path of --help
     from packager.results import ProcessingState  # noqa: PLC0415  same
-    from packager.stores import open_source  # noqa: PLC0415  same
 
     with _failures(as_json=as_json), _progress() as bars:
-        total = open_source(uri, endpoint_url=endpoint_url).size_bytes()
-        info = StreamingExtractor(endpoint_url=endpoint_url).get_archive_info(
+        total = stores.source(uri).size_bytes()
+        info = StreamingExtractor(stores=stores).get_archive_info(
             uri,
             bars and (lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))),
         )
@@ -154,12 +166,12 @@ def inspect(uri: str, endpoint_url: str | None, as_json: bool) -> None:  # noqa:
 @click.option("--strict", is_flag=True, help="Exit with 1 when there is any finding.")
 @_endpoint
 @_as_json
-def check(uri: str, target: str | None, strict: bool, endpoint_url: str | None, as_json: bool) -> None:  # noqa: FBT001  click's
+def check(uri: str, target: str | None, strict: bool, stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
     """Say whether a device would take a component, rule by rule."""
     from packager.device.check import check_component  # noqa: PLC0415  kept off the path of --help
 
     with _failures(as_json=as_json):
-        findings = check_component(uri, target, endpoint_url=endpoint_url)
+        findings = check_component(uri, target, stores=stores)
     if as_json:
         _say({"uri": uri, "findings": [asdict(finding) for finding in findings]})
     else:
@@ -176,7 +188,7 @@ def check(uri: str, target: str | None, strict: bool, endpoint_url: str | None, 
 @click.option("--target", required=True, metavar="TARGET")
 @click.option("--published-as", metavar="S3-URI", help="Where the ZIP will lie, when URI is a local copy.")
 @_endpoint
-def recipe(uri: str, name: str, version: str, target: str, published_as: str | None, endpoint_url: str | None) -> None:  # noqa: PLR0913, PLR0917  one an option
+def recipe(uri: str, name: str, version: str, target: str, published_as: str | None, stores: Stores) -> None:  # noqa: PLR0913, PLR0917  one an option
     """Write the Greengrass recipe of a component to standard output."""
     from packager.device import recipe as recipes  # noqa: PLC0415  kept off the path of --help
     from packager.device.check import published_artifact  # noqa: PLC0415  same
@@ -184,7 +196,7 @@ def recipe(uri: str, name: str, version: str, target: str, published_as: str | N
 
     with _failures(as_json=False):
         device = known_target(target)
-        artifact = published_artifact(uri, endpoint_url=endpoint_url, published_as=published_as)
+        artifact = published_artifact(uri, stores, published_as)
         made = recipes.render(recipes.recipe(artifact, name, version, device))
     click.echo(made, nl=False)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from packager.device import rules
 from packager.device.recipe import Artifact
 from packager.model import targets
-from packager.stores import open_source
+from packager.stores import Stores
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def check_component(  # noqa: PLR0913  every choice of a call, by name
     *,
     strict: bool = False,
     settings: Settings | None = None,
+    stores: Stores | None = None,
     client: S3Client | None = None,
     endpoint_url: str | None = None,
 ) -> list[Finding]:
@@ -41,7 +42,7 @@ def check_component(  # noqa: PLR0913  every choice of a call, by name
     strict mode, StoreError and its kinds.
     """
     known = targets.target(target) if target else None
-    source = open_source(str(uri), client=client, endpoint_url=endpoint_url)
+    source = (stores or Stores(client, endpoint_url)).source(str(uri))
     return check(source, known, strict=strict, settings=settings, verify=True)
 
 
@@ -59,11 +60,9 @@ def check(
     return findings
 
 
-def published_artifact(
-    uri: str, *, client: S3Client | None = None, endpoint_url: str | None = None, published_as: str | None = None
-) -> Artifact:
+def published_artifact(uri: str, stores: Stores, published_as: str | None = None) -> Artifact:
     """What a recipe says of the component at `uri`: its digest and size, and the S3 URI that it is published as."""
-    source = open_source(uri, client=client, endpoint_url=endpoint_url)
+    source = stores.source(uri)
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_HASH_BYTES))
     with source.open() as reader:

@@ -15,13 +15,11 @@ from packager.portal.replies import BAD, OK, OURS, ForbiddenError, shared_failur
 from packager.portal.tables import ConflictError, Records, now_ms, retry_on_conflict
 from packager.portal.users import User, may_package
 from packager.results import ComponentResult, PackageResult
-from packager.stores import open_source
+from packager.stores import Stores
 from telemetry import context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from mypy_boto3_s3 import S3Client
 
     from packager.portal.events import PackageCall
     from packager.portal.jobs import Choice, Entry, TrainingJob
@@ -127,8 +125,9 @@ class Portal:
             )
         try:
             with usecase_s3(usecase, user) as client:
-                choice = _openable(choice, client)
-                result = self._result(job, choice, usecase, client)
+                stores = Stores(client)
+                choice = _openable(choice, stores)
+                result = self._result(job, choice, usecase, stores)
             entries, left = _entries(choice, result)
             record = self._recorded(job.training_id, entries, left)
         except PackagerError as error:
@@ -147,9 +146,7 @@ class Portal:
             )
         return record
 
-    def _result(
-        self, job: TrainingJob, choice: Choice, usecase: dict[str, Any], client: S3Client | None
-    ) -> PackageResult:
+    def _result(self, job: TrainingJob, choice: Choice, usecase: dict[str, Any], stores: Stores) -> PackageResult:
         bucket = usecase.get("s3_bucket")
         if not isinstance(bucket, str) or not bucket:
             raise RequestError(
@@ -168,7 +165,7 @@ class Portal:
             choice.compiled,
             f"s3://{bucket}",
             imported_targets=choice.imported_targets,
-            client=client,
+            stores=stores,
         )
         _check_shared(choice, result)
         return result
@@ -240,13 +237,13 @@ class Portal:
 _NOTHING_YET = "(attribute_not_exists(packaged_components) OR packaged_components = :nothing)"
 
 
-def _openable(choice: Choice, client: S3Client | None) -> Choice:
+def _openable(choice: Choice, stores: Stores) -> Choice:
     """The choice without artifacts whose URIs name no object: they fail alone, and by name."""
     compiled: dict[str, str] = {}
     failed = list(choice.failed)
     for target, uri in choice.compiled.items():
         try:
-            open_source(uri, client=client)
+            stores.source(uri)
         except RequestError as error:
             served = (each.name for each in served_by(target))
             failed += [jobs.failed_entry(name, str(error)) for name in served if name in choice.targets]

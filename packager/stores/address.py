@@ -1,8 +1,9 @@
-"""From what a caller writes down to the store behind it."""
+"""Stores: opens the artifact or the output that a URI names, in S3 or in the file system."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -23,34 +24,39 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}|arn:[^/]+(:[^/]+)*")
 
 
-def open_source(uri: str, *, client: S3Client | None = None, endpoint_url: str | None = None) -> Source:
-    """The artifact at `uri`; nothing is read yet. RequestError when it is no URI of ours.
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Opens what a URI names: `s3://`, `file:///` or a plain path. Both methods raise RequestError for anything else.
 
-    Args:
-        uri: `s3://bucket/key`, `file:///path` or a plain path.
+    Attributes:
         client: the S3 client to use; without one, the process's own for `endpoint_url`.
-        endpoint_url: where S3 is spoken, when that is not AWS.
+        endpoint_url: address of an S3 service other than AWS.
     """
-    path = _local_path(uri, ACCEPTED)
-    if path is not None:
-        return FileSource(path)
-    bucket, key = _bucket_and_rest(uri, ACCEPTED)
-    if not key or key.endswith("/"):
-        raise _refused(uri, "it names no object", ACCEPTED)
-    from packager.stores.s3 import source  # noqa: PLC0415  boto3 only where S3 is spoken
 
-    return source(bucket, key, client=client, endpoint_url=endpoint_url)
+    client: S3Client | None = None
+    endpoint_url: str | None = None
 
+    def source(self, uri: str) -> Source:
+        """The artifact at `uri`, an object or a file; nothing is read yet."""
+        path = _local_path(uri, ACCEPTED)
+        if path is not None:
+            return FileSource(path)
+        bucket, key = _bucket_and_rest(uri, ACCEPTED)
+        if not key or key.endswith("/"):
+            raise _refused(uri, "it names no object", ACCEPTED)
+        from packager.stores import s3  # noqa: PLC0415  boto3 is loaded only where S3 is used
 
-def open_sink(uri: str, *, client: S3Client | None = None, endpoint_url: str | None = None) -> Sink:
-    """The bucket with its prefix, or the folder, that `uri` names; nothing is made yet. Arguments as open_source."""
-    path = _local_path(uri, ACCEPTED_OUTPUT)
-    if path is not None:
-        return FolderSink(path)
-    bucket, prefix = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
-    from packager.stores.s3 import sink  # noqa: PLC0415  boto3 only where S3 is spoken
+        return s3.source(bucket, key, self.client or s3.client_for(self.endpoint_url))
 
-    return sink(bucket, prefix.strip("/"), client=client, endpoint_url=endpoint_url)
+    def sink(self, uri: str) -> Sink:
+        """The output at `uri`, a bucket with an optional prefix or a folder; nothing is made yet."""
+        path = _local_path(uri, ACCEPTED_OUTPUT)
+        if path is not None:
+            return FolderSink(path)
+        bucket, prefix = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
+        from packager.stores import s3  # noqa: PLC0415  same
+
+        return s3.sink(bucket, prefix.strip("/"), self.client or s3.client_for(self.endpoint_url))
 
 
 def _local_path(uri: str, accepted: str) -> Path | None:

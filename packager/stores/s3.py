@@ -1,4 +1,4 @@
-"""S3 for whatever client there is: the process's own, a caller's, or a caller's that can do little."""
+"""The source and the sink for an S3 client: streaming ones, or whole-file ones for a client that cannot stream."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from packager.core.ports import Sink, Source
 
+__all__ = ["client_for", "sink", "source"]
+
 _READING = ("head_object", "get_object")
 _WRITING = (
     "put_object",
@@ -29,9 +31,8 @@ _WRITING = (
 )
 
 
-def source(bucket: str, key: str, *, client: S3Client | None, endpoint_url: str | None) -> Source:
+def source(bucket: str, key: str, client: S3Client) -> Source:
     """The object as a source. RequestError when the client can neither read ranges nor download a file."""
-    client = client or client_for(endpoint_url)
     if not _missing(client, _READING):
         return S3Source(bucket, key, client)
     if hasattr(client, "download_file"):
@@ -39,9 +40,8 @@ def source(bucket: str, key: str, *, client: S3Client | None, endpoint_url: str 
     raise _too_little(_missing(client, _READING), "download_file")
 
 
-def sink(bucket: str, prefix: str, *, client: S3Client | None, endpoint_url: str | None) -> Sink:
+def sink(bucket: str, prefix: str, client: S3Client) -> Sink:
     """The bucket as a sink. RequestError when the client can neither upload parts nor a file."""
-    client = client or client_for(endpoint_url)
     if not _missing(client, _WRITING):
         return S3Sink(bucket, prefix, client)
     if hasattr(client, "upload_file"):

@@ -24,7 +24,7 @@ from packager.model.identity import component_key
 from packager.model.targets import TARGETS, served_by
 from packager.model.trained import GivenManifest
 from packager.settings import Settings
-from packager.stores import open_sink, open_source
+from packager.stores import Stores
 from tests import archives, models
 from tests.packages import Model, ground
 
@@ -41,11 +41,11 @@ def here():
 
 
 def component(uri, manifest=MANIFEST, label="arm64-cpu", layout=COMPILED):
-    return Component(label, served_by(label), open_source(str(uri)), layout, GivenManifest(manifest))
+    return Component(label, served_by(label), Stores().source(str(uri)), layout, GivenManifest(manifest))
 
 
 def make(component, out, *, look=True, strict=False, report=lambda _bytes, _files: None):
-    sink = open_sink(out)
+    sink = Stores().sink(out)
     with IdentityLookup(component, sink, look=look) as name:
         return make_component(
             component,
@@ -95,7 +95,7 @@ def test_manifest_layout_and_bytes_are_what_the_identity_is_made_of(here):
 def test_the_name_of_a_file_is_worked_out_while_it_is_being_packaged_and_found_when_it_is_there(here):
     one = component(here.compiled(SMALL))
     made = make(one, here.out)
-    sink = open_sink(here.out)
+    sink = Stores().sink(here.out)
     with IdentityLookup(one, sink, look=True) as name:
         key, identity = name.resolve()
         assert (key, identity) == (component_key(identity), one.identity())
@@ -109,16 +109,16 @@ def test_the_name_of_a_file_is_worked_out_while_it_is_being_packaged_and_found_w
 
 def test_a_component_of_another_identity_under_the_same_key_does_not_count(here):
     one = component(here.compiled(SMALL))
-    with IdentityLookup(one, open_sink(here.out), look=True) as name:
+    with IdentityLookup(one, Stores().sink(here.out), look=True) as name:
         key, identity = name.resolve()
-        with open_sink(here.out).open(lambda: (key, identity[::-1])) as upload:
+        with Stores().sink(here.out).open(lambda: (key, identity[::-1])) as upload:
             upload.write(b"other")
             upload.commit()
         assert name.found() is None
 
 
 def test_an_artifact_that_is_not_there_fails_when_its_name_is_asked_for(here):
-    with IdentityLookup(component(here.root / "none"), open_sink(here.out), look=True) as name:
+    with IdentityLookup(component(here.root / "none"), Stores().sink(here.out), look=True) as name:
         with pytest.raises(ArtifactNotFoundError):
             name.resolve()
         with pytest.raises(ArtifactNotFoundError):
@@ -224,7 +224,7 @@ def test_reports_grow_up_to_the_whole_artifact(here):
 
 
 def test_members_that_are_left_half_way_free_their_file(here):
-    source = open_source(str(models.neo(here.root / "neo.tar.gz", 3 << 20)))
+    source = Stores().source(str(models.neo(here.root / "neo.tar.gz", 3 << 20)))
     with streamed_members(source, Settings()) as (members, packed_bytes):
         with closing(members), suppress(StopIteration):
             assert next(members).path == "compiled.meta"

@@ -13,7 +13,7 @@ from packager.errors import ExtractionError, InsufficientStorageError, StagingNe
 from packager.limits.staging import listed, staged_members
 from packager.limits.storage import StorageManager
 from packager.settings import Settings
-from packager.stores import open_source
+from packager.stores import Stores
 from telemetry.engine.testing import recorded
 from tests.archive_strategies import trees
 from tests.packages import BLOCK_BYTES, Model, ground
@@ -33,7 +33,7 @@ class Staging:
         self.settings = Settings(scratch_dir=here.root / "scratch", **limits)
         self.storage = StorageManager(self.settings)
         self.path = Path(here.compiled(model))
-        self.source = open_source(str(self.path))
+        self.source = Stores().source(str(self.path))
 
     def members(self, reporter=nobody):
         return staged_members(self.source, self.settings, self.storage, "arm64-cpu", reporter)
@@ -161,7 +161,7 @@ def test_a_report_that_raises_ends_it_without_a_trace(phase):
 def test_a_damaged_archive_is_an_error_before_anything_is_reserved():
     with staging() as ours:
         ours.path.write_bytes(LINKED.archive()[:-30])
-        ours.source = open_source(str(ours.path))
+        ours.source = Stores().source(str(ours.path))
         with recorded() as records, pytest.raises(ExtractionError), ours.members():
             pytest.fail("it was staged")
         assert "ReserveStorage" not in {each.row for each in records}

@@ -15,7 +15,7 @@ from packager.model.prepared import PreparedManifest
 from packager.model.trained import TrainedArtifact
 from packager.packaging import package, prepare_manifest
 from packager.settings import Settings
-from packager.stores import open_sink, open_source
+from packager.stores import Stores
 from telemetry.engine.testing import recorded
 from tests import archives
 from tests.packages import TARGETS, Model, ground
@@ -93,10 +93,10 @@ def test_preparing_again_and_packaging_again_reads_nothing(s3_server, bucket, he
     client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
     uri, out = f"s3://{bucket}/trained.tar.gz", f"s3://{bucket}/out"
     compiled = {"arm64-cpu": f"s3://{bucket}/compiled.tar.gz"}
-    kept = prepare_manifest(uri, out, client=client)
+    kept = prepare_manifest(uri, out, stores=Stores(client))
     first = package(uri, compiled, out, client=client, prepared=True)
     asked.clear()
-    assert prepare_manifest(uri, out, client=client) == kept
+    assert prepare_manifest(uri, out, stores=Stores(client)) == kept
     # What is kept is small, and looked at: it is made again when it is not whole.
     assert asked == ["HeadObject"] * 3 + ["GetObject"]
     asked.clear()
@@ -117,9 +117,9 @@ def test_an_artifact_that_was_replaced_since_is_read_itself(here):
 
 def written(here, content):
     """Put something where the manifest is kept, with an identity and a SHA-256 that fit."""
-    sink = open_sink(here.out)
-    model = TrainedArtifact(open_source(here.trained), Settings())
-    with sink.open(PreparedManifest(model, sink, open_source)._name) as upload:
+    sink = Stores().sink(here.out)
+    model = TrainedArtifact(Stores().source(here.trained), Settings())
+    with sink.open(PreparedManifest(model, sink, Stores().source)._name) as upload:
         upload.write(content)
         return Path(upload.commit().uri)
 
@@ -157,7 +157,7 @@ def test_one_that_was_changed_or_belongs_to_another_artifact_is_not_used(s3_serv
     client = s3_server.client()
     client.upload_file(here.trained, bucket, "trained.tar.gz")
     uri, out = f"s3://{bucket}/trained.tar.gz", f"s3://{bucket}/out"
-    key = prepare_manifest(uri, out, client=client).removeprefix(f"s3://{bucket}/")
+    key = prepare_manifest(uri, out, stores=Stores(client)).removeprefix(f"s3://{bucket}/")
     kept = client.head_object(Bucket=bucket, Key=key)["Metadata"]
     foreign = json.dumps({"model_graph": GRAPH, "dataset": DATASET, "compilable_models": []}).encode()
     its_own = {name: hashlib.sha256(foreign).hexdigest() if name.endswith("sha256") else kept[name] for name in kept}

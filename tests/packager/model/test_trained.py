@@ -10,7 +10,7 @@ import pytest
 from packager.errors import ExtractionError, ManifestError, OutOfTimeError, StoreError
 from packager.model.trained import GivenManifest, TrainedArtifact
 from packager.settings import Settings
-from packager.stores import open_source
+from packager.stores import Stores
 from telemetry.engine.testing import recorded
 from tests import archives, models
 
@@ -26,7 +26,7 @@ class Failing:
     """A source that fails as it is told to before it can be read."""
 
     def __init__(self, path, *errors):
-        self._source = open_source(str(path))
+        self._source = Stores().source(str(path))
         self._errors = list(errors)
         self.opened = 0
 
@@ -48,13 +48,13 @@ def reads(records):
 
 def test_nothing_is_read_before_the_manifest_is_asked_for(path):
     with recorded() as records:
-        trained = TrainedArtifact(open_source(str(path)), Settings())
+        trained = TrainedArtifact(Stores().source(str(path)), Settings())
         assert trained.failure is None
     assert records == []
 
 
 def test_whoever_asks_in_whatever_thread_the_artifact_is_read_once(path):
-    trained = TrainedArtifact(open_source(str(path)), Settings())
+    trained = TrainedArtifact(Stores().source(str(path)), Settings())
     together = threading.Barrier(8)
 
     def ask(_):
@@ -74,7 +74,7 @@ def test_what_stands_for_the_manifest_is_the_identity_of_the_artifact(path, tmp_
     copy.write_bytes(path.read_bytes())
     other = Path(models.trained(tmp_path / "other.tar.gz"))
     first, same, another = (
-        TrainedArtifact(open_source(str(each)), Settings()).stands_for_manifest for each in (path, copy, other)
+        TrainedArtifact(Stores().source(str(each)), Settings()).stands_for_manifest for each in (path, copy, other)
     )
     assert first == same != another
 
@@ -109,7 +109,7 @@ def test_being_told_to_stop_is_no_failure_of_the_artifact(path):
         if left:
             raise left.pop()
 
-    trained = TrainedArtifact(open_source(str(path)), Settings(), report=report)
+    trained = TrainedArtifact(Stores().source(str(path)), Settings(), report=report)
     with pytest.raises(OutOfTimeError):
         _ = trained.manifest
     assert trained.failure is None
@@ -123,7 +123,7 @@ def test_an_error_of_the_caller_passes_through_and_is_not_kept(path):
         if left:
             raise left.pop()
 
-    trained = TrainedArtifact(open_source(str(path)), Settings(), report=report)
+    trained = TrainedArtifact(Stores().source(str(path)), Settings(), report=report)
     with pytest.raises(LookupError):
         _ = trained.manifest
     assert trained.failure is None
@@ -133,7 +133,7 @@ def test_an_error_of_the_caller_passes_through_and_is_not_kept(path):
 def test_progress_is_that_of_no_target_and_never_goes_back(tmp_path):
     path = models.trained(tmp_path / "trained.tar.gz", 3 << 20)
     states = []
-    _ = TrainedArtifact(open_source(str(path)), Settings(), report=states.append).manifest
+    _ = TrainedArtifact(Stores().source(str(path)), Settings(), report=states.append).manifest
     done = [each.bytes_done for each in states]
     assert {(each.phase, each.target) for each in states} == {("reading_manifest", "")}
     assert done == sorted(done)
@@ -142,7 +142,7 @@ def test_progress_is_that_of_no_target_and_never_goes_back(tmp_path):
 
 def test_reading_it_is_recorded_with_the_kind_of_model(path):
     with recorded() as records:
-        _ = TrainedArtifact(open_source(str(path)), Settings(), model_type="pytorch").manifest
+        _ = TrainedArtifact(Stores().source(str(path)), Settings(), model_type="pytorch").manifest
     [fields] = [each.fields for each in records if each.row == "CreateManifest"]
     assert (fields["model_type"], fields["members"], fields["source"]) == ("pytorch", 4, str(path))
     assert fields["bytes_read"] == path.stat().st_size
@@ -151,7 +151,7 @@ def test_reading_it_is_recorded_with_the_kind_of_model(path):
 def test_what_is_missing_in_it_is_a_manifest_error(tmp_path):
     path = tmp_path / "trained.tar.gz"
     path.write_bytes(archives.gz(archives.tar([("config.yaml", b"dataset: {}")])))
-    trained = TrainedArtifact(open_source(str(path)), Settings())
+    trained = TrainedArtifact(Stores().source(str(path)), Settings())
     with pytest.raises(ManifestError):
         _ = trained.manifest
     assert isinstance(trained.failure, ManifestError)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packager.stores import open_sink, open_source
+from packager.stores import Stores
 from tests.s3_server import CREDENTIALS, client, s3_server
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run(size_bytes: int = 256 * MIB, rounds: int = 3) -> dict[str, dict[str, flo
 
 
 def read_here(endpoint_url: str, bucket: str, size_bytes: int) -> None:
-    with open_source(f"s3://{bucket}/{KEY}", endpoint_url=endpoint_url).open() as reader:
+    with Stores(endpoint_url=endpoint_url).source(f"s3://{bucket}/{KEY}").open() as reader:
         while reader.read(CHUNK_BYTES):
             pass
 
@@ -55,7 +55,7 @@ def read_boto3(endpoint_url: str, bucket: str, size_bytes: int) -> None:
 
 
 def write_here(endpoint_url: str, bucket: str, size_bytes: int) -> None:
-    sink = open_sink(f"s3://{bucket}", endpoint_url=endpoint_url)
+    sink = Stores(endpoint_url=endpoint_url).sink(f"s3://{bucket}")
     with sink.open(lambda: ("written", "identity")) as upload:
         for chunk in _chunks(size_bytes):
             upload.write(chunk)
@@ -67,8 +67,8 @@ def write_boto3(endpoint_url: str, bucket: str, size_bytes: int) -> None:
 
 
 def copy_here(endpoint_url: str, bucket: str, size_bytes: int) -> None:
-    source = open_source(f"s3://{bucket}/{KEY}", endpoint_url=endpoint_url)
-    sink = open_sink(f"s3://{bucket}", endpoint_url=endpoint_url)
+    source = Stores(endpoint_url=endpoint_url).source(f"s3://{bucket}/{KEY}")
+    sink = Stores(endpoint_url=endpoint_url).sink(f"s3://{bucket}")
     with source.open() as reader, sink.open(lambda: ("written", "identity")) as upload:
         while data := reader.read(CHUNK_BYTES):
             upload.write(data)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packager.errors import RequestError
-from packager.stores import open_sink, open_source
+from packager.stores import Stores
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from packager.stores import open_sink, open_source
     ],
 )
 def test_an_artifact_is_where_its_uri_says(s3_server, uri, shown):
-    assert open_source(uri, endpoint_url=s3_server.endpoint_url).uri == shown
+    assert Stores(endpoint_url=s3_server.endpoint_url).source(uri).uri == shown
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def test_an_artifact_is_where_its_uri_says(s3_server, uri, shown):
     ],
 )
 def test_components_go_where_the_uri_says(s3_server, uri, shown):
-    assert open_sink(uri, endpoint_url=s3_server.endpoint_url).uri == shown
+    assert Stores(endpoint_url=s3_server.endpoint_url).sink(uri).uri == shown
 
 
 def test_a_plain_path_is_meant_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    source = open_source("model.tar.gz")
+    source = Stores().source("model.tar.gz")
     monkeypatch.chdir("/")
     assert source.uri == str(tmp_path / "model.tar.gz")
 
@@ -68,7 +68,7 @@ def test_a_plain_path_is_meant_from_here(tmp_path, monkeypatch):
         7,
     ],
 )
-@pytest.mark.parametrize("opened", [open_source, open_sink])
+@pytest.mark.parametrize("opened", [Stores().source, Stores().sink])
 def test_anything_else_is_refused_with_what_would_be_taken(opened, uri):
     with pytest.raises(RequestError, match="Accepted: s3://bucket"):
         opened(uri)
@@ -77,21 +77,22 @@ def test_anything_else_is_refused_with_what_would_be_taken(opened, uri):
 @pytest.mark.parametrize("uri", ["s3://bucket", "s3://bucket/", "s3://bucket/folder/"])
 def test_an_artifact_needs_a_key(uri):
     with pytest.raises(RequestError, match="no object"):
-        open_source(uri)
+        Stores().source(uri)
 
 
 def test_a_refusal_repeats_no_secret():
     with pytest.raises(RequestError) as caught:
-        open_source("https://user:password@host/model?X-Amz-Signature=secret")
+        Stores().source("https://user:password@host/model?X-Amz-Signature=secret")
     assert "password" not in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
 @given(st.text(max_size=40) | st.text(max_size=40).map("s3://{}".format) | st.text(max_size=40).map("file://{}".format))
 def test_any_text_is_a_store_or_a_refusal(uri):
-    for opened in (open_source, open_sink):
+    stores = Stores(_NoClient())
+    for opened in (stores.source, stores.sink):
         try:
-            opened(uri, client=_NoClient())
+            opened(uri)
         except RequestError as error:
             assert error.next_step  # noqa: PT017  either outcome is right
 
@@ -101,7 +102,7 @@ class _NoClient:
 
 
 def test_files_are_read_without_loading_what_speaks_s3():
-    code = "import sys; from packager.stores import open_sink, open_source; open_source('a'), open_sink('b');"
+    code = "import sys; from packager.stores import Stores; Stores().source('a'), Stores().sink('b');"
     shown = subprocess.run(
         [sys.executable, "-c", f"{code} print([m for m in sys.modules if m.startswith(('boto', 'urllib3'))])"],
         capture_output=True,

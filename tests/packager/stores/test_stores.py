@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager.errors import ArtifactChangedError, ArtifactNotFoundError
-from packager.stores import StoredComponent, open_sink, open_source
+from packager.stores import StoredComponent, Stores
 from packager.stores.file import FileSource
 from packager.stores.folder import FolderSink
 from packager.stores.s3_sink import S3Sink
@@ -399,10 +399,10 @@ def test_what_is_given_up_is_observed_as_such(place):
 
 def test_addresses_open_the_same_stores(place, s3_server):
     endpoint_url = s3_server.endpoint_url if place.kind == "s3" else None
-    sink = open_sink(place.root, endpoint_url=endpoint_url)
+    sink = Stores(endpoint_url=endpoint_url).sink(place.root)
     with sink.open(known) as upload:
         upload.write(b"component")
         stored = upload.commit()
     assert sink.find(KEY) == place.sink.find(KEY) == stored
-    with open_source(stored.uri, endpoint_url=endpoint_url).open() as reader:
+    with Stores(endpoint_url=endpoint_url).source(stored.uri).open() as reader:
         assert reader.read() == b"component"

@@ -18,7 +18,7 @@ from packager.errors import (
     RequestError,
     StoreError,
 )
-from packager.stores import StoredComponent, open_sink, open_source, whole_file
+from packager.stores import StoredComponent, Stores, whole_file
 from telemetry.engine.testing import recorded
 
 
@@ -61,7 +61,7 @@ def write(sink, chunks):
 
 
 def test_a_small_artifact_is_read_through_a_temporary_file(scratch):
-    source = open_source("s3://bucket/model", client=Files(model=b"model"))
+    source = Stores(client=Files(model=b"model")).source("s3://bucket/model")
     digest = hashlib.sha256(b"model").hexdigest()
     assert (source.size_bytes(), source.identity().marks) == (5, (("sha256", digest), ("size", "5")))
     with recorded() as records, source.open() as reader:
@@ -72,10 +72,10 @@ def test_a_small_artifact_is_read_through_a_temporary_file(scratch):
 
 def test_a_small_component_is_uploaded_as_a_file():
     client = Files()
-    stored = write(open_sink("s3://bucket/pre", client=client), [b"com", memoryview(b"ponent"), bytearray()])
+    stored = write(Stores(client=client).sink("s3://bucket/pre"), [b"com", memoryview(b"ponent"), bytearray()])
     assert client.objects == {"bucket/pre/a/b.zip": b"component"}
     assert stored == StoredComponent("s3://bucket/pre/a/b.zip", 9, "identity", hashlib.sha256(b"component").hexdigest())
-    assert open_sink("s3://bucket/pre", client=client).find("a/b.zip") is None
+    assert Stores(client=client).sink("s3://bucket/pre").find("a/b.zip") is None
 
 
 def test_a_failure_uploads_nothing():
@@ -86,7 +86,7 @@ def test_a_failure_uploads_nothing():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(open_sink("s3://bucket", client=client), interrupted())
+        write(Stores(client=client).sink("s3://bucket"), interrupted())
     assert client.objects == {}
 
 
@@ -94,7 +94,7 @@ def test_an_upload_that_fails_is_an_error_of_ours():
     client = Files()
     client.error = ConnectionResetError("reset")
     with pytest.raises(StoreError) as caught:
-        write(open_sink("s3://bucket", client=client), [b"x"])
+        write(Stores(client=client).sink("s3://bucket"), [b"x"])
     assert (caught.value.operation, caught.value.uri) == ("upload_file", "s3://bucket/a/b.zip")
 
 
@@ -102,13 +102,13 @@ def test_a_scratch_disk_that_fills_up_is_told_with_its_figures(scratch):
     client = Files()
     client.error = OSError(errno.ENOSPC, "full")
     with pytest.raises(InsufficientStorageError) as caught:
-        write(open_sink("s3://bucket", client=client), [b"x"])
+        write(Stores(client=client).sink("s3://bucket"), [b"x"])
     assert caught.value.path.startswith(str(scratch))
 
 
 def test_an_artifact_replaced_between_two_downloads_is_an_error():
     client = Files(model=b"model")
-    source = open_source("s3://bucket/model", client=client)
+    source = Stores(client=client).source("s3://bucket/model")
     source.identity()
     client.objects["bucket/model"] = b"other"
     with pytest.raises(ArtifactChangedError):
@@ -117,14 +117,14 @@ def test_an_artifact_replaced_between_two_downloads_is_an_error():
 
 def test_what_is_not_there_is_said_so():
     with pytest.raises(ArtifactNotFoundError):
-        open_source("s3://bucket/nothing", client=Files()).size_bytes()
+        Stores(client=Files()).source("s3://bucket/nothing").size_bytes()
 
 
 @pytest.mark.parametrize("over", [0, 1])
 def test_what_is_too_large_for_a_temporary_file_is_refused(monkeypatch, over):
     monkeypatch.setattr(whole_file, "MOST_BYTES", 10)
     client = Files(model=bytes(10 + over))
-    source, sink = open_source("s3://bucket/model", client=client), open_sink("s3://bucket", client=client)
+    source, sink = Stores(client=client).source("s3://bucket/model"), Stores(client=client).sink("s3://bucket")
     for move in (source.identity, lambda: write(sink, [bytes(5), bytes(5 + over)])):
         if not over:
             move()
@@ -136,6 +136,7 @@ def test_what_is_too_large_for_a_temporary_file_is_refused(monkeypatch, over):
 
 
 def test_a_client_that_can_do_nothing_is_refused():
-    for opened in (open_source, open_sink):
+    stores = Stores(client=object())
+    for opened in (stores.source, stores.sink):
         with pytest.raises(RequestError, match="This S3 client has no"):
-            opened("s3://bucket/model", client=object())
+            opened("s3://bucket/model")
