@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.commands import Commands, add_commands, run, say
 from dashboards.cloudwatch.errors import DefinitionError
-from dashboards.places import CASES, GENERATED
+from dashboards.places import CASES, GENERATED, STAGE
 from dashboards.preview.commands import OwnDashboards, add_preview
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     own = OwnDashboards(
         alarms=[*GENERATED.glob("alarms.json")],
         tests=sorted(CASES.glob("*.yaml")),
-        namespace=_without_stage,
+        namespace=_of_the_stage,
         dashboards={path.stem: path for path in (GENERATED / "dashboards").glob("*.json")},
         runbooks=(GENERATED / "runbooks",),
     )
@@ -39,10 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _without_stage(namespace: str) -> str:
-    from dashboards.product.stages import without_stage  # noqa: PLC0415  imports the catalog: a quarter of a second
+def _of_the_stage(namespace: str) -> str:
+    from dashboards.product.stages import of_the_stage  # noqa: PLC0415  imports the catalog: a quarter of a second
 
-    return without_stage(namespace)
+    return of_the_stage(namespace)
 
 
 def _add_build(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -52,6 +52,7 @@ def _add_build(commands: Commands[argparse.ArgumentParser]) -> None:
         description="Write dashboard bodies, alarms, SLOs, runbooks and automation documents from the catalog.",
     )
     command.add_argument("--out", type=Path, default=GENERATED, metavar="DIR", help="default: %(default)s")
+    command.add_argument("--stage", default=STAGE, metavar="NAME", help="whose names they hold (default: %(default)s)")
     command.add_argument("--check", action="store_true", help="write nothing; fail when the files have drifted")
     command.set_defaults(run=_build)
 
@@ -72,8 +73,9 @@ def _add_drill(commands: Commands[argparse.ArgumentParser]) -> None:
 def _build(options: argparse.Namespace) -> int:
     from dashboards.product import build  # noqa: PLC0415  the other commands need no catalog
     from dashboards.product.specs import Catalog  # noqa: PLC0415  see above
+    from telemetry.watch import Names  # noqa: PLC0415  see above
 
-    built = build.files(Catalog())
+    built = build.files(Catalog(names=Names(options.stage)))
     if options.check:
         drifted = build.drift(built, options.out)
         for name in drifted:

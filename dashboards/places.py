@@ -1,5 +1,8 @@
 from pathlib import Path
 
+STAGE = "prod"
+"""The stage whose names stand in what is generated and in the alarm tests."""
+
 GENERATED = Path(__file__).parent / "generated"
 """What `dashboards build` writes; committed, so that a change of the catalog shows as a change of what is deployed."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from infra.monitoring_stack import catalog_of
 from infra.settings import Deployment
 from infra.state_machine import package_model
 from infra.values import MIB
-from telemetry.catalog import OTHER, Operation
+from telemetry.watch.checks import cost
+from telemetry.watch.prices import prices
 
-PRICES = Path(__file__).parent / "prices.json"
 PAGE = Path(__file__).parents[1] / "docs" / "costs.md"
 GIB = 1024 * MIB
 _FREE_SCRATCH_BYTES = 512 * MIB
@@ -38,7 +37,7 @@ Lines = list[tuple[str, float, str]]
 """What, for how many dollars, and how that comes about."""
 
 
-def per_thousand(deployment: Deployment, work: Work, prices: dict[str, Any]) -> Lines:
+def per_thousand(deployment: Deployment, work: Work) -> Lines:
     """Return the cost of 1,000 targets, each an execution of its own: one invocation prepares, one packages."""
     seconds = 2 * work.start_s + (work.trained_bytes + work.compiled_bytes) / work.bytes_per_s
     memory_gb = deployment.memory_bytes / GIB
@@ -49,24 +48,24 @@ def per_thousand(deployment: Deployment, work: Work, prices: dict[str, Any]) -> 
     each = [
         (
             "Lambda, memory",
-            seconds * memory_gb * prices["lambda_gb_s"][deployment.architecture],
+            seconds * memory_gb * prices()["lambda_gb_s"][deployment.architecture],
             f"{seconds:.1f} s x {memory_gb:.2f} GB on {deployment.architecture}",
         ),
         (
             "Lambda, scratch",
-            seconds * scratch_gb * prices["lambda_scratch_gb_s"],
+            seconds * scratch_gb * prices()["lambda_scratch_gb_s"],
             f"{seconds:.1f} s x {scratch_gb:.2f} GB beyond the first 512 MB",
         ),
-        ("Lambda, requests", 2 * prices["lambda_request"], "2 requests"),
-        ("S3, read", ranges * prices["s3_get"], f"{ranges} ranges of {_PART_BYTES // MIB} MiB"),
+        ("Lambda, requests", 2 * prices()["lambda_request"], "2 requests"),
+        ("S3, read", ranges * prices()["s3_get"], f"{ranges} ranges of {_PART_BYTES // MIB} MiB"),
         (
             "S3, written",
-            parts * prices["s3_put"],
+            parts * prices()["s3_put"],
             f"{parts} parts of {_PART_BYTES // MIB} MiB, their frame, the manifest",
         ),
-        ("Step Functions", transitions * prices["step_functions_transition"], f"{transitions} transitions"),
-        ("Logs", work.log_bytes / 1e9 * prices["logs_ingested_gb"], f"{work.log_bytes:,} bytes of lines"),
-        ("Traces", prices["trace"], "1 trace"),
+        ("Step Functions", transitions * prices()["step_functions_transition"], f"{transitions} transitions"),
+        ("Logs", work.log_bytes / 1e9 * prices()["logs_ingested_gb"], f"{work.log_bytes:,} bytes of lines"),
+        ("Traces", prices()["trace"], "1 trace"),
     ]
     return [(name, 1000 * dollars, why) for name, dollars, why in each]
 
@@ -85,43 +84,36 @@ def _way(states: dict[str, Any], start: str, choices: dict[str, str]) -> int:
     return count + 1
 
 
-def per_month(deployment: Deployment, prices: dict[str, Any]) -> Lines:
+def per_month(deployment: Deployment) -> Lines:
     """Return what watching costs a month, whatever is packaged. Metrics are counted as if every value occurred."""
     source = catalog_of(deployment)
     alarms = alarm_parameters(source)
     watched = sum(
         sum("MetricStat" in each for each in alarm.get("Metrics", ())) or 1 for alarm in alarms["MetricAlarms"]
     )
-    metrics = sum(_metrics(row) for row in source.rows)
+    metrics = cost(source.rows)
     composites = len(alarms["CompositeAlarms"])
     boards = len(source.dashboards)
     return [
         (
             "Metrics",
-            metrics * prices["metric_month"],
-            f"at most {metrics:,} metrics: those that had a value in a month",
+            metrics.usd,
+            f"at most {metrics.metrics:,} metrics: those that had a value in a month",
         ),
         (
             "Alarms",
-            watched * prices["alarm_metric_month"],
+            watched * prices()["alarm_metric_month"],
             f"{watched} metrics watched by {len(alarms['MetricAlarms'])} alarms",
         ),
-        ("Composite alarms", composites * prices["composite_alarm_month"], f"{composites} alarms over alarms"),
-        ("Dashboards", boards * prices["dashboard_month"], f"{boards} dashboards"),
-        ("Key", prices["key_month"], "1 key for the messages of alarms"),
+        ("Composite alarms", composites * prices()["composite_alarm_month"], f"{composites} alarms over alarms"),
+        ("Dashboards", boards * prices()["dashboard_month"], f"{boards} dashboards"),
+        ("Key", prices()["key_month"], "1 key for the messages of alarms"),
     ]
-
-
-def _metrics(row: Operation) -> int:
-    """Return how many metrics a row can give: one set for the operation, one for each value of its dimensions."""
-    sizes = {each.field: len({*each.values, OTHER}) for each in row.dimensions}
-    sets = 1 + sum(math.prod(sizes[field] for field in fields) for fields in row.dimension_sets)
-    return len(row.all_metrics) * sets
 
 
 _PAGE = """# Costs
 
-List prices of {region} as of {as_of} (`infra/prices.json`), in US dollars, without free tiers and taxes.
+List prices of {region} as of {as_of} (`telemetry/watch/prices.json`), in US dollars, without free tiers and taxes.
 They are the first tier of each price: AWS asks less of those who use much. Look up today's before you rely on them:
 {pages}.
 This page is made by `python -m infra.costs` from the defaults of the settings and the catalog.
@@ -143,17 +135,17 @@ that nobody looks at.
 """
 
 
-def page(deployment: Deployment, work: Work, prices: dict[str, Any]) -> str:
+def page(deployment: Deployment, work: Work) -> str:
     """Return the page of costs as Markdown."""
     return _PAGE.format(
-        region=prices["region"],
-        as_of=prices["as_of"],
-        pages=", ".join(f"[{service}]({page})" for service, page in prices["pages"].items()),
+        region=prices()["region"],
+        as_of=prices()["as_of"],
+        pages=", ".join(f"[{service}]({page})" for service, page in prices()["pages"].items()),
         trained_mib=work.trained_bytes // MIB,
         compiled_mib=work.compiled_bytes // MIB,
         rate_mib=work.bytes_per_s // MIB,
-        packages=_table(per_thousand(deployment, work, prices)),
-        watching=_table(per_month(deployment, prices)),
+        packages=_table(per_thousand(deployment, work)),
+        watching=_table(per_month(deployment)),
     )
 
 
@@ -165,7 +157,7 @@ def _table(lines: Lines) -> str:
 
 def built() -> str:
     """Return the page for the default settings."""
-    return page(Deployment(), Work(), json.loads(PRICES.read_text("utf-8")))
+    return page(Deployment(), Work())
 
 
 if __name__ == "__main__":

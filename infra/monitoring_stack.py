@@ -12,8 +12,7 @@ from dashboards.product.layout import dashboard_bodies
 from dashboards.product.specs import Catalog, alarm_parameters
 from infra import rights
 from infra.automation import Automation
-from telemetry.catalog import NAMESPACE
-from telemetry.watch import ALARM_PREFIX, Severity
+from telemetry.watch import Severity
 
 if TYPE_CHECKING:
     from constructs import Construct
@@ -32,7 +31,7 @@ The report that follows says `Status: timeout` or `Error Type: Runtime.ExitError
 
 def catalog_of(deployment: Deployment) -> Catalog:
     """Return the catalog with the limits and the names of a deployment."""
-    return Catalog(limits=deployment.limits, prefix=f"{deployment.function_name}-")
+    return Catalog(limits=deployment.limits, names=deployment.names)
 
 
 class MonitoringStack(cdk.Stack):
@@ -63,7 +62,7 @@ class MonitoringStack(cdk.Stack):
                 self,
                 f"Dashboard-{name}",
                 dashboard_name=self.source.prefix + name,
-                dashboard_body=cdk.Fn.sub(json.dumps(self._of_this_stage(body), ensure_ascii=False)),
+                dashboard_body=cdk.Fn.sub(json.dumps(body, ensure_ascii=False)),
             )
 
     def _alarms(self) -> None:
@@ -76,32 +75,12 @@ class MonitoringStack(cdk.Stack):
                     self,
                     f"Alarm-{alarm['AlarmName']}",
                     type=f"AWS::CloudWatch::{type_name}",
-                    properties={**self._of_this_stage(alarm), "AlarmDescription": self._described(alarm)},
+                    properties=alarm,
                 )
                 for child in made if type_name == "CompositeAlarm" else ():
                     if f'"{child}"' in alarm["AlarmRule"] or child == alarm.get("ActionsSuppressor"):
                         resource.add_resource_dependency(made[child])
                 made[alarm["AlarmName"]] = resource
-
-    def _of_this_stage(self, value: Any) -> Any:  # noqa: ANN401  parts of alarms and dashboards, which are plain data
-        """Return the same with every metric of ours in this stage's namespace, and the partition of its account.
-
-        The catalog names one namespace for all stages; its ARNs are those of AWS's first partition.
-        """
-        match value:
-            case dict():
-                return {key: self._of_this_stage(each) for key, each in value.items()}
-            case list():
-                return [self._of_this_stage(each) for each in value]
-            case str() if value.startswith("arn:aws:"):
-                return value.replace("arn:aws:", "arn:${AWS::Partition}:", 1)
-            case _:
-                return self.deployment.namespace if value == NAMESPACE else value
-
-    def _described(self, alarm: dict[str, Any]) -> str:
-        """Return the description with the runbook's real path: the texts are shared by all stages."""
-        description: str = alarm["AlarmDescription"]
-        return description.replace(f"/runbooks/{self.source.prefix}", f"/runbooks/{ALARM_PREFIX}")
 
     def _topics(self) -> dict[str, str]:
         """Return the ARN of the topic for each severity, to which this deployment's alarms may write, and no others.
@@ -161,7 +140,7 @@ class MonitoringStack(cdk.Stack):
                 log_group_name=self.log_group_name,
                 metric_transformations=[
                     aws_logs.CfnMetricFilter.MetricTransformationProperty(
-                        metric_namespace=self.deployment.namespace,
+                        metric_namespace=self.deployment.names.namespace,
                         metric_name=metric,
                         metric_value="1",
                         default_value=0,
@@ -188,7 +167,7 @@ def _around_the_function(deployment: Deployment, y: int) -> dict[str, Any]:
             "stat": "Sum",
             "period": 300,
             "metrics": [
-                *([NAMESPACE, metric] for metric in KILLS),
+                *([deployment.names.namespace, metric] for metric in KILLS),
                 ["AWS/States", "ExecutionsFailed", "StateMachineArn", f"{machines}{name}"],
                 ["AWS/States", "ExecutionsFailed", "StateMachineArn", f"{machines}{name}-many"],
             ],

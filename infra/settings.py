@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.passed_on import PASSED_ON, problem
 from infra.values import MIB, SettingError, bounds, matching, nearest, one_of, read, share, within
-from telemetry.catalog import NAMESPACE
-from telemetry.watch import Limits
+from telemetry.watch import Limits, Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -155,12 +154,12 @@ class Deployment:
 
     @property
     def function_name(self) -> str:
-        return f"edge-model-packager-{self.stage}"
+        return self.names.function
 
     @property
-    def namespace(self) -> str:
-        """Return the namespace of this stage's metrics: stages in one account and region never see each other's."""
-        return f"{NAMESPACE}/{self.stage}"
+    def names(self) -> Names:
+        """Return what this stage calls its things."""
+        return Names(self.stage)
 
     @property
     def portal(self) -> bool:
@@ -176,7 +175,6 @@ class Deployment:
             time_s=self.time_s,
             warning_share=self.storage_warning_share,
             critical_share=self.storage_critical_share,
-            function_name=self.function_name,
         )
 
     @classmethod

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.recording import Recording, add_lines
 from dashboards.cloudwatch.series import Sample
+from dashboards.product.stages import of_the_stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ class Run:
             raise DrillError(f"the function could not be run: {error}") from error
         if done.returncode:
             raise DrillError(f"the function ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-        recording = Recording()
+        recording = Recording(namespace=of_the_stage)
         add_lines(recording, done.stdout.splitlines())
         if not recording.store.samples:
             raise DrillError("the function recorded nothing; is the package installed beside `dashboards`?")

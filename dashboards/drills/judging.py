@@ -40,7 +40,7 @@ class Fired:
 
     alarm: str
     after_s: float
-    promised_s: float
+    due_s: float
     called: bool
 
 
@@ -93,7 +93,7 @@ def assess(drill: Drill, injected: Injected) -> Outcome:
         Fired(
             name,
             round(verdict.fired_s[0] - began_s, 1),
-            promised_s(alarms, source.prefix + name, firing),
+            due_s(alarms, source.prefix + name, firing),
             called=bool(verdict.called_s),
         )
         for name, verdict in short.items()
@@ -113,7 +113,7 @@ def assess(drill: Drill, injected: Injected) -> Outcome:
     )
 
 
-def promised_s(alarms: Mapping[str, Alarm], name: str, firing: Collection[str]) -> float:
+def due_s(alarms: Mapping[str, Alarm], name: str, firing: Collection[str]) -> float:
     """Return within which time an alarm fires: M periods of bad points; a composite as soon as its rule can hold.
 
     `firing` names the alarms that this fault sets off; the others do not hasten a composite.
@@ -122,7 +122,7 @@ def promised_s(alarms: Mapping[str, Alarm], name: str, firing: Collection[str]) 
     if isinstance(alarm, MetricAlarm):
         return alarm.datapoints * alarm.period_s
     rule = parse_rule(alarm.rule)
-    by_when = {child: promised_s(alarms, child, firing) for child in rule.children & set(firing)}
+    by_when = {child: due_s(alarms, child, firing) for child in rule.children & set(firing)}
     for moment_s in sorted(by_when.values()):
         loud = {child for child, when_s in by_when.items() if when_s <= moment_s}
         if rule.holds({child: State.ALARM if child in loud else State.OK for child in rule.children}):
@@ -146,9 +146,9 @@ def _failures(
     yield from (f"{name} stayed silent" for name in drill.fires if name not in loud)
     yield from (f"{name} fired, which this fault is no reason for" for name in sorted(loud - set(drill.fires)))
     yield from (
-        f"{each.alarm} fired after {each.after_s:g} s, later than the {each.promised_s:g} s that it promises"
+        f"{each.alarm} fired after {each.after_s:g} s, later than the {each.due_s:g} s that it has"
         for each in fired
-        if each.after_s > each.promised_s
+        if each.after_s > each.due_s
     )
     yield from (f"{name} flaps" for name, verdict in verdicts.items() if verdict.flapping)
     calling = {each.alarm for each in fired if each.called}

@@ -39,7 +39,7 @@ def _lines(outcome: Outcome) -> Iterator[str]:
     yield f"{outcome.drill}: {outcome.fault}"
     for each in sorted(outcome.fired, key=lambda fired: (not fired.called, fired.alarm)):
         called = ", called" if each.called else ""
-        yield f"  fired    {each.alarm} after {each.after_s:g} s (promised: {each.promised_s:g} s){called}"
+        yield f"  fired    {each.alarm} after {each.after_s:g} s (due within {each.due_s:g} s){called}"
     yield from _listed("silent", [name for name in outcome.silent if not name.endswith(_HALVES)])
     yield from _listed("unseen", outcome.unseen)
     for found in outcome.found:
@@ -64,7 +64,7 @@ def _cells(row: Mapping[str, Any], first: str) -> str:
 
 
 _HALVES = ("-long", "-short")
-"""The windows of a promise, of which only the pair means something."""
+"""The windows of an SLO, of which only the pair means something."""
 
 _HANDLES = {"@timestamp", "request_id", "trace_id"}
 _CELLS = 4

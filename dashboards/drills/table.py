@@ -34,7 +34,7 @@ class Drill:
 
 _FAILED = ("target-failures", "packaging-impaired")
 _ONE_FAILED = (*_FAILED, *(f"targets-packaged-{rate.name}-short" for rate in BURN_RATES))
-"""A target that fails is a ticket, and shows in the short windows of its promise, which alone call nobody."""
+"""A target that fails is a ticket, and shows in the short windows of its SLO, which alone call nobody."""
 
 _ONE_REFUSED = (*_FAILED, *(f"requests-answered-{rate.name}-short" for rate in BURN_RATES))
 """So is one that is refused: its request is answered with an error of ours."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dashboards.product.specs import Catalog
-    from telemetry.watch.types import Action, Automation
+    from telemetry.watch.types import Action, Automation, Names
 
 Document = dict[str, Any]
 WINDOW = '''
@@ -52,7 +52,7 @@ def automation_documents(source: Catalog) -> dict[str, Document]:
     """Return every Automation document by its name. Runbooks with the same steps share one."""
     wanted = {alarm.runbook.automation.name: alarm.runbook.automation for alarm in source.everything
               if alarm.runbook.automation}  # fmt: skip
-    return {source.prefix + name: _document(each, source.limits.function_name) for name, each in wanted.items()}
+    return {source.prefix + name: _document(each, source.names) for name, each in wanted.items()}
 
 
 def starts_by_itself(document: Mapping[str, Any]) -> bool:
@@ -71,8 +71,8 @@ def started_by(source: Catalog) -> dict[str, list[str]]:
     return found
 
 
-def _document(automation: Automation, function: str) -> Document:
-    steps = [step for number, action in enumerate(automation.steps, 1) for step in _steps(number, action, function)]
+def _document(automation: Automation, names: Names) -> Document:
+    steps = [step for number, action in enumerate(automation.steps, 1) for step in _steps(number, action, names)]
     wanted = sorted({name for action in automation.steps for name in _inputs(action)})
     return {
         "schemaVersion": "0.3",
@@ -106,12 +106,12 @@ def _inputs(action: Action) -> set[str]:
     return {place.strip("{} ") for word, place in _PLACES.items() if word in words}
 
 
-def _steps(number: int, action: Action, function: str) -> list[Document]:
+def _steps(number: int, action: Action, names: Names) -> list[Document]:
     """Return the steps of an action: a call of an API, and for a query the wait for its rows."""
     name = f"Step{number}{''.join(word.capitalize() for word in re.findall(r'[A-Za-z]+', action.name))}"
     if action.kind == "query":
-        return _query_steps(name, action.text, function)
-    words = shlex.split(action.text.replace("{function_name}", function))
+        return _query_steps(name, action.text, names.function)
+    words = shlex.split(names.filled(action.text))
     service, api = _APIS[words[1], words[2]]
     pairs = zip(words[3::2], words[4::2], strict=True)
     given = {_OPTIONS[key[2:]]: _PLACES.get(value, value) for key, value in pairs if key != "--query"}

@@ -40,7 +40,7 @@ def _undrawn(source: Catalog, bodies: Mapping[str, Any]) -> Iterator[str]:
     drawn: set[Metric | None] = {line.metric for widget in widgets for line in lines(widget["properties"])}
     for alarm in source.alarms:
         for signal in alarm.signals:
-            metric = metric_of(signal, source.limits)
+            metric = metric_of(signal, source.names)
             if metric not in drawn:
                 yield f"{alarm.name}: no panel draws {metric}"
 

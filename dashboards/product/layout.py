@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.body import COLUMNS
-from telemetry.catalog import NAMESPACE, OPERATION_DIMENSION, Unit
-from telemetry.watch import Severity
+from telemetry.catalog import OPERATION_DIMENSION, Unit
+from telemetry.watch import OURS, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dashboards.product.specs import Catalog
     from telemetry.catalog import Metric, Operation, Panel
-    from telemetry.watch import Alarm, Composite, Limits, Signal, Slo
+    from telemetry.watch import Alarm, Composite, Limits, Names, Signal, Slo
 
 REGION = "${AWS::Region}"
 """Filled in where the body is deployed (Fn::Sub); only a deployment knows its region and account."""
 
-_ARN = "arn:aws:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
+_ARN = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:"
 _CHOSEN = "chosen-target"
 """What the variable of a dashboard replaces by the target that its reader chooses."""
 
@@ -77,7 +77,7 @@ def _body(name: str, source: Catalog) -> Body:
     if arns:
         page.put("alarm", {"title": "Alarms", "alarms": arns}, 24, 1 + -(-len(arns) // 4))
     for slo in source.slos if first else ():
-        page.put("metric", _budget(slo, source.limits), 12)
+        page.put("metric", _budget(slo, source.names), 12)
     panels = [(row, panel) for row in source.rows for panel in row.panels if panel.dashboard == name]
     # The overview has the catalog's order. Elsewhere what an alarm compares, and who is hit, stands above the details,
     # and of those the rows first that the dashboard answers for.
@@ -91,10 +91,10 @@ def _body(name: str, source: Catalog) -> Body:
         page.put("metric", widget)
     split = next((row for row, panel in panels if panel.by == "target"), None)
     page.end_row()
-    for widget in _one_target(split) if split else ():
+    for widget in _one_target(split, source.names) if split else ():
         page.put("metric", widget)
     for alarm in _asked(name, source):
-        page.put("log", _log(alarm, source.limits), 24)
+        page.put("log", _log(alarm, source.names), 24)
     page.end_row()
     variables = {"variables": [_variable(split)]} if split else {}
     return {"start": "-PT12H", "periodOverride": "inherit", **variables, "widgets": page.widgets}
@@ -113,11 +113,11 @@ def _alarms_of(name: str, source: Catalog) -> Iterator[str]:
         heard = [alarm for alarm in source.everything if alarm.notifies]
         yield from (alarm.name for alarm in sorted(heard, key=lambda alarm: alarm.severity is not Severity.PAGE))
         return
-    promises = tuple(slo.name for slo in source.slos)  # their parts mean nothing alone; the overview shows the whole
+    slos = tuple(slo.name for slo in source.slos)  # their parts mean nothing alone; the overview shows the whole
     for row in source.rows:
         if _answers(row, name, source):
             alarms = source.alarms_of(row)
-            yield from (alarm.name for alarm in alarms if not (promises and alarm.name.startswith(promises)))
+            yield from (alarm.name for alarm in alarms if not (slos and alarm.name.startswith(slos)))
 
 
 def _asked(name: str, source: Catalog) -> Iterator[Alarm | Composite]:
@@ -158,7 +158,7 @@ def _metric_widget(row: Operation, panel: Panel, source: Catalog) -> Body:
     drawn = [
         line
         for metric in metrics
-        for line in _lines(row, panel, metric, "left" if metric.unit == units[0] else "right")
+        for line in _lines(source.names.namespace, row, panel, metric, "left" if metric.unit == units[0] else "right")
     ]
     return _chart(
         panel.title,
@@ -187,9 +187,9 @@ def _watching(row: Operation, panel: Panel, source: Catalog) -> list[Alarm]:
     return [alarm for alarm in plain if all(s.metric in names and s.dimensions == ours for s in alarm.signals)]
 
 
-def _lines(row: Operation, panel: Panel, metric: Metric, axis: str) -> Iterator[Line]:
+def _lines(namespace: str, row: Operation, panel: Panel, metric: Metric, axis: str) -> Iterator[Line]:
     side = {"yAxis": axis} if axis == "right" else {}
-    line = [NAMESPACE, metric.name, OPERATION_DIMENSION, row.name]
+    line = [namespace, metric.name, OPERATION_DIMENSION, row.name]
     split = next((dimension for dimension in row.dimensions if dimension.field == panel.by), None)
     if split is None:
         label = f"{_words(metric.name)} ({metric.statistic})"
@@ -217,12 +217,12 @@ def _threshold(alarm: Alarm, limits: Limits, axis: str = "left") -> Body:
     return {"label": f"{alarm.name}, {alarm.severity}", "value": value, "color": color, "yAxis": axis}
 
 
-def _signal(signal: Signal, limits: Limits, **rendering: object) -> Line:
-    dimensions = [part for pair in signal.dimension_values(limits).items() for part in pair]
-    return [signal.namespace, signal.metric, *dimensions, {"stat": signal.statistic, **rendering}]
+def _signal(signal: Signal, names: Names, **rendering: object) -> Line:
+    dimensions = [part for pair in signal.dimension_values(names).items() for part in pair]
+    return [names.filled(signal.namespace), signal.metric, *dimensions, {"stat": signal.statistic, **rendering}]
 
 
-def _budget(slo: Slo, limits: Limits) -> Body:
+def _budget(slo: Slo, names: Names) -> Body:
     """Return the widget of an SLO: the share of bad events per hour against what the budget allows."""
     signals = {signal.id: signal for signal in (*slo.bad, *slo.total)}
     bad = " + ".join(f"FILL({signal.id}, 0)" for signal in slo.bad)
@@ -230,8 +230,8 @@ def _budget(slo: Slo, limits: Limits) -> Body:
     share = {"expression": f"100 * ({bad}) / ({total})", "label": "Bad events (%)", "id": "share"}
     allowed = {"label": f"budget of {slo.window_days} days", "value": round(100 * slo.budget, 6)}
     return _chart(
-        f"Promise: {slo.meaning[0].lower()}{slo.meaning[1:]}",
-        [*(_signal(signal, limits, id=name, visible=False) for name, signal in signals.items()), [share]],
+        f"SLO: {slo.meaning[0].lower()}{slo.meaning[1:]}",
+        [*(_signal(signal, names, id=name, visible=False) for name, signal in signals.items()), [share]],
         _HOUR_S,
         yAxis={"left": {"label": "Percent", "showUnits": False, "min": 0}},
         annotations={"horizontal": [{**allowed, "color": _COLORS["ticket"]}]},
@@ -241,11 +241,11 @@ def _budget(slo: Slo, limits: Limits) -> Body:
 def _elsewhere(name: str, source: Catalog) -> Iterator[Body]:
     """Yield widgets for what alarms watch and no row emits: metrics of AWS's own namespaces."""
     for alarm in source.alarms:
-        signals = [signal for signal in alarm.signals if signal.namespace != NAMESPACE]
+        signals = [signal for signal in alarm.signals if signal.namespace != OURS]
         board = source.dashboards[-1] if any(s.namespace == "AWS/Logs" for s in signals) else source.dashboards[0]
         if signals and board == name:
             title = f"{signals[0].namespace}: {', '.join(_words(signal.metric) for signal in signals)}"
-            lines = [_signal(signal, source.limits, label=_words(signal.metric)) for signal in signals]
+            lines = [_signal(signal, source.names, label=_words(signal.metric)) for signal in signals]
             limit = {"horizontal": [_threshold(alarm, source.limits)]}
             yield _chart(title, lines, alarm.period_s, annotations=limit)
 
@@ -259,18 +259,18 @@ def _history(name: str, source: Catalog) -> Iterator[Body]:
     for signal, alarms in found.items():
         limits = {"horizontal": [_threshold(alarm, source.limits) for alarm in alarms]}
         title = f"History: {_words(signal.metric).lower()}, largest of each week"
-        line = _signal(signal, source.limits, label=_words(signal.metric))
+        line = _signal(signal, source.names, label=_words(signal.metric))
         yield _chart(title, [line], _WEEK_S, start="-P84D", end="P0D", annotations=limits)
 
 
-def _one_target(row: Operation) -> Iterator[Body]:
+def _one_target(row: Operation, names: Names) -> Iterator[Body]:
     """Yield the widgets that show the target which the dashboard's reader chooses."""
     split = next(dimension for dimension in row.dimensions if dimension.field == "target")
     for title, fields in (("good and bad", {"success", "failure"}), ("time", {"duration_ms"})):
         metrics = [metric for metric in row.all_metrics if metric.field in fields]
         lines = [
             [
-                NAMESPACE,
+                names.namespace,
                 m.name,
                 OPERATION_DIMENSION,
                 row.name,
@@ -297,8 +297,8 @@ def _variable(row: Operation) -> Body:
     }
 
 
-def _log(alarm: Alarm | Composite, limits: Limits) -> Body:
-    query = f"SOURCE '/aws/lambda/{limits.function_name}' | {alarm.runbook.query}"
+def _log(alarm: Alarm | Composite, names: Names) -> Body:
+    query = f"SOURCE '/aws/lambda/{names.function}' | {alarm.runbook.query}"
     return {
         "title": f"Logs: first query of the runbook {alarm.name}",
         "query": query,

@@ -5,23 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from dashboards.cloudwatch.alarm import Comparison
 from dashboards.cloudwatch.body import lines
 from dashboards.product.layout import dashboard_bodies
 from dashboards.product.specs import Catalog, metric_of
-from telemetry.watch import Alarm, Composite, Limits
+from telemetry.watch import Alarm, Composite
 
 if TYPE_CHECKING:
     from dashboards.cloudwatch.alarm import Metric
+    from telemetry.watch import Names
 
 _CONSOLE = "https://console.aws.amazon.com/cloudwatch/home"
 
 
 def runbook_texts(source: Catalog) -> dict[str, str]:
-    """Return the Markdown of every alarm's runbook by the alarm's full name.
-
-    One text serves every stage: commands speak of `$FUNCTION`, which the reader sets once.
-    """
+    """Return the Markdown of every alarm's runbook by the alarm's full name, with the names of the stage in it."""
     boards = _boards(source)
     return {source.prefix + alarm.name: _text(alarm, source, boards) for alarm in source.everything}
 
@@ -33,38 +30,32 @@ def _boards(source: Catalog) -> dict[Metric, str]:
         for widget in body["widgets"]:
             for line in lines(widget["properties"]):
                 if line.metric:
-                    place = f"[dashboard]({_CONSOLE}#dashboards/) `$FUNCTION-{name}`, *{widget['properties']['title']}*"
-                    found.setdefault(line.metric, place)
+                    board = f"[dashboard]({_CONSOLE}#dashboards/) `{source.prefix}{name}`"
+                    found.setdefault(line.metric, f"{board}, *{widget['properties']['title']}*")
     return found
 
 
 def _text(alarm: Alarm | Composite, source: Catalog, boards: dict[Metric, str]) -> str:
     name, runbook = source.prefix + alarm.name, alarm.runbook
+    places = _places(alarm, source.names, boards) + _logs(alarm, source.names)
     sections = [
         f"# {name}",
         f"**{alarm.severity.capitalize()}.** {alarm.meaning}. {_speaking(alarm, source)}",
-        _names(alarm, source.limits.function_name),
+        f"Of the stage {source.names.stage}. Capitals in commands, such as BUCKET, are yours to fill in.",
         f"## What it means\n\n{runbook.meaning}",
         f"## Who is hurt\n\n{runbook.hurt}",
-        f"## Look here first\n\n{runbook.look_first}\n\n{_places(alarm, source.limits, boards)}{_logs(alarm)}",
+        f"## Look here first\n\n{runbook.look_first}\n\n{places}",
         f"## Likely causes, in order\n\n{_numbered(runbook.causes)}",
-        f"## What to do\n\n{_numbered(tuple(_filled(step, '$FUNCTION') for step in runbook.actions))}",
+        f"## What to do\n\n{_numbered(tuple(map(source.names.filled, runbook.actions)))}",
         f"## When to escalate\n\n{runbook.escalate}",
         f"## How to know that it is over\n\n{runbook.over}",
         f"## When it fires\n\n{_condition(alarm, source)}",
     ]
     if runbook.automation:
         steps = "\n".join(f"- {action.name}" for action in runbook.automation.steps)
-        document = f"The SSM Automation document `$FUNCTION-{runbook.automation.name}`."
+        document = f"The SSM Automation document `{source.prefix}{runbook.automation.name}`."
         sections.append(f"## Steps a machine can run\n\n{steps}\n\n{document}")
     return "\n\n".join(sections) + "\n"
-
-
-def _names(alarm: Alarm | Composite, function: str) -> str:
-    return (
-        f"`$FUNCTION` is the function: the alarm's name without `-{alarm.name}`. Set it once: "
-        f"`export FUNCTION={function}-prod`. Capitals, such as BUCKET, are yours to fill in."
-    )
 
 
 def _speaking(alarm: Alarm | Composite, source: Catalog) -> str:
@@ -79,18 +70,18 @@ def _link(name: str, source: Catalog) -> str:
     return f"[{name}]({source.prefix}{name}.md)"
 
 
-def _logs(alarm: Alarm | Composite) -> str:
+def _logs(alarm: Alarm | Composite, names: Names) -> str:
     query = alarm.runbook.query
-    saved = f"saved query `$FUNCTION/{alarm.name}`, on `/aws/lambda/$FUNCTION`"
+    saved = f"saved query `{names.function}/{alarm.name}`, on `/aws/lambda/{names.function}`"
     text = f"[Logs Insights]({_CONSOLE}#logsV2:logs-insights), {saved}:\n\n```\n{_lines(query)}\n```"
     trace = f"A row's `trace_id` opens among the [traces]({_CONSOLE}#xray:traces/query): where the time went."
     return f"{text}\n\n{trace}" if "trace_id" in query and "stats" not in query else text
 
 
-def _places(alarm: Alarm | Composite, limits: Limits, boards: dict[Metric, str]) -> str:
+def _places(alarm: Alarm | Composite, names: Names, boards: dict[Metric, str]) -> str:
     if isinstance(alarm, Composite):
         return ""
-    watched = [metric_of(signal, limits) for signal in alarm.signals]
+    watched = [metric_of(signal, names) for signal in alarm.signals]
     places = dict.fromkeys(boards[metric] for metric in watched if metric in boards)
     return "".join(f"- {place}\n" for place in places) + "\n" if places else ""
 
@@ -102,16 +93,12 @@ def _condition(alarm: Alarm | Composite, source: Catalog) -> str:
         return f"{word} of these in alarm{held}:\n\n" + "\n".join(f"- {_link(name, source)}" for name in alarm.children)
     first = alarm.signals[0]
     watched = f"`{alarm.expression}`" if alarm.expression else f"`{first.statistic}` of `{first.metric}`"
-    sign, threshold = Comparison(alarm.comparison).sign, alarm.threshold
+    sign, threshold = alarm.comparison, alarm.threshold
     share = f" ({threshold})" if threshold.of else ""
     return (
         f"{watched} {sign} {threshold.value(source.limits):,.12g}{share} in {alarm.datapoints} of {alarm.periods} "
         f"periods of {alarm.period_s:,} s. Missing data is {alarm.missing}: {alarm.missing_why}."
     )
-
-
-def _filled(text: str, function: str) -> str:
-    return text.replace("{function_name}", function)
 
 
 def _lines(query: str) -> str:

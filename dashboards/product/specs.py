@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dashboards.cloudwatch.alarm import Metric
+from dashboards.cloudwatch.alarm import Comparison, Metric
 from telemetry import catalog, watch
-from telemetry.watch import Alarm, Composite, Limits, Signal, Slo
+from telemetry.watch import Alarm, Composite, Limits, Names, Signal, Slo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
     from telemetry.catalog import Operation
 
 Parameters = dict[str, Any]
-RUNBOOK_FOLDER = "dashboards/generated/runbooks"
 _MAX_DESCRIPTION = 1024
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """What is built: the rows, what watches them, and the limits that all thresholds come from."""
+    """What is built: the rows, what watches them, the limits of all thresholds, and the names of one stage."""
 
     rows: tuple[Operation, ...] = catalog.ROWS
     alarms: tuple[Alarm, ...] = watch.ALARMS
@@ -29,7 +28,11 @@ class Catalog:
     slos: tuple[Slo, ...] = watch.SLOS
     limits: Limits = field(default_factory=Limits)
     dashboards: tuple[str, ...] = catalog.DASHBOARDS
-    prefix: str = watch.ALARM_PREFIX
+    names: Names = field(default_factory=Names)
+
+    @property
+    def prefix(self) -> str:
+        return self.names.prefix
 
     def alarms_of(self, row: Operation) -> list[Alarm]:
         """Return the alarms that belong to a row."""
@@ -67,11 +70,11 @@ def metric_parameters(alarm: Alarm, source: Catalog, topics: Mapping[str, str]) 
     why = f"{alarm.meaning}. Threshold {threshold:,.12g} ({alarm.threshold}). {gaps}"
     return {
         **_common(alarm, source, topics, why),
-        **_watched(alarm, source.limits),
+        **_watched(alarm, source.names),
         "EvaluationPeriods": alarm.periods,
         "DatapointsToAlarm": alarm.datapoints,
         "Threshold": threshold,
-        "ComparisonOperator": str(alarm.comparison),
+        "ComparisonOperator": str(_COMPARISONS[alarm.comparison]),
         "TreatMissingData": str(alarm.missing),
     }
 
@@ -91,7 +94,7 @@ def composite_parameters(composite: Composite, source: Catalog, topics: Mapping[
 
 def _common(alarm: Alarm | Composite, source: Catalog, topics: Mapping[str, str], why: str) -> Parameters:
     name = source.prefix + alarm.name
-    description = f"[{alarm.severity}] {why} Runbook: {RUNBOOK_FOLDER}/{name}.md"
+    description = f"[{alarm.severity}] {why} Runbook: {source.names.runbook(name)}"
     heard = [topics[alarm.severity]] if alarm.notifies and alarm.severity in topics else []
     return {
         "AlarmName": name,
@@ -102,15 +105,18 @@ def _common(alarm: Alarm | Composite, source: Catalog, topics: Mapping[str, str]
     }
 
 
-def _watched(alarm: Alarm, limits: Limits) -> Parameters:
+_COMPARISONS = {each.sign: each for each in Comparison}
+
+
+def _watched(alarm: Alarm, names: Names) -> Parameters:
     if not alarm.expression:
         (signal,) = alarm.signals
         kind = "Statistic" if signal.statistic[0].isupper() else "ExtendedStatistic"
-        return {**_metric(signal, limits), kind: signal.statistic, "Period": alarm.period_s}
+        return {**_metric(signal, names), kind: signal.statistic, "Period": alarm.period_s}
     stats = [
         {
             "Id": signal.id,
-            "MetricStat": {"Metric": _metric(signal, limits), "Period": alarm.period_s, "Stat": signal.statistic},
+            "MetricStat": {"Metric": _metric(signal, names), "Period": alarm.period_s, "Stat": signal.statistic},
             "ReturnData": False,
         }
         for signal in alarm.signals
@@ -119,19 +125,20 @@ def _watched(alarm: Alarm, limits: Limits) -> Parameters:
     return {"Metrics": [*stats, result]}
 
 
-def metric_of(signal: Signal, limits: Limits) -> Metric:
+def metric_of(signal: Signal, names: Names) -> Metric:
     """Return the metric that a signal asks for."""
-    return Metric(signal.namespace, signal.metric, tuple(sorted(signal.dimension_values(limits).items())))
+    dimensions = tuple(sorted(signal.dimension_values(names).items()))
+    return Metric(names.filled(signal.namespace), signal.metric, dimensions)
 
 
-def _metric(signal: Signal, limits: Limits) -> Parameters:
-    pairs = signal.dimension_values(limits).items()
+def _metric(signal: Signal, names: Names) -> Parameters:
+    pairs = signal.dimension_values(names).items()
     dimensions = [{"Name": name, "Value": value} for name, value in pairs]
-    return {"Namespace": signal.namespace, "MetricName": signal.metric, "Dimensions": dimensions}
+    return {"Namespace": names.filled(signal.namespace), "MetricName": signal.metric, "Dimensions": dimensions}
 
 
 def slo_parameters(source: Catalog) -> list[Parameters]:
-    """Return the SLOs as data: promise, budget, events, and the alarms that tell when the budget burns."""
+    """Return the SLOs as data: objective, budget, events, and the alarms that tell when the budget burns."""
     return [
         {
             "Name": slo.name,
@@ -139,8 +146,8 @@ def slo_parameters(source: Catalog) -> list[Parameters]:
             "Objective": slo.objective,
             "WindowDays": slo.window_days,
             "Budget": round(slo.budget, 9),
-            "Bad": [{**_metric(signal, source.limits), "Stat": signal.statistic} for signal in slo.bad],
-            "Total": [{**_metric(signal, source.limits), "Stat": signal.statistic} for signal in slo.total],
+            "Bad": [{**_metric(signal, source.names), "Stat": signal.statistic} for signal in slo.bad],
+            "Total": [{**_metric(signal, source.names), "Stat": signal.statistic} for signal in slo.total],
             "MinimumEvents": slo.minimum_events,
             "Alarms": [_burn(slo, rate, source) for rate in watch.BURN_RATES],
         }

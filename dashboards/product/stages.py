@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dashboards.places import STAGE
 from telemetry.catalog import NAMESPACE
+from telemetry.watch import Names
 
 
-def without_stage(namespace: str) -> str:
-    """Return the catalog's namespace for that of any stage: offline there is one stage, which our alarms look at."""
-    return NAMESPACE if namespace.startswith(f"{NAMESPACE}/") else namespace
+def of_the_stage(namespace: str) -> str:
+    """Return the namespace of the stage that is generated for that of any stage or none: our alarms look at one."""
+    ours = namespace == NAMESPACE or namespace.startswith(f"{NAMESPACE}/")
+    return Names(STAGE).namespace if ours else namespace

@@ -1,13 +1,13 @@
 """What watches the rows of the catalog: alarms, SLOs, runbooks. The function never imports it."""
 
-from telemetry.watch.alarms import ALARM_PREFIX, ALARMS, BURN_RATES, COMPOSITES, SLOS, BurnRate, burn_rate_alarms
+from telemetry.watch.alarms import ALARMS, BURN_RATES, COMPOSITES, SLOS, BurnRate, burn_rate_alarms
 from telemetry.watch.types import (
+    OURS,
     Action,
     Alarm,
-    Comparison,
     Composite,
     Limits,
-    Missing,
+    Names,
     Runbook,
     Severity,
     Signal,
@@ -17,17 +17,16 @@ from telemetry.watch.types import (
 
 __all__ = [
     "ALARMS",
-    "ALARM_PREFIX",
     "BURN_RATES",
     "COMPOSITES",
+    "OURS",
     "SLOS",
     "Action",
     "Alarm",
     "BurnRate",
-    "Comparison",
     "Composite",
     "Limits",
-    "Missing",
+    "Names",
     "Runbook",
     "Severity",
     "Signal",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 from telemetry.catalog import parts
 from telemetry.engine.operation import OTHER, Unit
 from telemetry.watch.alarms import BURN_RATES
-from telemetry.watch.types import Limits
+from telemetry.watch.prices import prices
+from telemetry.watch.types import OURS, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PRICES_USD = ((10_000, 0.30), (240_000, 0.10), (750_000, 0.05), (math.inf, 0.02))
-"""A custom metric by the month, in steps of so many metrics (us-east-1, https://aws.amazon.com/cloudwatch/pricing/)."""
 BUDGET_USD = 300.0
 """What all metrics of the catalog may cost by the month, each value of each dimension in use all the time."""
 MAX_METRICS, MAX_DIMENSIONS, MAX_VALUES = 100, 30, 30
@@ -51,9 +50,9 @@ def cost(rows: Iterable[Operation]) -> Cost:
         sets = 1 + sum(math.prod(values.get(field, 1) for field in fields) for fields in row.dimension_sets)
         count += len(row.all_metrics) * sets
     left, usd = count, 0.0
-    for step, price in PRICES_USD:
-        usd += min(left, step) * price
-        left -= min(left, int(step) if step < math.inf else left)
+    for step, price in prices()["metric_month"]:
+        usd += min(left, step or left) * price
+        left -= min(left, step or left)
     return Cost(count, round(usd, 2))
 
 
@@ -247,7 +246,7 @@ def _automation_faults(alarms: Iterable[Alarm | Composite]) -> Iterator[str]:
 def _one_alarm_faults(alarm: Alarm, emitted: set[tuple[str, str]]) -> Iterator[str]:
     for signal in alarm.signals:
         operation = dict(signal.dimensions).get(parts.OPERATION_DIMENSION, "")
-        if signal.namespace == parts.NAMESPACE and (operation, signal.metric) not in emitted:
+        if signal.namespace == OURS and (operation, signal.metric) not in emitted:
             yield f"{alarm.name}: watches {operation}.{signal.metric}, which nothing emits"
         if not STATISTIC.fullmatch(signal.statistic):
             yield f"{alarm.name}: {signal.statistic} is no statistic"

@@ -71,7 +71,7 @@ _ALARMS_NOW = (
 
 def _deploy(setting: str, value: str) -> str:
     """Return the command that changes one setting of the infrastructure, and with it all that follows from it."""
-    return f'`make deploy STAGE=STAGE ARGS="-c {setting}={value}"`'
+    return f'`make deploy STAGE={{stage}} ARGS="-c {setting}={value}"`'
 
 
 _MORE_SCRATCH = f"More scratch (10,240 MiB at most): {_deploy('scratch_bytes', '10240MiB')}; then in infra/cdk.json."
@@ -252,7 +252,7 @@ STORAGE_FILLING = Runbook(
     look_first="Dashboard storage, *Scratch trend*: slope and time to full; then the query: which run.",
     query=_largest("MonitorStorage", "SecondsToFull", ascending=True),
     causes=(
-        "A staged artifact expands more than its size promised.",
+        "A staged artifact expands to more than was estimated.",
         "Freed files are still held open by something.",
         "Several staged targets grow at once.",
     ),
@@ -490,8 +490,8 @@ TELEMETRY_FAULTS = Runbook(
     automation=_TELEMETRY,
 )
 TARGETS_PACKAGED = Runbook(
-    meaning="Failed targets eat the error budget of the promise faster than it lasts.",
-    hurt="Those who package; the promise to them is about to be broken.",
+    meaning="Failed targets use up the error budget faster than it lasts.",
+    hurt="Those who package; the SLO is about to be missed.",
     look_first="Dashboard overview, *Targets: asked for and failed*: since when; then the query: what failed.",
     query=_TARGETS,
     causes=TARGET_FAILURE_RATE.causes,
@@ -501,7 +501,7 @@ TARGETS_PACKAGED = Runbook(
     automation=_FAILED_WORK,
 )
 REQUESTS_ANSWERED = Runbook(
-    meaning="Requests that end in an error of ours eat the error budget of the promise faster than it lasts.",
+    meaning="Requests that end in an error of ours use up the error budget faster than it lasts.",
     hurt="Callers of the API and the portal's users behind them.",
     look_first="Dashboard overview, *Invocations: good and bad*: since when; then the query: error_type and trace.",
     query=(

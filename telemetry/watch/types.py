@@ -1,12 +1,13 @@
-"""The types of what watches the rows: limits, alarms, promises, runbooks; plain frozen data, standard library only."""
+"""The types of what watches the rows: limits, names, alarms, SLOs, runbooks; plain frozen data."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+
+from telemetry.catalog.parts import NAMESPACE
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,6 @@ class Limits:
     time_s: int = 900
     warning_share: float = 0.75
     critical_share: float = 0.875
-    function_name: str = "edge-model-packager"
 
     @property
     def warning_bytes(self) -> float:
@@ -34,6 +34,39 @@ class Limits:
     @property
     def time_ms(self) -> float:
         return self.time_s * 1000.0
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a stage of the service calls its things: stages share an account, and none sees another's numbers.
+
+    `runbook_url` is where the runbooks of its alarms are read, with `{alarm}` in place of an alarm's name.
+    """
+
+    stage: str = "prod"
+    runbook_url: str = "dashboards/generated/runbooks/{alarm}.md"
+
+    @property
+    def function(self) -> str:
+        return f"edge-model-packager-{self.stage}"
+
+    @property
+    def prefix(self) -> str:
+        """Return what the names of alarms, dashboards and documents begin with."""
+        return f"{self.function}-"
+
+    @property
+    def namespace(self) -> str:
+        return f"{NAMESPACE}/{self.stage}"
+
+    def filled(self, text: str) -> str:
+        """Return a text with `{function_name}`, `{namespace}` and `{stage}` in it replaced; other braces stay."""
+        known = {"{function_name}": self.function, "{namespace}": self.namespace, "{stage}": self.stage}
+        return re.sub(r"\{(?:function_name|namespace|stage)\}", lambda match: known[match[0]], text)
+
+    def runbook(self, alarm: str) -> str:
+        """Return where the runbook of an alarm is read."""
+        return self.runbook_url.replace("{alarm}", alarm)
 
 
 @dataclass(frozen=True)
@@ -51,13 +84,11 @@ class Threshold:
         return f"{self.share:g} x {self.of}" if self.of else f"{self.share:g}"
 
 
-class Missing(StrEnum):
-    """How an alarm treats a period without data, spelled as PutMetricAlarm spells it."""
+Missing = Literal["breaching", "notBreaching", "ignore", "missing"]
+"""How an alarm treats a period without data, spelled as PutMetricAlarm spells it."""
 
-    BREACHING = "breaching"
-    NOT_BREACHING = "notBreaching"
-    IGNORE = "ignore"
-    MISSING = "missing"
+Comparison = Literal[">", ">=", "<", "<="]
+"""How a value breaches a threshold."""
 
 
 class Severity(StrEnum):
@@ -67,31 +98,26 @@ class Severity(StrEnum):
     TICKET = "ticket"
 
 
-class Comparison(StrEnum):
-    """Spelled as PutMetricAlarm spells it."""
-
-    ABOVE = "GreaterThanThreshold"
-    AT_LEAST = "GreaterThanOrEqualToThreshold"
-    BELOW = "LessThanThreshold"
-    AT_MOST = "LessThanOrEqualToThreshold"
+OURS = "{namespace}"
+"""The namespace of a stage's own metrics."""
 
 
 @dataclass(frozen=True)
 class Signal:
     """One metric as an alarm asks for it. `id` is its name in the alarm's expression.
 
-    Values of `dimensions` may hold `{function_name}` or another attribute of `Limits` in braces.
+    Its namespace and the values of its dimensions may hold what `Names.filled` replaces.
     """
 
     id: str
     metric: str
     dimensions: tuple[tuple[str, str], ...]
     statistic: str
-    namespace: str = "EdgeModelPackager"
+    namespace: str = OURS
 
-    def dimension_values(self, limits: Limits) -> dict[str, str]:
-        """Return the dimensions with the names of `limits` filled in."""
-        return {name: value.format(**dataclasses.asdict(limits)) for name, value in self.dimensions}
+    def dimension_values(self, names: Names) -> dict[str, str]:
+        """Return the dimensions with the names of a stage filled in."""
+        return {name: names.filled(value) for name, value in self.dimensions}
 
 
 @dataclass(frozen=True)
@@ -185,7 +211,7 @@ class Composite:
 
 @dataclass(frozen=True)
 class Slo:
-    """A promise: `objective` of all events are good over `window_days`.
+    """A service level objective: `objective` of all events are good over `window_days`.
 
     Events are counted by Sum: `bad` of `total`, each the sum of its signals. Windows with fewer than `minimum_events`
     say nothing: one failure out of two is no trend. `row` names the operation that the SLO is about.

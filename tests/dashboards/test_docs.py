@@ -60,6 +60,6 @@ def test_what_the_page_for_the_engineer_on_call_names_is_there():
     for path in GENERATED.glob("dashboards/*.json"):
         assert f"| {path.stem} |" in text
     for name in re.findall(r"`((?:packaging|limits|telemetry)-\w+)`", text):
-        assert (GENERATED / "runbooks" / f"edge-model-packager-{name}.md").is_file()
+        assert (GENERATED / "runbooks" / f"edge-model-packager-prod-{name}.md").is_file()
     commands = re.findall(r"^dashboards (\w+)", text, re.MULTILINE)
     assert set(commands) == {"preview", "simulate", "drill", "build", "test"}

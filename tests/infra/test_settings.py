@@ -19,6 +19,7 @@ from infra.values import BOUNDS_JSON, MIB, SettingError, bounds
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 from telemetry.engine import settings as telemetry_settings
+from telemetry.watch.prices import prices
 from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
 
 LIMITS = st.fixed_dictionaries(
@@ -81,7 +82,7 @@ def test_the_packager_reads_back_every_setting_it_is_given():
     for name in ("training_jobs_table", "usecases_table", "user_roles_table", "audit_log_table", "publish_function"):
         assert getattr(portal, name) == getattr(EVERYTHING, name)
     assert given_["TELEMETRY_LOG_LEVEL"] == "info"
-    assert telemetry_settings.Settings.from_environ(given_).namespace == EVERYTHING.namespace
+    assert telemetry_settings.Settings.from_environ(given_).namespace == EVERYTHING.names.namespace
     assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in given_
 
 
@@ -216,15 +217,13 @@ def test_the_page_of_costs_is_that_of_the_settings_the_catalog_and_the_prices():
 def test_twice_the_bytes_cost_more_and_other_limits_other_money():
     from infra import costs  # noqa: PLC0415  same
 
-    prices = json.loads(costs.PRICES.read_text("utf-8"))
-
     def dollars(deployment, **work):
-        return sum(each for _, each, _ in costs.per_thousand(deployment, costs.Work(**work), prices))
+        return sum(each for _, each, _ in costs.per_thousand(deployment, costs.Work(**work)))
 
     plain = dollars(Deployment())
     assert dollars(Deployment(), compiled_bytes=2 * costs.GIB) > plain
     assert dollars(Deployment(memory_bytes=1024 * MIB)) < plain < dollars(Deployment(architecture="x86_64"))
-    assert re.fullmatch(r"20\d\d-\d\d", prices["as_of"])
+    assert re.fullmatch(r"20\d\d-\d\d", prices()["as_of"])
 
 
 def test_deploying_says_what_else_it_needs(monkeypatch, tmp_path):

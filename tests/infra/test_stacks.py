@@ -9,7 +9,7 @@ import pytest
 
 from dashboards.cloudwatch.body import problems
 from dashboards.product.specs import alarm_parameters
-from dashboards.product.stages import without_stage
+from dashboards.product.stages import of_the_stage
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
 from infra.values import MIB
@@ -62,15 +62,10 @@ def test_every_alarm_of_the_catalog_is_deployed_as_it_is_tested(deployment, requ
         for each in expected[key]:
             beyond = {"AlarmDescription", "AlarmActions", "OKActions"}
             there = deployed[each["AlarmName"]]
-            # Offline there is one stage, and the catalog's namespace; deployed, each has its own.
-            assert _alike({k: v for k, v in there.items() if k not in beyond}, deployment) == {
+            assert {k: v for k, v in there.items() if k not in beyond} == {
                 k: v for k, v in each.items() if k not in beyond
             }
             assert bool(there.get("AlarmActions")) == each["ActionsEnabled"]
-
-
-def _alike(value, deployment):
-    return json.loads(json.dumps(value).replace(json.dumps(deployment.namespace), json.dumps(NAMESPACE)))
 
 
 NAMES = {
@@ -124,17 +119,17 @@ def test_the_function_writes_its_metrics_where_its_stage_looks_for_them(service,
     (line,) = [each for each in capfd.readouterr().out.splitlines() if '"ReserveStorage"' in each and "_aws" in each]
     assert list(check_line(line)) == []
     (directive,) = json.loads(line)["_aws"]["CloudWatchMetrics"]
-    assert directive["Namespace"] == EVERYTHING.namespace
+    assert directive["Namespace"] == EVERYTHING.names.namespace
     # And what is recorded of any stage is what the alarms and dashboards of the catalog look at offline.
-    assert without_stage(EVERYTHING.namespace) == NAMESPACE
+    assert of_the_stage(EVERYTHING.names.namespace) == of_the_stage(NAMESPACE)
 
 
 def test_every_alarm_links_to_a_runbook_that_is_in_the_repository(monitoring):
-    from dashboards.places import GENERATED  # noqa: PLC0415  beside its use
+    from dashboards.places import GENERATED, STAGE  # noqa: PLC0415  beside its use
 
     for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
         for alarm in of_type(monitoring, kind).values():
-            path = alarm["AlarmDescription"].rpartition("Runbook: ")[2]
+            path = alarm["AlarmDescription"].rpartition("Runbook: ")[2].replace("-test-", f"-{STAGE}-")
             assert (GENERATED.parents[1] / path).is_file(), path
 
 

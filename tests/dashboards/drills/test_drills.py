@@ -7,7 +7,7 @@ from dashboards import cli
 from dashboards.cloudwatch.alarm import Comparison, CompositeAlarm, Metric, MetricAlarm, Query
 from dashboards.drills import faults, report
 from dashboards.drills.function import DrillError, Run
-from dashboards.drills.judging import assess, promised_s, run_all
+from dashboards.drills.judging import assess, due_s, run_all
 from dashboards.drills.table import DRILLS
 from dashboards.product.specs import Catalog
 
@@ -59,7 +59,7 @@ def test_what_a_drill_expects_in_vain_and_what_it_does_not_expect_is_named(tmp_p
     assert "FAILED (5)" in report.summary([outcome])
 
 
-def test_a_composite_promises_what_the_children_that_fire_allow():
+def test_a_composite_is_due_when_the_children_that_fire_allow_it():
     def alarm(name, period_s):
         query = Query("m", Metric("N", "M", ()), "Sum")
         return MetricAlarm(name, (query,), "m", period_s, 3, 2, 1, Comparison.GREATER_OR_EQUAL)
@@ -70,11 +70,11 @@ def test_a_composite_promises_what_the_children_that_fire_allow():
         "either": CompositeAlarm("either", "ALARM(quick) OR ALARM(slow)"),
         "both": CompositeAlarm("both", "ALARM(quick) AND ALARM(slow)"),
     }
-    assert promised_s(alarms, "slow", {"slow"}) == 600
-    assert promised_s(alarms, "either", {"quick", "slow"}) == 120
-    assert promised_s(alarms, "either", {"slow"}) == 600
-    assert promised_s(alarms, "both", {"quick", "slow"}) == 600
-    assert promised_s(alarms, "both", {"quick"}) == float("inf")
+    assert due_s(alarms, "slow", {"slow"}) == 600
+    assert due_s(alarms, "either", {"quick", "slow"}) == 120
+    assert due_s(alarms, "either", {"slow"}) == 600
+    assert due_s(alarms, "both", {"quick", "slow"}) == 600
+    assert due_s(alarms, "both", {"quick"}) == float("inf")
 
 
 def test_where_nothing_may_be_mounted_the_small_disk_is_a_folder_and_says_so(tmp_path, monkeypatch):

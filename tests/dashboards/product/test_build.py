@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -25,7 +26,8 @@ from dashboards.product.runbooks import runbook_texts
 from dashboards.product.specs import Catalog, alarm_parameters
 from telemetry import watch
 from telemetry.catalog import OTHER, Dimension, Metric, Operation, Panel, Unit
-from telemetry.watch import Alarm, Comparison, Composite, Limits, Missing, Runbook, Severity, Signal, Threshold
+from telemetry.watch import Alarm, Composite, Limits, Names, Runbook, Severity, Signal, Threshold
+from telemetry.watch.types import Missing
 
 OURS = Catalog()
 
@@ -89,7 +91,7 @@ def test_one_setting_moves_every_threshold_that_comes_from_it():
 
     small, large = thresholds(Limits(scratch_bytes=1000)), thresholds(Limits(scratch_bytes=2000))
     moved = {name for name, value in small.items() if large[name] != value}
-    assert moved == {f"{watch.ALARM_PREFIX}storage-{level}" for level in ("warning", "critical")}
+    assert moved == {f"{OURS.prefix}storage-{level}" for level in ("warning", "critical")}
     assert all(large[name] == 2 * small[name] for name in moved)
 
 
@@ -132,25 +134,25 @@ ALARM = Alarm(
     meaning="It is so",
     severity=Severity.PAGE,
     signals=(SIGNAL,),
-    comparison=Comparison.ABOVE,
+    comparison=">",
     threshold=Threshold(1),
     period_s=60,
     datapoints=1,
     periods=1,
-    missing=Missing.IGNORE,
+    missing="ignore",
     missing_why="because",
     runbook=RUNBOOK,
 )
 PANEL = Panel("board", "Panel", ("duration_ms", "success", "failure", "good"))
 ROW = Operation("Row", "row", "A row", metrics=(GOOD,), panels=(PANEL,))
 COMPOSITE = Composite("both", "Both", Severity.TICKET, "ALARM(alarm)", RUNBOOK)
-WHOLE = Catalog((ROW,), (ALARM,), (COMPOSITE,), (), dashboards=("board",), prefix="p-")
+WHOLE = Catalog((ROW,), (ALARM,), (COMPOSITE,), (), dashboards=("board",), names=Names("p"))
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cases")
-    expect = [{"alarm": "p-alarm"}, {"alarm": "p-both"}]
+    expect = [{"alarm": f"{WHOLE.prefix}{name}"} for name in ("alarm", "both")]
     tests = [{"case": case, "expect": expect} for case in ("fires", "silent", "missing")]
     (folder / "all.yaml").write_text(yaml.safe_dump({"tests": tests}))
     return folder
@@ -201,7 +203,7 @@ SLO = replace(watch.SLOS[0], name="slo", row="Row", bad=(SIGNAL,), total=(SIGNAL
         ),
         (
             with_row(panels=(replace(PANEL, fields=PANEL.fields[:3]),)),
-            "alarm: no panel draws EdgeModelPackager/Good{Operation=Row}",
+            "alarm: no panel draws EdgeModelPackager/p/Good{Operation=Row}",
         ),
         (with_row(panels=(replace(PANEL, by="store"),)), "Row: panel 'Panel' splits by store"),
         (
@@ -274,12 +276,12 @@ def catalogs(draw):
                 period_s=draw(st.sampled_from([10, 60, 300, 3600])),
                 periods=3,
                 datapoints=draw(st.integers(1, 3)),
-                missing=draw(st.sampled_from(Missing)),
+                missing=draw(st.sampled_from(get_args(Missing))),
             )
             for index, metric in enumerate(metrics)
         ]
         rows.append(replace(row, panels=(*panels, *extra)))
-    return Catalog(tuple(rows), tuple(alarms), (), (), dashboards=("first", "second"), prefix="x-")
+    return Catalog(tuple(rows), tuple(alarms), (), (), dashboards=("first", "second"), names=Names("x"))
 
 
 @given(catalogs())
@@ -287,8 +289,8 @@ def catalogs(draw):
 def test_what_is_built_of_any_valid_catalog_is_valid(source):
     assert [problem for problem in lacking(source, Path("none")) if "no test" not in problem] == []
     built = alarm_parameters(source)
-    assert parse_alarms(built, "x").keys() == {"x-" + alarm.name for alarm in source.alarms}
-    assert runbook_texts(source).keys() == {"x-" + alarm.name for alarm in source.alarms}
+    assert parse_alarms(built, "x").keys() == {source.prefix + alarm.name for alarm in source.alarms}
+    assert runbook_texts(source).keys() == {source.prefix + alarm.name for alarm in source.alarms}
 
 
 def test_without_the_preview_nothing_heavy_is_imported():

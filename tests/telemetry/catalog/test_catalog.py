@@ -192,7 +192,7 @@ def test_one_setting_moves_every_threshold():
 
 def test_the_function_is_named_where_an_alarm_watches_lambda():
     throttles = next(found for found in watch.ALARMS if found.name == "throttles")
-    assert throttles.signals[0].dimension_values(watch.Limits(function_name="f")) == {"FunctionName": "f"}
+    assert throttles.signals[0].dimension_values(watch.Names("s")) == {"FunctionName": "edge-model-packager-s"}
 
 
 def test_composites_are_written_for_aws_with_prefix_and_quotes():
