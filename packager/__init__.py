@@ -31,7 +31,10 @@ if TYPE_CHECKING:
         StoreError,
         UnsafeArchiveError,
     )
-    from packager.extractor import ArchiveInfo, ExtractedFile, StreamingExtractor
+    from packager.extractor import ArchiveInfo, StreamingExtractor
+    from packager.limits.cleanup import CleanupContext
+    from packager.limits.staging import ExtractedFile
+    from packager.limits.storage import StorageManager, StorageMetrics
     from packager.packaging import create_dda_manifest, package, package_component
     from packager.results import ComponentResult, Finding, PackageResult, ProcessingState
     from packager.settings import Settings
@@ -42,6 +45,7 @@ __all__ = [
     "ArchiveInfo",
     "ArtifactChangedError",
     "ArtifactNotFoundError",
+    "CleanupContext",
     "CleanupFailedError",
     "ComponentRefusedError",
     "ComponentResult",
@@ -62,6 +66,8 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StagingNeededError",
+    "StorageManager",
+    "StorageMetrics",
     "StoreError",
     "StreamingExtractor",
     "UnsafeArchiveError",
@@ -93,7 +99,10 @@ _NAMES_OF = {
         "StoreError",
         "UnsafeArchiveError",
     ),
-    "packager.extractor": ("ArchiveInfo", "ExtractedFile", "StreamingExtractor"),
+    "packager.extractor": ("ArchiveInfo", "StreamingExtractor"),
+    "packager.limits.cleanup": ("CleanupContext",),
+    "packager.limits.staging": ("ExtractedFile",),
+    "packager.limits.storage": ("StorageManager", "StorageMetrics"),
     "packager.packaging": ("create_dda_manifest", "package", "package_component"),
     "packager.results": ("ComponentResult", "Finding", "PackageResult", "ProcessingState"),
     "packager.settings": ("Settings",),

@@ -1,4 +1,4 @@
-"""Unpacking and looking into archives, member by member."""
+"""Extraction and inspection of archives, member by member."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from packager.core.members import ArchiveReader
 from packager.errors import ExtractionError, LimitExceededError, StagingNeededError, in_units, printable
+from packager.limits import staging
 from packager.os_errors import map_os_errors
 from packager.results import Finding
 from packager.settings import Settings, from_process_environment
@@ -22,23 +23,10 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from packager.core.members import Member
+    from packager.limits.staging import ExtractedFile
 
 SELECTED_LIMIT_BYTES = 64 << 20
 """What extract_selective holds in memory at most: it is for manifests and settings, not for weights."""
-
-_COPY_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractedFile:
-    """A member on disk: its path in the archive, and a file whose name we chose. Usable where a path is."""
-
-    name: str
-    path: Path
-    size_bytes: int
-
-    def __fspath__(self) -> str:
-        return str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +108,7 @@ class StreamingExtractor:
                 with map_os_errors("extract into", folder):
                     folder.mkdir(parents=True, exist_ok=True)
                 with self._open(archive_path) as archive:
-                    for extracted in _extracted(archive, folder):
+                    for extracted in staging.extract_members(archive, folder, lambda _: None, copy_links=True):
                         done.append(extracted)
                         if cleanup_callback:
                             cleanup_callback(extracted)
@@ -189,21 +177,6 @@ class StreamingExtractor:
             yield ArchiveReader(reader, self._settings)
 
 
-def _extracted(archive: ArchiveReader, folder: Path) -> Iterator[ExtractedFile]:
-    paths: dict[str, ExtractedFile] = {}
-    buffer = memoryview(bytearray(_COPY_BYTES))
-    for number, member in enumerate(archive.files_and_links()):
-        path = folder / f"{number:08d}"
-        if member.same_as:
-            original = paths[member.same_as]
-            with map_os_errors("copy", original.path), original.path.open("rb", buffering=0) as file:
-                extracted = _written(path, member.path, file.readinto, buffer)
-        else:
-            extracted = _written(path, member.path, member.readinto, buffer)
-        paths[member.path] = extracted
-        yield extracted
-
-
 def _shared(found: dict[str, bytes], link: Member) -> bytes:
     if link.same_as in found:
         return found[link.same_as]
@@ -213,21 +186,6 @@ def _shared(found: dict[str, bytes], link: Member) -> bytes:
         member=printable(link.path),
         link_target=printable(link.same_as),
     )
-
-
-def _written(path: Path, name: str, readinto: Callable[[memoryview], int], buffer: memoryview) -> ExtractedFile:
-    size = 0
-    with map_os_errors("write", path):
-        file = path.open("xb")  # what lies there already is not ours, and is not removed below
-        try:
-            with file:
-                while count := readinto(buffer):
-                    file.write(buffer[:count])
-                    size += count
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-    return ExtractedFile(name, path, size)
 
 
 def _finding(error: ExtractionError) -> Finding:

@@ -36,7 +36,7 @@ from packager.errors import (
 from packager.limits.memory import MemoryMonitor, memory_limit_bytes, resident_bytes
 from packager.limits.retry import retrying
 from packager.limits.scratch import sweep
-from packager.limits.staging import listed, staged_members
+from packager.limits.staging import list_files, staged_members
 from packager.limits.storage import StorageManager
 from packager.limits.strategy import AUTO, PARTIAL, SEQUENTIAL, STRATEGIES, Choice, Demand, Supply, choose
 from packager.model import targets
@@ -352,7 +352,7 @@ class _Run:
 
     def _staged_bytes(self, component: Component) -> int:
         try:
-            listing = listed(component.source, self.settings, self._reporter(component, "listing"))
+            listing = list_files(component.source, self.settings, self._reporter(component, "listing"))
         except OperationAbortedError:
             raise
         except Exception:  # noqa: BLE001  it fails the same way when its turn comes, and leaves the others whole

@@ -1,17 +1,17 @@
-"""Members staged on scratch, for archives that a stream alone cannot serve: hard links, or a caller's wish."""
+"""Extraction of archives to files, and staging: the members of an archive read from scratch instead of a stream."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from packager.core.members import ArchiveReader, Member
 from packager.errors import printable
-from packager.limits.scratch import scratch_folder
+from packager.limits.reservations import SizedFile
 from packager.os_errors import map_os_errors
 from telemetry import catalog, observe
 
@@ -27,108 +27,143 @@ if TYPE_CHECKING:
 _COPY_BYTES = 1 << 20
 
 Report = Callable[[int, int], None]
-"""Told packed bytes read and members seen; what it raises stops the work."""
+"""Called with packed bytes read and members seen; what it raises stops the work."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A file of an archive, as a listing has it."""
+class ExtractedFile:
+    """A member on disk: its path in the archive, and a file whose name we chose. Usable where a path is."""
 
     name: str
+    path: Path
     size_bytes: int
 
+    def __fspath__(self) -> str:
+        return str(self.path)
 
-def listed(source: Source, settings: Settings, report: Report) -> list[Listed]:
+
+def extract_members(
+    archive: ArchiveReader, folder: Path, on_write: Callable[[int], None], *, copy_links: bool = False
+) -> Iterator[ExtractedFile]:
+    """Write every file of an archive into `folder`, one at a time, under names that we choose.
+
+    A hard link is given with the file that it shares, or with a copy of it. `on_write` is called with the size of each
+    block written. After an error the file that was being written is removed; the earlier ones are the caller's.
+    """
+    extracted: dict[str, ExtractedFile] = {}
+    buffer = memoryview(bytearray(_COPY_BYTES))
+    for number, member in enumerate(archive.files_and_links()):
+        original = extracted.get(member.same_as)
+        path = folder / f"{number:08d}"
+        if original is None:
+            file = ExtractedFile(member.path, path, _write(path, member.readinto, buffer, on_write))
+        elif copy_links:
+            with map_os_errors("copy", original.path), original.path.open("rb", buffering=0) as content:
+                file = ExtractedFile(member.path, path, _write(path, content.readinto, buffer, on_write))
+        else:
+            file = replace(original, name=member.path)
+        extracted[member.path] = file
+        yield file
+
+
+def _write(
+    path: Path, readinto: Callable[[memoryview], int], buffer: memoryview, on_write: Callable[[int], None]
+) -> int:
+    """Write a new file and return its size."""
+    size_bytes = 0
+    with map_os_errors("write", path):
+        file = path.open("xb")  # a file that is there already is not ours, and is not removed below
+        try:
+            with file:
+                while count := readinto(buffer):
+                    file.write(buffer[:count])
+                    on_write(count)
+                    size_bytes += count
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    return size_bytes
+
+
+def list_files(source: Source, settings: Settings, report: Report) -> list[SizedFile]:
     """Every file of an archive with its size, in one pass; hard links take no space."""
-    listing = []
+    files = []
     with source.open() as reader:
         archive = ArchiveReader(reader, settings)
         for member in archive.files_and_links():
-            listing.append(Listed(member.path, member.size_bytes))
+            files.append(SizedFile(member.path, member.size_bytes))
             report(archive.packed_bytes, archive.members)
-    return listing
+    return files
 
 
 @contextmanager
 def staged_members(
     source: Source, settings: Settings, storage: StorageManager, owner: str, reporter: Callable[[str], Report]
 ) -> Iterator[tuple[Iterator[Member], Callable[[], int]]]:
-    """Give the files of an archive from scratch, in its order, hard links with the content they share; and its size.
+    """The files of an archive, read from scratch in its order, hard links with the content they share; and its size.
 
     The archive is read twice: to learn what it takes, which is then reserved, and to stage it. Each file is removed
-    as soon as nothing needs it, the rest at the end, whatever happens. InsufficientStorageError before the first byte
-    is written when it does not fit. `reporter` gives whom to tell in the phases listing and staging.
+    as soon as no later member needs it, the rest at the end, whatever happens. InsufficientStorageError before the
+    first byte is written when it does not fit. `reporter` gives the report for the phases listing and staging.
     """
-    needed_bytes = storage.estimate_space_needed(listed(source, settings, reporter("listing")), "standard")
-    storage.monitor_usage()  # listing took its time, and whoever else fills the disk calls for a warning first
-    with storage.reserve(needed_bytes, owner) as reservation, scratch_folder(settings, owner) as folder:
+    needed_bytes = storage.estimate_space_needed(list_files(source, settings, reporter("listing")), "standard")
+    storage.monitor_usage()  # listing took its time, and a warning about what others wrote comes before a refusal
+    with storage.reserved_folder(needed_bytes, owner) as (folder, reservation):
         with observe(catalog.EXTRACT_ARCHIVE, source=source.uri) as step, storage.measured(step):
-            staged = _stage(source, settings, storage, folder, reservation, reporter("staging"))
-            step.add(members=len(staged), bytes_out=reservation.written_bytes)
-        files = _FromScratch(staged, reservation, source.size_bytes())
-        yield files.members(), files.packed_bytes
+            with storage.explained(f"Staging {printable(source.uri, 1000)}", reservation):
+                files = _stage(source, settings, folder, reservation, reporter("staging"))
+            step.add(members=len(files), bytes_out=reservation.written_bytes)
+        staged = _StagedMembers(files, reservation, source.size_bytes())
+        yield staged.members(), staged.packed_bytes
 
 
-def _stage(  # noqa: PLR0913, PLR0917  where from, where to, and whom to tell
-    source: Source,
-    settings: Settings,
-    storage: StorageManager,
-    folder: Path,
-    reservation: Reservation,
-    report: Report,
-) -> list[tuple[Member, Path]]:
-    """Every member with the file that holds its content; the names of the files are ours."""
-    staged: list[tuple[Member, Path]] = []
-    content: dict[str, Path] = {}
-    buffer = memoryview(bytearray(_COPY_BYTES))
+def _stage(
+    source: Source, settings: Settings, folder: Path, reservation: Reservation, report: Report
+) -> list[ExtractedFile]:
+    files = []
     with source.open() as reader:
         archive = ArchiveReader(reader, settings)
-        for member in archive.files_and_links():
-            path = content.get(member.same_as) or folder / f"{len(staged):08d}"
-            if not member.same_as:
-                full_disk = storage.explained(f"Staging {printable(source.uri, 1000)}", reservation)
-                with map_os_errors("write", path), full_disk, path.open("xb") as file:
-                    while count := member.readinto(buffer):
-                        file.write(buffer[:count])
-                        reservation.record_write(count)
-                        report(archive.packed_bytes, archive.members)
-            content[member.path] = path
-            staged.append((member, path))
+
+        def on_write(size_bytes: int) -> None:
+            reservation.record_write(size_bytes)
+            report(archive.packed_bytes, archive.members)
+
+        for file in extract_members(archive, folder, on_write):
+            files.append(file)
             report(archive.packed_bytes, archive.members)  # empty files and links take time too
-    return staged
+    return files
 
 
-class _FromScratch:
-    """Staged members, and how far their reading is, in packed bytes of the artifact."""
+class _StagedMembers:
+    """Staged members, and the progress of their reading in packed bytes of the artifact."""
 
-    def __init__(self, staged: list[tuple[Member, Path]], reservation: Reservation, packed_bytes: int) -> None:
-        self._staged = staged
+    def __init__(self, files: list[ExtractedFile], reservation: Reservation, packed_bytes: int) -> None:
+        self._files = files
         self._reservation = reservation
         self._all_packed_bytes = packed_bytes
-        self._all_bytes = sum(path.stat().st_size for _, path in staged)
+        self._all_bytes = sum(file.size_bytes for file in files)
         self._read_bytes = 0
 
     def packed_bytes(self) -> int:
-        """What was read so far, as the same share of the artifact."""
-        return (
-            self._all_packed_bytes * self._read_bytes // self._all_bytes if self._all_bytes else self._all_packed_bytes
-        )
+        """Bytes read so far, as the same share of the artifact."""
+        if not self._all_bytes:
+            return self._all_packed_bytes
+        return self._all_packed_bytes * self._read_bytes // self._all_bytes
 
     def members(self) -> Iterator[Member]:
-        uses = Counter(path for _, path in self._staged)
+        uses = Counter(file.path for file in self._files)
         passed_bytes = 0
-        for member, path in self._staged:
-            with map_os_errors("read", path), path.open("rb", buffering=0) as file:
-                size = path.stat().st_size
-                yield Member(member.path, size, partial(self._readinto, file))
-            passed_bytes += size
-            self._read_bytes = passed_bytes  # whoever left it out is past it too
-            uses[path] -= 1
-            if not uses[path]:
-                self._reservation.record_removal(size)
-                path.unlink()
+        for file in self._files:
+            with map_os_errors("read", file.path), file.path.open("rb", buffering=0) as content:
+                yield Member(file.name, file.size_bytes, partial(self._readinto, content))
+            passed_bytes += file.size_bytes
+            self._read_bytes = passed_bytes  # also past a member that its user skipped
+            uses[file.path] -= 1
+            if not uses[file.path]:
+                self._reservation.record_removal(file.size_bytes)
+                file.path.unlink()
 
-    def _readinto(self, file: FileIO, buffer: memoryview) -> int:
-        count = file.readinto(buffer)
+    def _readinto(self, content: FileIO, buffer: memoryview) -> int:
+        count = content.readinto(buffer)
         self._read_bytes += count
         return count

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packager.errors import InsufficientStorageError, PackagerError, RequestError, printable
+from packager.errors import InsufficientStorageError, RequestError, printable
 from packager.limits.removal import Removal, logged, observed, remove
 from packager.limits.reservations import Ledger, Reservation, space_needed
-from packager.limits.scratch import sweep
+from packager.limits.scratch import scratch_folder, sweep
 from packager.limits.usage import (
     LEVELS,
     DiskUsage,
@@ -124,6 +124,12 @@ class StorageManager:
         self.monitor_usage()
         return reservation
 
+    @contextmanager
+    def reserved_folder(self, size_bytes: int, owner: str = "") -> Iterator[tuple[Path, Reservation]]:
+        """Reserve scratch and make a folder in it, both for the block. Errors as for `reserve` and `scratch_folder`."""
+        with self.reserve(size_bytes, owner) as reservation, scratch_folder(self._settings, owner) as folder:
+            yield folder, reservation
+
     def reservations(self) -> dict[str, int]:
         """Reserved bytes by owner."""
         with self._lock:
@@ -162,7 +168,7 @@ class StorageManager:
         try:
             yield
         except OSError as error:
-            if isinstance(error, PackagerError) or error.errno not in FULL:
+            if error.errno not in FULL:
                 raise
             self.monitor_usage()  # others may have filled it meanwhile, and a warning comes before a failure
             required_bytes = max(reservation.size_bytes, reservation.written_bytes + 1)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from packager import zipper
+from packager.core.zip import ZipEncoder
 from packager.errors import (
     AccessDeniedError,
     ArtifactNotFoundError,
@@ -18,11 +19,13 @@ from packager.errors import (
     StoreError,
     UnsafeArchiveError,
 )
+from packager.packaging import create_dda_manifest, package_component
 from packager.zipper import IncrementalZipper
 from telemetry import catalog
 from telemetry.engine.testing import recorded
 from tests.archive_strategies import file_sets
 from tests.archives import reference_zip
+from tests.packages import Model, ground
 
 on_disk = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FILES = {"a": b"abc" * 100, "b/c": b"", "b/d": bytes(range(256)) * 10, "large": bytes(3 << 20), "\u6a21": b"x"}
@@ -284,3 +287,24 @@ def test_each_zip_is_observed_once(tmp_path):
     assert [(each.fields["files"], each.fields["bytes_in"]) for each in found] == [
         (len(FILES), sum(map(len, FILES.values()))), (1, len(FILES["a"])),
     ]  # fmt: skip
+
+
+class MarkerError(Exception):
+    pass
+
+
+def marked(*_args, **_kwargs):
+    raise MarkerError
+
+
+@pytest.mark.parametrize("strategy", ["streaming", "standard"])
+def test_a_package_is_zipped_by_the_same_encoder(tmp_path, monkeypatch, strategy):
+    with ground() as here:
+        manifest, _ = create_dda_manifest(here.trained)
+        uri = here.compiled(Model({"compiled.so": 5000}))
+        monkeypatch.setattr(ZipEncoder, "add", marked)
+        with pytest.raises(MarkerError):
+            IncrementalZipper().create_zip_streaming(put(tmp_path / "in", FILES), tmp_path / "made.zip")
+        with pytest.raises(PackagerError) as caught:
+            package_component("t", "arm64-cpu", uri, manifest, output=here.out, strategy=strategy)
+        assert isinstance(caught.value.__cause__, MarkerError)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from packager.core.component import streamed_members
 from packager.errors import ExtractionError, InsufficientStorageError, StagingNeededError
-from packager.limits.staging import listed, staged_members
+from packager.limits.staging import list_files, staged_members
 from packager.limits.storage import StorageManager
 from packager.settings import Settings
 from packager.stores import Stores
@@ -187,7 +187,7 @@ def test_an_artifact_of_empty_files_is_read_whole():
 
 def test_a_listing_says_name_and_size_of_each_file_and_none_for_a_link():
     with staging() as ours:
-        found = listed(ours.source, ours.settings, nobody("listing"))
+        found = list_files(ours.source, ours.settings, nobody("listing"))
         assert [(each.name, each.size_bytes) for each in found] == [
             *LINKED.sizes_bytes.items(),
             *((name, 0) for name in LINKED.links),
