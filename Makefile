@@ -9,12 +9,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
 
-.PHONY: help demo test soak lint bench synth diff deploy cdk bundle lock clean
+.PHONY: help demo test soak mutate lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
 	@echo "make test   lint, types and every test"
 	@echo "make soak   the slow tests: gigabytes, hundreds of signals"
+	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
 	@echo "make synth  the CloudFormation templates; make diff, make deploy, make cdk: see docs/deploy.md"
 	@echo "make bundle what Lambda runs, with its bill of materials"
@@ -39,6 +40,9 @@ test: $(READY) lint
 
 soak: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
+
+mutate: $(READY)
+	$(BIN)/python -m tests.mutation $(MUTATE)
 
 lint: $(READY)
 	$(BIN)/ruff check .

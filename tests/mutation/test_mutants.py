@@ -1,0 +1,47 @@
+"""The mutants that `make mutate` tries are different programs, drawn the same for the same seed."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.mutation.__main__ import direct_tests
+from tests.mutation.mutants import Source
+
+TEXT = '''
+def price(count, each, *, member=True):
+    """Never looked into."""
+    if count > 10 and not member:
+        raise ValueError(f"{count + 1} are too many")
+    total = max(count * each, 5)
+    prices = {}
+    prices["total"] = total
+    prices.update({"count": count})
+    return divmod(total, count) if member else None
+'''
+
+
+def test_every_mutant_is_another_program_and_changes_one_place():
+    source = Source(TEXT)
+    mutated = [source.mutated(each) for each in source.mutants]
+    assert len(set(mutated)) == len(mutated)
+    assert all(ast.dump(ast.parse(each)) != ast.dump(ast.parse(TEXT)) for each in mutated)
+    assert {each.kind for each in source.mutants} == {
+        *("condition", "comparison", "boolean", "statement", "call", "arithmetic", "constant", "flag", "return"),
+        "arguments",
+    }
+    assert not any("are too many" in each.new for each in source.mutants), "a place inside an f-string"
+
+
+def test_a_sample_is_the_same_for_the_same_seed_and_takes_from_each_kind():
+    source = Source((Path(__file__).parents[2] / "packager" / "core" / "tar.py").read_text())
+    drawn = source.sample(30, 1)
+    assert drawn == source.sample(30, 1) != source.sample(30, 2)
+    assert len(set(drawn)) == 30
+    assert {each.kind for each in drawn} == {each.kind for each in source.mutants}
+    assert len(source.sample(10**6, 1)) == len(source.mutants)
+
+
+def test_a_module_is_held_to_the_tests_of_its_name_or_of_its_room():
+    assert direct_tests("packager/core/tar.py") == ["tests/packager/core/test_tar.py"]
+    assert direct_tests("packager/core/__init__.py") == ["tests/packager/core"]
