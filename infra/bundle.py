@@ -31,6 +31,7 @@ FOR_PEOPLE = frozenset(
         "packager/cli/commands.py",
         "packager/cli/progress.py",
         "telemetry/__main__.py",
+        "telemetry/check.py",
         "telemetry/engine/conformance.py",
         "telemetry/engine/testing.py",
     }

@@ -40,7 +40,7 @@ from packager.portal.replies import (
 )
 from packager.portal.settings import from_process_environment
 from telemetry import context, log
-from telemetry.engine.lambda_runtime import invocation, last_words
+from telemetry.aws_lambda import invocation, last_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from packager.portal.events import MachineCall
     from packager.portal.service import Portal
     from packager.results import PackageResult
-    from telemetry.engine.lambda_runtime import LambdaContext
+    from telemetry.aws_lambda import LambdaContext
 
 LAST_CALL_S = 1.5
 """How long before the clock kills the function whatever it still waits for is given up, so that it can answer."""

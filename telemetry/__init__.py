@@ -5,18 +5,31 @@ Importing this package imports the standard library only, and nothing is recorde
     with telemetry.to_directory(path): ...   # telemetry.jsonl and spans.jsonl
     with telemetry.to_stdout(): ...          # what Lambda feeds to CloudWatch
     with telemetry.collected_spans() as spans: ...; print(telemetry.waterfall(spans))
+
+The engine knows no product; here are its calls with this product's vocabulary.
 """
 
 from __future__ import annotations
 
-from telemetry.engine.configure import Pipeline, to_directory, to_stdout
-from telemetry.engine.observing import add, attached, carrying, context, current, log, observe, traced
-from telemetry.engine.recording import Recorder
+from functools import partial
+
+from telemetry.catalog import VOCABULARY
+from telemetry.engine import configure, observing
+from telemetry.engine import waterfall as drawing
+from telemetry.engine.configure import Pipeline
+from telemetry.engine.observing import add, attached, carrying, current, log, observe, traced
 from telemetry.engine.settings import Settings
-from telemetry.engine.steps import Step, close_open_spans
-from telemetry.engine.waterfall import Span, collected_spans, read_spans, waterfall
+from telemetry.engine.steps import Recorder, Step, close_open_spans
+from telemetry.engine.waterfall import Span, collected_spans
+
+context = partial(observing.context, VOCABULARY)
+to_directory = partial(configure.to_directory, VOCABULARY)
+to_stdout = partial(configure.to_stdout, VOCABULARY)
+read_spans = partial(drawing.read_spans, VOCABULARY)
+waterfall = partial(drawing.waterfall, VOCABULARY)
 
 __all__ = [
+    "VOCABULARY",
     "Pipeline",
     "Recorder",
     "Settings",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from telemetry.engine.conformance import check_lines
+from telemetry.check import check_lines
 from telemetry.watch.reference import markdown
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from telemetry.engine.conformance import check_line
-from telemetry.engine.writer import LineWriter
+from telemetry.check import check_line
+from telemetry.engine.lines import LineWriter
 from tests import s3_server as local
 
 if TYPE_CHECKING:

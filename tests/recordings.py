@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from telemetry.engine.conformance import check_lines
+from telemetry.check import check_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

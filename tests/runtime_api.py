@@ -25,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from telemetry.engine.conformance import check_lines
+from telemetry.check import check_lines
 from tests.small_disk import CHECKOUT, left_in_tmp, over_tmp
 
 if TYPE_CHECKING:

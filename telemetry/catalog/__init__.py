@@ -25,7 +25,6 @@ from telemetry.catalog.limits import (
 from telemetry.catalog.parts import (
     CONTEXT_KEYS,
     DASHBOARDS,
-    LOG_KEYS,
     NAMESPACE,
     OPERATION_DIMENSION,
     STORAGE,
@@ -46,9 +45,23 @@ from telemetry.catalog.work import (
     ZIP_COMPONENT,
 )
 from telemetry.engine.operation import EVERY_ROW, OTHER, Dimension, Fold, Metric, Operation, Panel, Property, Unit
+from telemetry.engine.standard import LOG_KEYS
+from telemetry.engine.vocabulary import Vocabulary
 
 ROWS: tuple[Operation, ...] = (*WORK, *LIMITS, *FUNCTION)
 """Every operation there is."""
+
+VOCABULARY = Vocabulary(
+    service="edge-model-packager",
+    namespace=NAMESPACE,
+    prefix="packager.",
+    rows=ROWS,
+    health=TELEMETRY_HEALTH,
+    invocation=INVOKE_FUNCTION,
+    context_keys=CONTEXT_KEYS,
+    operation_dimension=OPERATION_DIMENSION,
+)
+"""What the engine is given of this product."""
 
 
 def worst_query(row: Operation, metric: Metric) -> str:
@@ -93,6 +106,7 @@ __all__ = [
     "TELEMETRY_HEALTH",
     "TRIGGER_PUBLISH",
     "UPDATE_RECORD",
+    "VOCABULARY",
     "WRITE_COMPONENT",
     "ZIP_COMPONENT",
     "Dimension",

@@ -5,16 +5,20 @@ from __future__ import annotations
 from telemetry.catalog import parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE_BOARD, TELEMETRY_BOARD
 from telemetry.engine.operation import Fold, Metric, Operation, Panel, Property, Unit
+from telemetry.engine.standard import (
+    CALLS,
+    HEALTH_METRICS,
+    HEALTH_PROPERTIES,
+    INVOCATION_METRICS,
+    INVOCATION_PROPERTIES,
+)
 
 INVOKE_FUNCTION = Operation(
     name="InvokeFunction",
     span="invoke function",
     meaning="One invocation of the function",
     metrics=(
-        Metric("cold_start", "ColdStart", Unit.COUNT, "1 when the environment was new", "Sum"),
-        Metric("invocations", "Invocations", Unit.COUNT, "Invocations of this environment so far", "Maximum"),
-        Metric("time_left_ms", "TimeLeft", Unit.MILLISECONDS, "Time the function still had at the end", "Minimum"),
-        parts.PEAK_MEMORY,
+        *INVOCATION_METRICS,
         parts.PEAK_SCRATCH,
         Metric("status_4xx", "Status4xx", Unit.COUNT, "1 when the caller was told of its own mistake", "Sum"),
         Metric("status_5xx", "Status5xx", Unit.COUNT, "1 when the caller was told of ours", "Sum"),
@@ -25,10 +29,7 @@ INVOKE_FUNCTION = Operation(
     ),
     dimensions=(parts.TRIGGER,),
     dimension_sets=(("trigger",),),
-    properties=(
-        Property("function_version", "Version of the function"),
-        Property("log_stream", "Log stream of the environment"),
-    ),
+    properties=INVOCATION_PROPERTIES,
     panels=(
         Panel(OVERVIEW, "Invocations: good and bad", ("success", "failure", "status_4xx", "status_5xx")),
         Panel(OVERVIEW, "Invocations by trigger", ("success",), by="trigger"),
@@ -53,7 +54,7 @@ READ_RECORD = Operation(
     name="ReadRecord",
     span="read record",
     meaning="A record of the portal read",
-    metrics=parts.CALLS,
+    metrics=CALLS,
     dimensions=(parts.TABLE,),
     dimension_sets=(("table",),),
     panels=(
@@ -68,7 +69,7 @@ UPDATE_RECORD = Operation(
     meaning="A record of the portal written, conditionally",
     metrics=(
         Metric("conflicts", "Conflicts", Unit.COUNT, "Writes that met someone else's and were redone", "Sum", Fold.SUM),
-        *parts.CALLS,
+        *CALLS,
     ),
     dimensions=(parts.TABLE,),
     dimension_sets=(("table",),),
@@ -82,8 +83,8 @@ ASSUME_ROLE = Operation(
     name="AssumeRole",
     span="assume role",
     meaning="Credentials of the use case's account",
-    metrics=parts.CALLS,
-    properties=(Property("account_id", "Account of the use case"),),
+    metrics=CALLS,
+    properties=(Property("account_id", "Account of the use case", "cloud.account.id"),),
     panels=(
         Panel(TELEMETRY_BOARD, "Roles assumed", ("success", "failure", "retries", "throttles")),
         Panel(TELEMETRY_BOARD, "Time of a role", ("duration_ms",)),
@@ -93,8 +94,11 @@ TRIGGER_PUBLISH = Operation(
     name="TriggerPublish",
     span="trigger publish",
     meaning="The publishing function asked to go on",
-    metrics=parts.CALLS,
-    properties=(Property("function", "Function that was asked"), Property("component_name", "Component to publish")),
+    metrics=CALLS,
+    properties=(
+        Property("function", "Function that was asked", "faas.invoked_name"),
+        Property("component_name", "Component to publish"),
+    ),
     panels=(
         Panel(OVERVIEW, "Publishing triggered", ("success", "failure")),
         Panel(TELEMETRY_BOARD, "Publishing: trouble, time", ("retries", "throttles", "duration_ms")),
@@ -104,15 +108,8 @@ TELEMETRY_HEALTH = Operation(
     name="TelemetryHealth",
     span="telemetry health",
     meaning="What telemetry itself wrote, cut and lost since the line before",
-    metrics=(
-        Metric("lines_written", "LinesWritten", Unit.COUNT, "Lines written", "Sum"),
-        Metric("lines_trimmed", "LinesTrimmed", Unit.COUNT, "Lines cut to stay below the limit", "Sum"),
-        Metric("lines_lost", "LinesLost", Unit.COUNT, "Lines that could not be written", "Sum"),
-        Metric("spans_lost", "SpansLost", Unit.COUNT, "Spans that no endpoint acknowledged", "Sum"),
-        Metric("faults", "Faults", Unit.COUNT, "Bad values, unknown fields, broken recorders", "Sum"),
-        Metric("endpoint_dead", "EndpointDead", Unit.COUNT, "1 while the trace endpoint is given up", "Maximum"),
-    ),
-    properties=(Property("first_fault", "The first fault since the line before"),),
+    metrics=HEALTH_METRICS,
+    properties=HEALTH_PROPERTIES,
     panels=(
         Panel(TELEMETRY_BOARD, "Lines", ("lines_written", "lines_trimmed", "lines_lost")),
         Panel(TELEMETRY_BOARD, "Spans lost, endpoint dead", ("spans_lost", "endpoint_dead")),

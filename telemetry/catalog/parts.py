@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from telemetry.engine.operation import OTHER, Dimension, Fold, Metric, Property, Unit
+from telemetry.engine.standard import REQUEST_ID
 
 NAMESPACE = "EdgeModelPackager"
 """The CloudWatch namespace of every metric of ours. Each stage of the service writes to one of its own below it."""
@@ -42,9 +43,20 @@ LEVEL = Dimension(
     "level", "Level", ("ok", "warning", "critical", OTHER), "The level of scratch use that was seen", "storage_level"
 )
 REASON = Dimension("reason", "Reason", ("normal", "forced", "sweep", "signal", OTHER), "What asked for the clean-up")
-TRIGGER = Dimension("trigger", "Trigger", ("api", "direct", "event", OTHER), "Who called the function")
+TRIGGER = Dimension(
+    "trigger",
+    "Trigger",
+    ("api", "direct", "event", OTHER),
+    "Who called the function",
+    attribute="faas.trigger",
+    attribute_values=(("api", "http"), ("direct", "other"), ("event", "pubsub")),
+)
 TABLE = Dimension(
-    "table", "Table", ("training_jobs", "usecases", "user_roles", "audit_log", OTHER), "The table of the portal"
+    "table",
+    "Table",
+    ("training_jobs", "usecases", "user_roles", "audit_log", OTHER),
+    "The table of the portal",
+    attribute="db.collection.name",
 )
 
 BYTES_READ = Metric("bytes_read", "BytesRead", Unit.BYTES, "Bytes read from the artifact", "Sum")
@@ -53,14 +65,10 @@ BYTES_OUT = Metric("bytes_out", "BytesOut", Unit.BYTES, "Bytes given out", "Sum"
 MEMBERS = Metric("members", "Members", Unit.COUNT, "Members of the archive that were seen", "Maximum")
 FILES = Metric("files", "Files", Unit.COUNT, "Files in the component", "Maximum")
 FINDINGS = Metric("findings", "Findings", Unit.COUNT, "Rules that the input breaks", "Sum")
-RETRIES = Metric("retries", "Retries", Unit.COUNT, "Calls that were made again", "Sum", Fold.SUM)
-THROTTLES = Metric("throttles", "Throttles", Unit.COUNT, "Calls that the service slowed down", "Sum", Fold.SUM)
 AVAILABLE = Metric("available_bytes", "AvailableBytes", Unit.BYTES, "Free bytes on the scratch disk", "Minimum")
-PEAK_MEMORY = Metric("peak_memory_bytes", "PeakMemoryBytes", Unit.BYTES, "Most memory the process held", "Maximum")
 PEAK_SCRATCH = Metric(
     "peak_scratch_bytes", "PeakScratchBytes", Unit.BYTES, "Most bytes held on the scratch disk", "Maximum", Fold.PEAK
 )
-CALLS = (RETRIES, THROTTLES)
 
 STORAGE = (
     Metric("storage_before_bytes", "StorageBeforeBytes", Unit.BYTES, "Scratch in use when the step began", "Maximum"),
@@ -73,33 +81,16 @@ STORAGE = (
 
 STORAGE_FIELDS = tuple(metric.field for metric in STORAGE)
 
-KEY = Property("key", "Key of the object, or path of the file")
-BUCKET = Property("bucket", "Bucket of the object")
+KEY = Property("key", "Key of the object, or path of the file", "aws.s3.key")
+BUCKET = Property("bucket", "Bucket of the object", "aws.s3.bucket")
 SOURCE = Property("source", "URI that was read")
 SHA256 = Property("sha256", "SHA-256 of what was written or identified, hexadecimal")
 
 CONTEXT_KEYS = (
-    Property("request_id", "Id of the invocation"),
+    REQUEST_ID,
     Property("training_id", "Id of the training job"),
     Property("usecase_id", "Id of the use case"),
     Property("target", "Compilation target, unabridged"),
     Property("job_name", "Name of the compilation job"),
 )
 """What `telemetry.context` binds to every span, EMF line and log line inside it."""
-
-LOG_KEYS = (
-    Property("timestamp", "When the line was written, ISO 8601 in UTC"),
-    Property("level", "debug, info, warning or error"),
-    Property("event", "Name of the row, or of the event"),
-    Property("outcome", "success, failure or incomplete"),
-    Property("duration_ms", "Time from start to end of the step"),
-    Property("trace_id", "X-Ray compatible trace id, 32 hexadecimal digits"),
-    Property("span_id", "Id of the step's span, 16 hexadecimal digits"),
-    Property("error_type", "Type of the exception, and code of the service when there is one"),
-    Property("error", "Message of the exception"),
-    Property("figures", "Numbers that the exception carries, by name"),
-    Property("next_step", "What to try next"),
-    Property("stack", "Where the exception came from, innermost call last"),
-    Property("trimmed", "Keys that were cut to keep the line below the limit"),
-)
-"""What a log line holds besides the fields of its row and the context."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from telemetry.catalog import parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE, STORAGE_BOARD, STORAGE_FIELDS, TARGETS_BOARD
 from telemetry.engine.operation import Fold, Metric, Operation, Panel, Property, Unit
+from telemetry.engine.standard import CALLS, PEAK_MEMORY
 
 PACKAGE_REQUEST = Operation(
     name="PackageRequest",
@@ -37,7 +38,7 @@ PACKAGE_TARGET = Operation(
         parts.FILES,
         Metric("ratio", "Ratio", Unit.NONE, "Bytes of the component by bytes of its files", "Average"),
         parts.PEAK_SCRATCH,
-        parts.PEAK_MEMORY,
+        PEAK_MEMORY,
         Metric("already_there", "AlreadyThere", Unit.COUNT, "1 when the component existed and nothing moved", "Sum"),
         Metric("warnings", "Warnings", Unit.COUNT, "Device rules that the component breaks", "Sum"),
         *STORAGE,
@@ -58,6 +59,7 @@ PACKAGE_TARGET = Operation(
         Panel(STORAGE_BOARD, "Memory of a target", ("peak_memory_bytes",)),
     ),
     links_to="PackageRequest",
+    label="target",
 )
 CREATE_MANIFEST = Operation(
     name="CreateManifest",
@@ -92,7 +94,7 @@ READ_ARTIFACT = Operation(
         parts.BYTES_READ,
         Metric("requests", "Requests", Unit.COUNT, "Range reads that were sent", "Sum"),
         Metric("resumed", "Resumed", Unit.COUNT, "Range reads that broke and went on at their byte", "Sum", Fold.SUM),
-        *parts.CALLS,
+        *CALLS,
     ),
     dimensions=(parts.STORE,),
     dimension_sets=(("store",),),
@@ -110,7 +112,7 @@ WRITE_COMPONENT = Operation(
     metrics=(
         Metric("bytes_written", "BytesWritten", Unit.BYTES, "Bytes of the component", "Sum"),
         Metric("parts", "Parts", Unit.COUNT, "Parts that were uploaded", "Maximum"),
-        *parts.CALLS,
+        *CALLS,
         Metric("aborted", "Aborted", Unit.COUNT, "1 when the upload was given up and removed", "Sum"),
         Metric("left_behind", "LeftBehind", Unit.COUNT, "1 when parts of the upload could not be removed", "Sum"),
         *STORAGE,

@@ -6,24 +6,23 @@ import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from telemetry.catalog.function import TELEMETRY_HEALTH
 from telemetry.engine.health import HEALTH
-from telemetry.engine.lines import Lines
+from telemetry.engine.lines import Lines, LineWriter
 from telemetry.engine.observing import attached, emit, observe
 from telemetry.engine.settings import Settings
-from telemetry.engine.writer import LineWriter
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+    from opentelemetry.sdk.trace import SpanProcessor
 
     from telemetry.engine.embedded import EmbeddedMetrics
     from telemetry.engine.logs import Logs
     from telemetry.engine.otlp import Export
-    from telemetry.engine.recording import Recorder
+    from telemetry.engine.steps import Recorder
+    from telemetry.engine.vocabulary import Vocabulary
 
 T = TypeVar("T")
 STDOUT = 1
@@ -32,7 +31,8 @@ STDOUT = 1
 class Pipeline:
     """What is recorded to, as long as it lasts; what `to_directory` and `to_stdout` give."""
 
-    def __init__(self, settings: Settings, export: Export | None) -> None:
+    def __init__(self, vocabulary: Vocabulary, settings: Settings, export: Export | None) -> None:
+        self.vocabulary = vocabulary
         self.settings = settings
         self._export = export
 
@@ -52,7 +52,7 @@ class Pipeline:
     def report_health(self) -> None:
         """Write the health line: what was written, cut and lost since the one before."""
         taken = HEALTH.take()
-        with observe(TELEMETRY_HEALTH, **taken):
+        with observe(self.vocabulary.health, **taken):
             pass
 
     def close(self, timeout_s: float | None = None) -> None:
@@ -63,7 +63,7 @@ class Pipeline:
 
 
 @contextmanager
-def to_directory(path: Path, settings: Settings | None = None) -> Iterator[Pipeline]:
+def to_directory(vocabulary: Vocabulary, path: Path, settings: Settings | None = None) -> Iterator[Pipeline]:
     """Record into `telemetry.jsonl` (EMF and log lines as CloudWatch would get them) and `spans.jsonl` (OTLP in JSON).
 
     The folder is made when it is not there; what is there is appended to. Raises OSError when it cannot be written:
@@ -76,44 +76,48 @@ def to_directory(path: Path, settings: Settings | None = None) -> Iterator[Pipel
         stack.callback(lines.close)
         spans = LineWriter.to_file(path / "spans.jsonl")
         stack.callback(spans.close)
-        with _recording(settings, lines, spans) as pipeline:
+        with _recording(vocabulary, settings, lines, spans) as pipeline:
             yield pipeline
 
 
 @contextmanager
-def to_stdout(settings: Settings | None = None) -> Iterator[Pipeline]:
+def to_stdout(vocabulary: Vocabulary, settings: Settings | None = None) -> Iterator[Pipeline]:
     """Record to standard output, from which Lambda feeds CloudWatch; spans go to the settings' endpoint, if any."""
-    with _recording(settings or Settings.from_environ(), LineWriter(STDOUT), None) as pipeline:
+    with _recording(vocabulary, settings or Settings.from_environ(), LineWriter(STDOUT), None) as pipeline:
         yield pipeline
 
 
 @contextmanager
-def _recording(settings: Settings, lines: LineWriter, spans: LineWriter | None) -> Iterator[Pipeline]:
+def _recording(
+    vocabulary: Vocabulary, settings: Settings, lines: LineWriter, spans: LineWriter | None
+) -> Iterator[Pipeline]:
+    vocabulary = vocabulary.in_stage(settings.stage)
     export = _export(settings)
     processors: list[SpanProcessor] = [export] if export is not None else []
     if spans is not None:
         written = _made(lambda: _span_lines(spans))
         processors += [written] if written is not None else []
-    pipeline = Pipeline(settings, export)
-    with attached(*_recorders(settings, lines, processors)):
+    pipeline = Pipeline(vocabulary, settings, export)
+    with attached(*_recorders(pipeline, lines, processors)):
         try:
             yield pipeline
         finally:
             pipeline.close()
 
 
-def _recorders(settings: Settings, writer: LineWriter, processors: list[SpanProcessor]) -> list[Recorder]:
+def _recorders(pipeline: Pipeline, writer: LineWriter, processors: list[SpanProcessor]) -> list[Recorder]:
     """Return the recorders, ids first; what cannot be made is counted and left out."""
+    vocabulary, settings = pipeline.vocabulary, pipeline.settings
 
     def spans() -> Recorder:
         from telemetry.engine.spans import Spans  # noqa: PLC0415  imports OpenTelemetry
 
-        return Spans(settings, *processors)
+        return Spans(vocabulary, settings, *processors)
 
     def metrics() -> EmbeddedMetrics:
         from telemetry.engine.embedded import EmbeddedMetrics  # noqa: PLC0415  imports aws-embedded-metrics
 
-        return EmbeddedMetrics(settings.namespace)
+        return EmbeddedMetrics(vocabulary)
 
     def logs() -> Logs:
         from telemetry.engine.logs import Logs  # noqa: PLC0415  imports structlog
@@ -122,7 +126,7 @@ def _recorders(settings: Settings, writer: LineWriter, processors: list[SpanProc
             return Logs.for_people(settings.log_level, colors=sys.stderr.isatty())
         return Logs.as_json(settings.log_level)
 
-    lines = Lines(writer, _made(logs), _made(metrics), console=settings.console)
+    lines = Lines(writer, _made(logs), _made(metrics), health=vocabulary.health, console=settings.console)
     ids = _made(spans)
     return [lines] if ids is None else [ids, lines]
 
@@ -150,21 +154,13 @@ def _export(settings: Settings) -> Export | None:
 
         return Export(settings)
     except ImportError as error:
-        HEALTH.fault("no spans are exported; install edge-model-packager[otlp]", error)
+        HEALTH.fault("no spans are exported; install opentelemetry-exporter-otlp-proto-http", error)
     except Exception as error:  # noqa: BLE001  a bad endpoint setting must not stop the work
         HEALTH.fault("no spans are exported", error)
     return None
 
 
 def _span_lines(writer: LineWriter) -> SpanProcessor:
-    from opentelemetry.sdk.trace import SpanProcessor  # noqa: PLC0415  only when something records
+    from telemetry.engine.otlp_file import SpanLines  # noqa: PLC0415  imports OpenTelemetry
 
-    from telemetry.engine.spans import otlp_json  # noqa: PLC0415  same
-
-    class SpanLines(SpanProcessor):
-        """Writes every finished span as one line."""
-
-        def on_end(self, span: ReadableSpan) -> None:
-            writer.write(otlp_json(span))
-
-    return SpanLines()
+    return SpanLines(writer)

@@ -1,4 +1,4 @@
-"""A strict check of recorded lines: every limit of the embedded metric format, and the catalog.
+"""A strict check of recorded lines: every limit of the embedded metric format, and the rows of a vocabulary.
 
 AWS's own JSON schema lets pass 101 metrics, 101 values, missing targets, number dimensions and a resolution of 7;
 CloudWatch drops such lines, or splits them, in silence.
@@ -10,43 +10,93 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from telemetry.catalog import CONTEXT_KEYS, LOG_KEYS, NAMESPACE, OPERATION_DIMENSION, ROWS, Operation
 from telemetry.engine import emf
+from telemetry.engine.operation import EVERY_ROW
+from telemetry.engine.standard import LOG_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from telemetry.engine.operation import Operation
+    from telemetry.engine.vocabulary import Vocabulary
 
 _SIZES = tuple(
     f"{prefix}{unit}".capitalize() for unit in ("bytes", "bits") for prefix in ("", "kilo", "mega", "giga", "tera")
 )
 _OTHER_UNITS = ("Seconds", "Microseconds", "Milliseconds", "Percent", "None", "Count", "Count/Second")
 UNITS = frozenset((*_SIZES, *(f"{size}/Second" for size in _SIZES), *_OTHER_UNITS))
-_NAMES = {row.name: row for row in ROWS}
-_LOG_KEYS = frozenset(key.field for key in (*LOG_KEYS, *CONTEXT_KEYS))
 _LEVELS = ("debug", "info", "warning", "error")
 _OLDEST_MS, _NEWEST_MS = 946_684_800_000, 253_402_300_800_000  # years 2000 to 9999: seconds and microseconds stand out
 
 
-def check_lines(lines: Iterable[str]) -> list[str]:
-    """Return what is wrong with the lines, each finding with its line number; none means that CloudWatch takes them."""
-    return [f"line {number}: {fault}" for number, line in enumerate(lines, 1) for fault in check_line(line)]
+class Conformance:
+    """Holds lines against the format, and those of the vocabulary's rows against their rows."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._rows = {row.name: row for row in vocabulary.rows}
+        self._keys = frozenset(key.field for key in (*LOG_KEYS, *vocabulary.context_keys))
+
+    def check_lines(self, lines: Iterable[str]) -> list[str]:
+        """Return what is wrong with the lines, each finding with its line number; none: CloudWatch takes them."""
+        return [f"line {number}: {fault}" for number, line in enumerate(lines, 1) for fault in self.check_line(line)]
+
+    def check_line(self, line: str) -> list[str]:
+        """Return what is wrong with one line, EMF or log, without its newline."""
+        line = line.removesuffix("\n")
+        faults = []
+        size = len(line.encode("utf-8", "surrogatepass"))
+        if size > emf.MAX_LINE_BYTES:
+            faults.append(f"{size:,} bytes; at most {emf.MAX_LINE_BYTES:,} reach CloudWatch in one piece")
+        try:
+            document = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            return [*faults, f"is no JSON: {error}"]
+        if not isinstance(document, dict):
+            return [*faults, f"is a JSON {type(document).__name__}, not an object"]
+        if "_aws" in document:
+            return [*faults, *_check_emf(document), *self._check_metrics(document)]
+        return [*faults, *_check_log(document), *self._check_log_keys(document)]
+
+    def _check_log_keys(self, document: dict[str, Any]) -> Iterator[str]:
+        row = self._rows.get(str(document.get("event")))
+        if row is not None:
+            known = row.fields | {dimension.key for dimension in row.dimensions} | self._keys
+            for key in sorted(document.keys() - known):
+                yield f"{row.name} declares no {key}, and it is no key of every line"
+
+    def _check_metrics(self, document: dict[str, Any]) -> Iterator[str]:
+        envelope = document["_aws"]
+        directives = envelope.get("CloudWatchMetrics") if isinstance(envelope, dict) else None
+        for directive in directives if isinstance(directives, list) else []:
+            if isinstance(directive, dict) and self._is_ours(directive.get("Namespace")):
+                yield from self._check_row(document, directive)
+
+    def _is_ours(self, namespace: object) -> bool:
+        return isinstance(namespace, str) and f"{namespace}/".startswith(f"{self._vocabulary.namespace}/")
+
+    def _check_row(self, document: dict[str, Any], directive: dict[str, Any]) -> Iterator[str]:
+        operation = self._vocabulary.operation_dimension
+        row = self._rows.get(str(document.get(operation)))
+        if row is None:
+            yield f"{operation} {document.get(operation)!r} is no row of the catalog"
+            return
+        metrics, sets = _objects(directive.get("Metrics")), _lists(directive.get("Dimensions"))
+        yield from _check_declared(row, metrics)
+        names = {str(metric.get("Name")) for metric in metrics}
+        dimensions = {dimension.name for dimension in row.dimensions} | {each.key for each in row.dimensions}
+        properties = {found.field for found in row.properties} | self._keys
+        for name in sorted(document.keys() - names - dimensions - properties - {"_aws", operation}):
+            yield f"{row.name} declares no {name}, and it is no key of every line"
+        yield from _check_closed_sets(document, sets, row, operation)
 
 
-def check_line(line: str) -> list[str]:
-    """Return what is wrong with one line, EMF or log, without its newline."""
-    line = line.removesuffix("\n")
-    faults = []
-    size = len(line.encode("utf-8", "surrogatepass"))
-    if size > emf.MAX_LINE_BYTES:
-        faults.append(f"{size:,} bytes; at most {emf.MAX_LINE_BYTES:,} reach CloudWatch in one piece")
-    try:
-        document = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        return [*faults, f"is no JSON: {error}"]
-    if not isinstance(document, dict):
-        return [*faults, f"is a JSON {type(document).__name__}, not an object"]
-    found = _check_emf(document) if "_aws" in document else _check_log(document)
-    return [*faults, *found]
+def _objects(found: object) -> list[dict[str, Any]]:
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _lists(found: object) -> list[list[Any]]:
+    return [one for one in found if isinstance(one, list)] if isinstance(found, list) else []
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -69,11 +119,6 @@ def _check_log(document: dict[str, Any]) -> Iterator[str]:
         yield f"the level {level!r} is none of {', '.join(_LEVELS)}"
     if level == "error" and not document.get("next_step"):
         yield f"an error line ({document.get('event')}) that does not say the next step"
-    row = _NAMES.get(str(document.get("event")))
-    if row is not None:
-        known = row.fields | {dimension.key for dimension in row.dimensions} | _LOG_KEYS
-        for key in sorted(document.keys() - known):
-            yield f"{row.name} declares no {key}, and it is no key of every line"
 
 
 def _check_emf(document: dict[str, Any]) -> Iterator[str]:
@@ -121,8 +166,6 @@ def _check_directive(
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"metric {name} stands twice"
     metric_names.update(names)
-    if isinstance(namespace, str) and namespace.partition("/")[0] == NAMESPACE:
-        yield from _check_against_catalog(document, sets, metrics)
 
 
 def _check_namespace(namespace: object) -> Iterator[str]:
@@ -178,13 +221,7 @@ def _check_metric(metric: dict[str, Any], document: dict[str, Any]) -> Iterator[
             yield f"metric {name} has the value {str(value)[:40]}, beyond what CloudWatch keeps"
 
 
-def _check_against_catalog(
-    document: dict[str, Any], sets: list[list[Any]], metrics: list[dict[str, Any]]
-) -> Iterator[str]:
-    row = _NAMES.get(str(document.get(OPERATION_DIMENSION)))
-    if row is None:
-        yield f"{OPERATION_DIMENSION} {document.get(OPERATION_DIMENSION)!r} is no row of the catalog"
-        return
+def _check_declared(row: Operation, metrics: list[dict[str, Any]]) -> Iterator[str]:
     declared = {metric.name: metric for metric in row.all_metrics}
     for metric in metrics:
         name = str(metric.get("Name"))
@@ -195,19 +232,16 @@ def _check_against_catalog(
         elif metric.get("StorageResolution", 60) != declared[name].resolution_s:
             yield f"{row.name} declares {name} with a resolution of {declared[name].resolution_s} s"
     names = {str(metric.get("Name")) for metric in metrics}
-    for name in sorted({metric.name for metric in row.all_metrics[:3]} - names):
+    for name in sorted({metric.name for metric in EVERY_ROW} - names):
         yield f"{row.name} is reported without {name}"
-    dimensions = {dimension.name for dimension in row.dimensions} | {dimension.key for dimension in row.dimensions}
-    properties = {found.field for found in row.properties} | _LOG_KEYS
-    for name in sorted(document.keys() - names - dimensions - properties - {"_aws", OPERATION_DIMENSION}):
-        yield f"{row.name} declares no {name}, and it is no key of every line"
-    yield from _check_closed_sets(document, sets, row)
 
 
-def _check_closed_sets(document: dict[str, Any], sets: list[list[Any]], row: Operation) -> Iterator[str]:
+def _check_closed_sets(
+    document: dict[str, Any], sets: list[list[Any]], row: Operation, operation: str
+) -> Iterator[str]:
     dimensions = {dimension.name: dimension for dimension in row.dimensions}
     by_field = {dimension.field: dimension.name for dimension in row.dimensions}
-    wanted = [[OPERATION_DIMENSION, *(by_field[field] for field in fields)] for fields in ((), *row.dimension_sets)]
+    wanted = [[operation, *(by_field[field] for field in fields)] for fields in ((), *row.dimension_sets)]
     if [sorted(map(str, names)) for names in sets] != [sorted(map(str, names)) for names in wanted]:
         yield f"{row.name} declares the dimension sets {wanted}, not {sets}"
     for name, dimension in dimensions.items():

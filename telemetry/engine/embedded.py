@@ -9,11 +9,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from telemetry.catalog.parts import NAMESPACE, OPERATION_DIMENSION
 from telemetry.engine.emf import MAX_LINE_BYTES
 from telemetry.engine.failures import error_type
 from telemetry.engine.operation import DURATION, EVERY_ROW, FAILURE, SUCCESS
-from telemetry.engine.values import fitted, rendered
+from telemetry.engine.values import fitted
 
 if TYPE_CHECKING:
     from aws_embedded_metrics.logger.metrics_context import MetricsContext
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from telemetry.engine.operation import Operation
     from telemetry.engine.steps import Step
     from telemetry.engine.values import Rendered
+    from telemetry.engine.vocabulary import Vocabulary
 
 _PACKAGE = "aws_embedded_metrics"
 
@@ -37,32 +37,31 @@ class _Library(NamedTuple):
 
 @functools.cache
 def _library() -> _Library:
-    """Return the parts of aws-embedded-metrics without what its package imports.
+    """Return the parts of aws-embedded-metrics that make a line, imported without the rest of the package.
 
-    The package itself imports its detection of the environment, and with it aiohttp: 200 ms at every cold start for a
-    probe that Lambda never makes. The modules we need import neither. So an empty package stands in while they are
-    imported; it runs the real one as soon as somebody asks for a name that only the real one has.
+    The package imports its detection of the environment, and with it aiohttp: 120 to 190 ms of processor time at every
+    cold start, for a probe of EC2 that Lambda never makes. No part can be imported before its package, so these are
+    imported below a bare package and taken out of `sys.modules` again: who else imports the library gets all of it.
     """
-    if _PACKAGE not in sys.modules:
+    before = {name: module for name, module in sys.modules.items() if _is_of_library(name)}
+    if not before:
         spec = importlib.util.find_spec(_PACKAGE)
-        if spec is None or spec.loader is None:
-            raise ModuleNotFoundError(f"{_PACKAGE} is not installed; install edge-model-packager again")
-        package, load = importlib.util.module_from_spec(spec), spec.loader.exec_module
-
-        def missing(name: str) -> Any:  # noqa: ANN401  a module's attribute may be anything
-            if name not in {"MetricsLogger", "MetricsContext", "metric_scope", "name"}:
-                raise AttributeError(f"module {_PACKAGE!r} has no attribute {name!r}")
-            del package.__getattr__
-            load(package)
-            return getattr(package, name)
-
-        package.__getattr__ = missing  # type: ignore[method-assign]
-        sys.modules[_PACKAGE] = package
-    from aws_embedded_metrics.logger.metrics_context import MetricsContext  # noqa: PLC0415  see above
-    from aws_embedded_metrics.serializers.log_serializer import LogSerializer  # noqa: PLC0415  see above
-    from aws_embedded_metrics.storage_resolution import StorageResolution  # noqa: PLC0415  see above
-
+        if spec is None:
+            raise ModuleNotFoundError(f"{_PACKAGE} is not installed; install aws-embedded-metrics")
+        sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)  # has the path of the package, runs none of it
+    try:
+        from aws_embedded_metrics.logger.metrics_context import MetricsContext  # noqa: PLC0415  see above
+        from aws_embedded_metrics.serializers.log_serializer import LogSerializer  # noqa: PLC0415  see above
+        from aws_embedded_metrics.storage_resolution import StorageResolution  # noqa: PLC0415  see above
+    finally:
+        if not before:
+            for name in filter(_is_of_library, list(sys.modules)):
+                del sys.modules[name]
     return _Library(MetricsContext, LogSerializer, StorageResolution)
+
+
+def _is_of_library(name: str) -> bool:
+    return name == _PACKAGE or name.startswith(f"{_PACKAGE}.")
 
 
 class EmbeddedMetrics:
@@ -75,14 +74,15 @@ class EmbeddedMetrics:
 
     MAX_SHAPES = 1000
 
-    def __init__(self, namespace: str = NAMESPACE) -> None:
-        self._namespace = namespace
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._namespace = vocabulary.namespace
+        self._operation = vocabulary.operation_dimension
         self._library = _library()
         self._shapes: dict[tuple[str, ...], tuple[str, str]] = {}
 
     def render(self, step: Step) -> str:
         """Return the line, without newline, below the limit."""
-        values = rendered(step)
+        values = step.rendered
         good = step.outcome == "success"
         members: dict[str, Any] = {**values.properties, **step.ids, "outcome": step.outcome}
         if not good:
@@ -91,7 +91,7 @@ class EmbeddedMetrics:
         members[SUCCESS.name] = int(good)
         members[FAILURE.name] = int(not good)
         members.update(values.named_metrics)
-        shape = (*values.dimensions.values(), *values.named_metrics)
+        shape = (step.row.name, *values.dimensions.values(), *values.named_metrics)
         before_time, after_time = self._shapes.get(shape) or self._new_shape(shape, step.row, values)
         now_ms = (step.end_wall_ns or time.time_ns()) // 1_000_000
         line = f"{before_time}{now_ms}{after_time}{_encode(members)[1:]}"
@@ -100,9 +100,10 @@ class EmbeddedMetrics:
     def _new_shape(self, shape: tuple[str, ...], row: Operation, values: Rendered) -> tuple[str, str]:
         """Return the text before the time of the line, and from there to where properties and values stand."""
         context = self._library.context(self._namespace)
+        operation = {self._operation: row.name}
         for fields in ((), *row.dimension_sets):
             names = [dimension.name for dimension in row.dimensions if dimension.field in fields]
-            context.put_dimensions({name: values.dimensions[name] for name in (OPERATION_DIMENSION, *names)})
+            context.put_dimensions({**operation, **{name: values.dimensions[name] for name in names}})
         for metric in row.all_metrics:
             if metric in EVERY_ROW or metric.name in values.named_metrics:
                 resolution = self._library.resolution(metric.resolution_s)

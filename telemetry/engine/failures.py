@@ -23,8 +23,8 @@ def error_type(step: Step) -> str:
         return "Incomplete"
     name = type(step.error).__qualname__
     response = _carried(step.error, "response", dict)  # botocore's ClientError; its type alone says nothing
-    told = None if response is None else dict.get(response, "Error")
-    code = dict.get(told, "Code") if isinstance(told, dict) else None
+    answer = None if response is None else dict.get(response, "Error")
+    code = dict.get(answer, "Code") if isinstance(answer, dict) else None
     return f"{name}.{plain(code)}" if isinstance(code, str) else name
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 COUNTS = ("lines_written", "lines_trimmed", "lines_lost", "spans_lost", "faults")
+"""Of the health row's metrics those that are counted; `endpoint_dead` is a state."""
 
 
 class Health:
@@ -56,7 +57,7 @@ class Health:
         return taken
 
     def give_back(self, taken: Mapping[str, Any]) -> None:
-        """Count again what `take` gave, because the line that should tell it did not get out."""
+        """Count again what `take` gave, because the line with these figures could not be written."""
         with self._lock:
             for name in COUNTS:
                 self._counts[name] += taken.get(name, 0)

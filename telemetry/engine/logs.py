@@ -14,7 +14,7 @@ from telemetry.engine.emf import MAX_LINE_BYTES
 from telemetry.engine.failures import DEFAULT_NEXT_STEP, error_details, stack
 from telemetry.engine.health import HEALTH
 from telemetry.engine.observing import bound, current
-from telemetry.engine.values import fitted, plain, rendered
+from telemetry.engine.values import fitted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ class Logs:
 
     def render(self, step: Step) -> str | None:
         """Return the canonical line of a step that has ended, or None when the level leaves it out."""
-        values = rendered(step)
+        values = step.rendered
         keys: dict[str, Any] = {
             **values.dimension_fields,
             **values.properties,
@@ -120,9 +120,9 @@ def _json_line(_logger: object, _method: str, document: EventDict) -> str:
 class LibraryLogs(logging.Handler):
     """Takes what other libraries log through the standard module to the same writer, as lines of the same form."""
 
-    def __init__(self, tell: Callable[[str, str, Mapping[str, object]], None], level: str) -> None:
+    def __init__(self, write: Callable[[str, str, Mapping[str, object]], None], level: str) -> None:
         super().__init__(LEVELS[level])
-        self._tell = tell
+        self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -130,6 +130,6 @@ class LibraryLogs(logging.Handler):
             keys: dict[str, Any] = {"message": record.getMessage(), "logger": record.name}
             if record.exc_info and record.exc_info[1] is not None:
                 keys["stack"] = stack(record.exc_info[1])
-            self._tell(level, "LibraryLog", keys)
+            self._write(level, "LibraryLog", keys)
         except Exception:  # noqa: BLE001  logging's own convention for handlers that fail
             self.handleError(record)

@@ -8,24 +8,22 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from telemetry.catalog.parts import CONTEXT_KEYS
 from telemetry.engine.health import HEALTH
 from telemetry.engine.operation import Operation
-from telemetry.engine.recording import Recorder, Recorders
-from telemetry.engine.steps import BOUND, INNERMOST, Idle, Step, restored
+from telemetry.engine.steps import BOUND, INNERMOST, Idle, Recorder, Recorders, Step, restored
 from telemetry.engine.values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from telemetry.engine.values import Plain
+    from telemetry.engine.vocabulary import Vocabulary
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_KNOWN_CONTEXT = frozenset(prop.field for prop in CONTEXT_KEYS)
-_told = Recorders(())
-_IDLE = Idle(Operation("Idle", "idle", "Nothing is recorded"), _told, {})
+_attached = Recorders(())
+_IDLE = Idle(Operation("Idle", "idle", "Nothing is recorded"), _attached, {})
 
 
 def observe(row: Operation, /, **fields: Any) -> Step:  # noqa: ANN401  same as Step.add
@@ -35,7 +33,7 @@ def observe(row: Operation, /, **fields: Any) -> Step:  # noqa: ANN401  same as 
     `next_step` (a text) of an exception go to the log line and the span. Costs well under a microsecond when nothing
     records.
     """
-    return Step(row, _told, fields) if _told.recorders else _IDLE
+    return Step(row, _attached, fields) if _attached.recorders else _IDLE
 
 
 def traced(row: Operation) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -79,10 +77,10 @@ def current() -> Step | None:
 
 
 @contextmanager
-def context(**identifiers: object) -> Iterator[None]:
-    """Bind identifiers (the catalog's CONTEXT_KEYS) to every line and span of the steps inside; None binds nothing."""
-    for unknown in identifiers.keys() - _KNOWN_CONTEXT:
-        HEALTH.fault(f"the context declares no key {unknown!r}; it has {sorted(_KNOWN_CONTEXT)}")
+def context(vocabulary: Vocabulary, /, **identifiers: object) -> Iterator[None]:
+    """Bind identifiers, the vocabulary's context keys, to lines and spans of the steps inside; None binds nothing."""
+    for unknown in identifiers.keys() - vocabulary.known_context:
+        HEALTH.fault(f"the context declares no key {unknown!r}; it has {sorted(vocabulary.known_context)}")
         del identifiers[unknown]
     given = {key: plain(value) for key, value in identifiers.items() if value is not None}
     token = BOUND.set({**BOUND.get(), **given})
@@ -107,7 +105,7 @@ def log(level: str, event: str, /, **keys: object) -> None:
 
 def emit(level: str, event: str, keys: Mapping[str, object]) -> None:
     """Do what `log` does, with keys of any name."""
-    for hook in _told.events:
+    for hook in _attached.events:
         hook(level, event, keys)
 
 
@@ -125,10 +123,10 @@ def carrying(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def attached(*recorders: Recorder) -> Iterator[None]:
-    """Tell `recorders` of every step that begins in this process while the context lasts."""
-    global _told  # noqa: PLW0603  threads of the work must see it, whichever context they were started in
-    _told = Recorders((*_told.recorders, *recorders))
+    """Call `recorders` for every step that begins in this process while the block lasts."""
+    global _attached  # noqa: PLW0603  threads of the work must see it, whichever context they were started in
+    _attached = Recorders((*_attached.recorders, *recorders))
     try:
         yield
     finally:
-        _told = Recorders(tuple(recorder for recorder in _told.recorders if recorder not in recorders))
+        _attached = Recorders(tuple(recorder for recorder in _attached.recorders if recorder not in recorders))

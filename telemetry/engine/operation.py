@@ -42,6 +42,7 @@ class Metric:
     `field` is the keyword of `add`, `name` the CloudWatch name. `statistic` is the one that matters to a reader: `Sum`,
     `Maximum`, `Minimum`, `Average` or a percentile such as `p99`. `resolution_s` is 60, or 1 for high resolution.
     With the folds `TOTAL` and `PEAK`, `inner` names the field of the steps inside when it is not the same one.
+    `attribute` is the span attribute of OpenTelemetry's semantic conventions, where they have one for it.
     """
 
     field: str
@@ -52,13 +53,15 @@ class Metric:
     fold: Fold = Fold.LAST
     resolution_s: int = 60
     inner: str = ""
+    attribute: str = ""
 
 
 @dataclass(frozen=True)
 class Dimension:
     """A way to split metrics: a closed set of values, to which `OTHER` always belongs. Never a bucket, key or id.
 
-    `log_key` is its key in log lines and spans where the field's own name is taken there.
+    `log_key` is its key in log lines and spans where the field's own name is taken there. `attribute` is as for
+    metrics; `attribute_values` says what the semantic conventions call which value.
     """
 
     field: str
@@ -66,6 +69,8 @@ class Dimension:
     values: tuple[str, ...]
     meaning: str
     log_key: str = ""
+    attribute: str = ""
+    attribute_values: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -83,10 +88,14 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Property:
-    """A fact of one run: a key of the EMF line, of the log line and an attribute of the span. Costs no metric."""
+    """A fact of one run: a key of the EMF line, of the log line and an attribute of the span. Costs no metric.
+
+    `attribute` is as for metrics.
+    """
 
     field: str
     meaning: str
+    attribute: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,8 @@ class Operation:
 
     `dimension_sets` lists, beyond the operation itself, which combinations of dimension fields CloudWatch keeps
     metrics for; each value of each costs a custom metric per metric of the row. `links_to` names the operation
-    to whose nearest enclosing step the span is linked. Duration, success and failure come by themselves.
+    to whose nearest enclosing step the span is linked. `label` is the field that tells its runs apart in a waterfall.
+    Duration, success and failure come by themselves.
     """
 
     name: str
@@ -120,6 +130,7 @@ class Operation:
     properties: tuple[Property, ...] = ()
     panels: tuple[Panel, ...] = ()
     links_to: str = ""
+    label: str = ""
 
     @cached_property
     def all_metrics(self) -> tuple[Metric, ...]:
@@ -139,6 +150,11 @@ class Operation:
     def kept_dimensions(self) -> frozenset[str]:
         """Return the fields of the dimensions that CloudWatch keeps metrics for."""
         return frozenset(field for fields in self.dimension_sets for field in fields)
+
+    @cached_property
+    def moved_bytes(self) -> tuple[str, ...]:
+        """Return the fields that say how many bytes a run moved."""
+        return tuple(each.field for each in self.metrics if each.unit is Unit.BYTES and each.statistic == "Sum")
 
     @cached_property
     def sums(self) -> frozenset[str]:

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from telemetry.catalog.parts import NAMESPACE
+from telemetry.engine.vocabulary import STAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_SERVICE = "edge-model-packager"
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What telemetry is told from outside.
+    """What the environment decides.
 
-    `log_level` is debug, info, warning or error. Metrics go to `namespace`, the catalog's or one below it.
+    `service` is the name of the service, empty for the vocabulary's. Metrics of a `stage` go to a namespace of its own
+    below the vocabulary's. `log_level` is debug, info, warning or error.
     `traces_endpoint` is the whole address that spans are posted to, empty when they go nowhere over the network.
     `flush_s` bounds what a flush waits, so that the end of an invocation costs 300 ms at most; `dead_after` failed
     flushes in a row give the endpoint up for `dead_pause_s`.
     """
 
-    service: str = DEFAULT_SERVICE
+    service: str = ""
+    stage: str = ""
     log_level: str = "info"
-    namespace: str = NAMESPACE
     console: bool = False
     traces_endpoint: str = ""
     flush_s: float = 0.25
     dead_after: int = 3
     dead_pause_s: float = 60.0
     in_lambda: bool = False
-    resource: tuple[tuple[str, str], ...] = (("service.name", DEFAULT_SERVICE),)
+    resource: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -47,7 +45,7 @@ class Settings:
         """
         level = (environ.get("TELEMETRY_LOG_LEVEL") or environ.get("AWS_LAMBDA_LOG_LEVEL") or "info").lower()
         level = {"warn": "warning", "trace": "debug", "fatal": "error"}.get(level, level)
-        service = environ.get("OTEL_SERVICE_NAME") or environ.get("AWS_LAMBDA_FUNCTION_NAME") or DEFAULT_SERVICE
+        service = environ.get("OTEL_SERVICE_NAME") or environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
         endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (base and f"{base}/v1/traces")
         stage = environ.get("TELEMETRY_STAGE", "")
@@ -55,16 +53,16 @@ class Settings:
         return cls(
             service=service,
             log_level=level if level in {"debug", "info", "warning", "error"} else "info",
-            namespace=f"{NAMESPACE}/{stage}" if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", stage) else NAMESPACE,
+            stage=stage if STAGE.fullmatch(stage) else "",
             console=environ.get("TELEMETRY_LOG_FORMAT", "") == "console",
             traces_endpoint="" if off else endpoint,
             in_lambda="AWS_LAMBDA_RUNTIME_API" in environ,
-            resource=_resource(service, environ),
+            resource=_resource(environ),
         )
 
 
-def _resource(service: str, environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    found = {"service.name": service}
+def _resource(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
     if "AWS_LAMBDA_FUNCTION_NAME" in environ:
         found["cloud.provider"], found["cloud.platform"] = "aws", "aws_lambda"
         for variable, attribute in (

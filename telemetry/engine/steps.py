@@ -1,4 +1,4 @@
-"""One observed run of an operation: its fields, its clock, its place in the tree. Standard library only."""
+"""Observed runs of operations, and the recorders that are called for each. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Self
 
 from telemetry.engine.health import HEALTH
+from telemetry.engine.values import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from telemetry.engine.operation import Operation
-    from telemetry.engine.recording import Recorders
-    from telemetry.engine.values import Plain
+    from telemetry.engine.values import Plain, Rendered
 
 clock_ns: Callable[[], int] = time.perf_counter_ns
 wall_ns: Callable[[], int] = time.time_ns
@@ -26,11 +26,69 @@ _OPEN: dict[int, Step] = {}
 _FOLDING = threading.Lock()
 
 
+class Recorder:
+    """What is called for every step. Whatever it raises is counted and never reaches the work."""
+
+    def begin(self, step: Step) -> None:
+        """Record that the step starts; called in its thread and context, with its parent known."""
+
+    def leave(self, step: Step) -> None:
+        """Record that the work left the step; called in the thread and context of `begin`."""
+
+    def end(self, step: Step) -> None:
+        """Record that the step is over; called in any thread: fields, outcome, error and duration are final."""
+
+    def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
+        """Record something that is no step."""
+
+
+class Guard:
+    """A call whose errors are counted, never raised; after `PATIENCE` failures in a row it is switched off."""
+
+    PATIENCE = 3
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+        self._failures = 0
+
+    def __call__(self, *args: object) -> Any:  # noqa: ANN401  whatever the call returns
+        """Return what the call returns, or None when it raised or is switched off."""
+        if self._failures >= self.PATIENCE:
+            return None
+        try:
+            result = self._call(*args)
+        except Exception as error:  # noqa: BLE001  whatever it raises must not reach the work
+            self._failures += 1
+            off = "; it is switched off" if self._failures == self.PATIENCE else ""
+            name = getattr(self._call, "__qualname__", type(self._call).__name__)
+            HEALTH.fault(f"{name} raised{off}", error)
+            return None
+        self._failures = 0
+        return result
+
+
+class Recorders:
+    """All recorders there are, sorted once by the hooks that they define: most define few."""
+
+    def __init__(self, recorders: tuple[Recorder, ...]) -> None:
+        self.recorders = recorders
+        self.begins = _hooks(recorders, "begin")
+        self.leaves = _hooks(recorders[::-1], "leave")
+        self.ends = _hooks(recorders[::-1], "end")
+        self.events = _hooks(recorders, "event")
+
+
+def _hooks(recorders: tuple[Recorder, ...], name: str) -> list[Guard]:
+    nothing = getattr(Recorder, name)
+    return [Guard(getattr(one, name)) for one in recorders if getattr(type(one), name) is not nothing]
+
+
 class Step:
     """One observed run of an operation; what `observe` gives."""
 
     __slots__ = (
         "_done",
+        "_rendered",
         "_token",
         "context",
         "duration_ns",
@@ -42,7 +100,6 @@ class Step:
         "outcome",
         "parent",
         "recorders",
-        "rendered",
         "row",
         "span_id",
         "start_ns",
@@ -62,7 +119,7 @@ class Step:
         self.start_ns = self.start_wall_ns = self.end_wall_ns = self.duration_ns = 0
         self.trace_id = self.span_id = ""
         self.states: dict[int, Any] = {}
-        self.rendered: Any = None
+        self._rendered: Rendered | None = None
         self.inner_error: BaseException | None = None
         self.gathered: dict[str, Any] = {}
         self._done = False
@@ -108,7 +165,7 @@ class Step:
         self.finish("success" if error is None else "failure", error)
 
     def finish(self, outcome: str, error: BaseException | None = None) -> None:
-        """End the step now, once: what comes later changes nothing. Recorders are told in reverse order."""
+        """End the step now, once: what comes later changes nothing. Recorders are called in reverse order."""
         with _FOLDING:
             if self._done:
                 return
@@ -137,6 +194,14 @@ class Step:
         if self.gathered:
             with _FOLDING:
                 _fold(self.row, self.fields, self.gathered)
+
+    @property
+    def rendered(self) -> Rendered:
+        """The fields in the form that leaves the process; made once, when the step is over, for all recorders."""
+        if self._rendered is None:
+            self._rendered = render(self.row, self.fields, self.context)
+            self._rendered.duration_ms = round(self.duration_ns / 1e6, 3)
+        return self._rendered
 
     @property
     def ids(self) -> dict[str, str]:

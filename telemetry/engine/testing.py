@@ -1,4 +1,4 @@
-"""Record what was observed and compare whole records; for tests of the packager and of whoever uses it."""
+"""Record what was observed and compare whole records; for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from telemetry.engine.health import HEALTH
 from telemetry.engine.observing import attached
-from telemetry.engine.recording import Recorder
+from telemetry.engine.steps import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""From what the work handed in to what may leave the process: finite numbers, short texts, closed sets."""
+"""What may leave the process, made of what the work handed in: finite numbers, short texts, closed sets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from telemetry.catalog.parts import OPERATION_DIMENSION
 from telemetry.engine.emf import LARGEST, MAX_LINE_BYTES, SMALLEST
 from telemetry.engine.health import HEALTH
 from telemetry.engine.operation import OTHER
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from telemetry.engine.operation import Operation
-    from telemetry.engine.steps import Step
 
 MAX_TEXT = 1024
 """Characters of a property; the worst case can still be found by the beginning of its key."""
@@ -37,7 +35,7 @@ class Rendered:
     named_metrics: dict[str, float] = field(default_factory=dict)
     """The same by CloudWatch name."""
     dimensions: dict[str, str] = field(default_factory=dict)
-    """By CloudWatch name, the operation first."""
+    """By CloudWatch name, without the operation."""
     dimension_fields: dict[str, str] = field(default_factory=dict)
     """By their key in log lines."""
     properties: dict[str, Plain] = field(default_factory=dict)
@@ -45,17 +43,9 @@ class Rendered:
     duration_ms: float = 0
 
 
-def rendered(step: Step) -> Rendered:
-    """Return the step's fields, checked. Bad ones are dropped or replaced, and counted as faults; never raises."""
-    if step.rendered is None:
-        step.rendered = _render(step.row, step.fields, step.context)
-        step.rendered.duration_ms = round(step.duration_ns / 1e6, 3)
-    result: Rendered = step.rendered
-    return result
-
-
-def _render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, Plain]) -> Rendered:
-    out = Rendered(dimensions={OPERATION_DIMENSION: row.name}, properties=dict(context))
+def render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, Plain]) -> Rendered:
+    """Return a step's fields, checked. Bad ones are dropped or replaced, and counted as faults; never raises."""
+    out = Rendered(properties=dict(context))
     for metric in row.metrics:
         if metric.field in fields:
             number = metric_value(fields[metric.field])

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from telemetry.engine.observing import attached
-from telemetry.engine.recording import Recorder
-from telemetry.engine.values import rendered
+from telemetry.engine.steps import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from telemetry.engine.operation import Operation
     from telemetry.engine.steps import Step
-
-BYTE_FIELDS = ("bytes_in", "bytes_out", "bytes_read", "bytes_written", "bytes_hashed", "freed_bytes")
+    from telemetry.engine.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class _Collector(Recorder):
         self._lock = threading.Lock()
 
     def end(self, step: Step) -> None:
-        values = rendered(step)
+        values = step.rendered
         span = Span(
             name=step.row.span,
             span_id=str(id(step)),
@@ -64,17 +63,20 @@ def collected_spans() -> Iterator[list[Span]]:
         yield collector.spans
 
 
-def read_spans(lines: Iterable[str]) -> list[Span]:
-    """Return the spans of `spans.jsonl`."""
+def read_spans(vocabulary: Vocabulary, lines: Iterable[str]) -> list[Span]:
+    """Return the spans of `spans.jsonl`, their attributes under the names of the fields."""
+    fields = {attribute: field for field, attribute in vocabulary.attributes.items()}
     found = list[Span]()
     for line in lines:
         for resource in json.loads(line)["resourceSpans"]:
-            found += [_span(span) for scope in resource["scopeSpans"] for span in scope["spans"]]
+            bodies = (span for scope in resource["scopeSpans"] for span in scope["spans"])
+            found += [_span(body, vocabulary.prefix, fields) for body in bodies]
     return found
 
 
-def _span(body: Mapping[str, Any]) -> Span:
-    attributes = {pair["key"].removeprefix("packager."): _value(pair["value"]) for pair in body["attributes"]}
+def _span(body: Mapping[str, Any], prefix: str, fields: Mapping[str, str]) -> Span:
+    named = ((fields.get(pair["key"], pair["key"]), pair["value"]) for pair in body["attributes"])
+    attributes = {name.removeprefix(prefix): _value(value) for name, value in named}
     return Span(
         name=body["name"],
         span_id=body["spanId"],
@@ -90,7 +92,7 @@ def _value(value: Mapping[str, Any]) -> Any:  # noqa: ANN401  any scalar that OT
     return int(value["intValue"]) if "intValue" in value else next(iter(value.values()), None)
 
 
-def waterfall(spans: Sequence[Span], width: int = 100) -> str:
+def waterfall(vocabulary: Vocabulary, spans: Sequence[Span], width: int = 100) -> str:
     """Return the spans as a tree with a bar for when each ran, its duration and its bytes, in order of start.
 
     `width` is that of the whole line in characters, at least 60.
@@ -105,7 +107,8 @@ def waterfall(spans: Sequence[Span], width: int = 100) -> str:
     first = min(span.start_ns for span in spans)
     total = max(max(span.end_ns for span in spans) - first, 1)
     labels = max(len(label) for label, _ in rows)
-    notes = [_note(span) for _, span in rows]
+    operations = {row.span: row for row in vocabulary.rows}
+    notes = [_note(span, operations.get(span.name)) for _, span in rows]
     bar = max(10, max(width, 60) - labels - max(map(len, notes)) - 4)
     return "\n".join(
         f"{label:<{labels}}  {_bar(span, first, total, bar)}  {note}"
@@ -128,15 +131,15 @@ def _bar(span: Span, first: int, total: int, width: int) -> str:
     return "·" * start + "█" * length + "·" * (width - start - length)
 
 
-def _note(span: Span) -> str:
+def _note(span: Span, row: Operation | None) -> str:
     moved = [
         f"{name.removeprefix('bytes_').removesuffix('_bytes')} {in_units(span.fields[name])}"
-        for name in BYTE_FIELDS
+        for name in (row.moved_bytes if row is not None else ())
         if isinstance(span.fields.get(name), int | float)
     ]
     failed = [] if span.outcome == "success" else [span.outcome.upper()]
-    target = [str(span.fields["target"])] if "target" in span.fields and span.name == "package target" else []
-    return " ".join([f"{_duration(span.end_ns - span.start_ns):>9}", *target, *moved, *failed])
+    label = [str(span.fields[row.label])] if row is not None and row.label in span.fields else []
+    return " ".join([f"{_duration(span.end_ns - span.start_ns):>9}", *label, *moved, *failed])
 
 
 def _duration(nanoseconds: int) -> str:

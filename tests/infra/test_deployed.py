@@ -25,7 +25,7 @@ from packager.errors import StoreError
 from packager.portal.replies import brief
 from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
-from telemetry.engine import lambda_runtime
+from telemetry import aws_lambda
 from telemetry.engine.testing import recorded
 from tests import archives, models
 from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, of_type
@@ -225,7 +225,7 @@ def run(aws, service, monkeypatch):
 
     run_.as_function, run_.machine = as_function, arn
     yield run_
-    lambda_runtime._environment.close()  # later tests of this process record what they like
+    aws_lambda.RUNTIME.close()  # later tests of this process record what they like
 
 
 def _output(execution):

@@ -18,6 +18,7 @@ from infra.settings import CDK_JSON, Deployment, from_cdk_json, reference
 from infra.values import BOUNDS_JSON, MIB, SettingError, bounds
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
+from telemetry import VOCABULARY
 from telemetry.engine import settings as telemetry_settings
 from telemetry.watch.prices import prices
 from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
@@ -82,7 +83,8 @@ def test_the_packager_reads_back_every_setting_it_is_given():
     for name in ("training_jobs_table", "usecases_table", "user_roles_table", "audit_log_table", "publish_function"):
         assert getattr(portal, name) == getattr(EVERYTHING, name)
     assert given_["TELEMETRY_LOG_LEVEL"] == "info"
-    assert telemetry_settings.Settings.from_environ(given_).namespace == EVERYTHING.names.namespace
+    stage = telemetry_settings.Settings.from_environ(given_).stage
+    assert VOCABULARY.in_stage(stage).namespace == EVERYTHING.names.namespace
     assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in given_
 
 

@@ -15,7 +15,7 @@ from infra.monitoring_stack import catalog_of
 from infra.values import MIB
 from telemetry import observe, to_stdout
 from telemetry.catalog import NAMESPACE, RESERVE_STORAGE
-from telemetry.engine.conformance import check_line
+from telemetry.check import check_line
 from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
 
 KEPT = {"AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Lambda::Version"}

@@ -31,7 +31,7 @@ from packager.portal.replies import LARGEST_BYTES, brief, document
 from packager.portal.users import Role, caller
 from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
-from telemetry.engine import lambda_runtime
+from telemetry import aws_lambda
 from telemetry.engine.testing import recorded
 from tests import portal as local
 from tests.faulty_proxy import refuse, stall
@@ -77,7 +77,7 @@ def world(s3_server):
         forget_the_environment()
         yield world
         forget_the_environment()
-        lambda_runtime._environment.close()  # later tests of this process record what they like
+        aws_lambda.RUNTIME.close()  # later tests of this process record what they like
 
 
 @pytest.fixture(autouse=True)

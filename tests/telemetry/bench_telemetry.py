@@ -70,7 +70,7 @@ import json, sys, time
 import boto3
 boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
 began = time.perf_counter()
-import telemetry.engine.lambda_runtime
+import telemetry.aws_lambda
 from telemetry import to_stdout, observe, catalog
 with to_stdout():
     pass
@@ -80,7 +80,7 @@ print(json.dumps({"ms": (time.perf_counter() - began) * 1e3, "aiohttp": "aiohttp
 
 _WRITE = """
 import hashlib, sys, threading
-from telemetry.engine.writer import LineWriter
+from telemetry.engine.lines import LineWriter
 
 def work(thread):
     for number in range(int(sys.argv[1]) // 8):

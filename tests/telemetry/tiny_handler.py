@@ -7,7 +7,7 @@ import threading
 
 import telemetry
 from telemetry import catalog
-from telemetry.engine.lambda_runtime import invocation, last_words
+from telemetry.aws_lambda import invocation, last_words
 
 
 def handler(event, context):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from telemetry.check import check_line, check_lines
 from telemetry.engine import emf
-from telemetry.engine.conformance import check_line, check_lines
 
 SOUND = {
     "_aws": {

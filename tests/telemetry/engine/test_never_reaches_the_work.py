@@ -18,14 +18,15 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 import telemetry
 from telemetry import catalog
+from telemetry.check import check_line
 from telemetry.engine import steps
-from telemetry.engine.conformance import check_line
 from telemetry.engine.embedded import EmbeddedMetrics
 from telemetry.engine.health import HEALTH, Health
 from telemetry.engine.logs import Logs
-from telemetry.engine.recording import Guard
+from telemetry.engine.otlp_file import otlp_json
 from telemetry.engine.settings import Settings
-from telemetry.engine.spans import Spans, otlp_json
+from telemetry.engine.spans import Spans
+from telemetry.engine.steps import Guard
 
 
 def explode(*_, **__):
@@ -145,7 +146,7 @@ class KeepSpans(SpanProcessor):
 
 def assert_conforming(step, kept):
     """Hold both lines and the span of a step against what CloudWatch and a collector take."""
-    assert check_line(EmbeddedMetrics().render(step)) == []
+    assert check_line(EmbeddedMetrics(catalog.VOCABULARY).render(step)) == []
     assert check_line(Logs.as_json("debug").render(step)) == []
     assert encode_spans(kept.spans).SerializeToString()
     otlp_json(kept.spans[0]).encode()
@@ -156,7 +157,11 @@ def test_any_value_in_any_field_leaves_lines_that_cloudwatch_takes(row, data):
     fields = {field: data.draw(values, field) for field in sorted(row.fields)}
     keep, kept = Keep(), KeepSpans()
     context = telemetry.context(request_id=data.draw(values), target=data.draw(values))
-    with telemetry.attached(Spans(Settings(), kept), keep), context, telemetry.observe(row, **fields):
+    with (
+        telemetry.attached(Spans(catalog.VOCABULARY, Settings(), kept), keep),
+        context,
+        telemetry.observe(row, **fields),
+    ):
         pass
     assert_conforming(keep.steps[0], kept)
 
@@ -170,7 +175,7 @@ def test_any_exception_leaves_lines_that_cloudwatch_takes(figures, next_step, te
     error.figures, error.next_step, error.response = figures, next_step, figures
     keep, kept = Keep(), KeepSpans()
     with (
-        telemetry.attached(Spans(Settings(), kept), keep),
+        telemetry.attached(Spans(catalog.VOCABULARY, Settings(), kept), keep),
         pytest.raises(AnyError),
         telemetry.observe(catalog.READ_ARTIFACT),
     ):
@@ -382,7 +387,7 @@ def test_adding_while_the_clock_ends_the_step_loses_no_last_word(recorded_in):
 
 @pytest.mark.parametrize(
     "part",
-    ["telemetry.engine.logs.error_details", "telemetry.engine.logs.rendered", "telemetry.engine.embedded.rendered"],
+    ["telemetry.engine.logs.error_details", "telemetry.engine.embedded.error_type"],
 )
 def test_a_broken_line_takes_neither_its_sister_nor_the_work(part, recorded_in, monkeypatch):
     def broken(_step):
@@ -401,7 +406,7 @@ def test_a_broken_line_takes_neither_its_sister_nor_the_work(part, recorded_in, 
 def test_a_clock_that_says_no_time_leaves_lines_and_spans_that_are_taken(clock, time_ns, recorded_in, monkeypatch):
     kept = KeepSpans()
     recording, found = recorded_in()
-    with recording, telemetry.attached(Spans(Settings(), kept)), monkeypatch.context() as patch:
+    with recording, telemetry.attached(Spans(catalog.VOCABULARY, Settings(), kept)), monkeypatch.context() as patch:
         patch.setattr(steps, clock, time_ns)
         with telemetry.observe(catalog.PLAN_PACKAGE):
             pass

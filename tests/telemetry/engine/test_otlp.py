@@ -14,8 +14,8 @@ from telemetry import catalog
 from telemetry.engine import otlp
 from telemetry.engine.configure import Pipeline, _recording
 from telemetry.engine.health import HEALTH
+from telemetry.engine.lines import LineWriter
 from telemetry.engine.settings import Settings
-from telemetry.engine.writer import LineWriter
 from tests.telemetry import collector as endpoints
 
 LIMIT_S = 0.3
@@ -32,7 +32,7 @@ def exporting(tmp_path, monkeypatch):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint)
         settings = Settings.from_environ()
         settings = Settings(**{**settings.__dict__, **changes})
-        return _recording(settings, LineWriter.to_file(tmp_path / "lines"), None)
+        return _recording(catalog.VOCABULARY, settings, LineWriter.to_file(tmp_path / "lines"), None)
 
     return to
 
@@ -191,7 +191,9 @@ def test_the_endpoint_of_the_settings_is_that_of_the_export(monkeypatch, tmp_pat
     monkeypatch.setattr(Pipeline, "close", lambda _self: None)
     with (
         endpoints.collecting() as (endpoint, collector),
-        _recording(Settings(traces_endpoint=endpoint), LineWriter.to_file(tmp_path / "lines"), None) as pipeline,
+        _recording(
+            catalog.VOCABULARY, Settings(traces_endpoint=endpoint), LineWriter.to_file(tmp_path / "lines"), None
+        ) as pipeline,
     ):
         steps(2)
         assert pipeline.flush() == 0

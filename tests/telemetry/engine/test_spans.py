@@ -149,7 +149,6 @@ def test_the_environment_is_read_once_into_settings():
         traces_endpoint="http://collector:4318/v1/traces",
         in_lambda=True,
         resource=(
-            ("service.name", "f"),
             ("cloud.provider", "aws"),
             ("cloud.platform", "aws_lambda"),
             ("cloud.region", "eu-west-1"),
@@ -169,4 +168,5 @@ def test_traces_can_be_switched_off_by_the_standard_variables(off):
     [("prod", "EdgeModelPackager/prod"), ("", "EdgeModelPackager"), ("a b", "EdgeModelPackager")],
 )
 def test_a_stage_has_a_namespace_of_its_own_below_that_of_the_catalog(stage, namespace):
-    assert Settings.from_environ({"TELEMETRY_STAGE": stage}).namespace == namespace
+    found = Settings.from_environ({"TELEMETRY_STAGE": stage})
+    assert catalog.VOCABULARY.in_stage(found.stage).namespace == namespace

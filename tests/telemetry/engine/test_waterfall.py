@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import telemetry
-from telemetry import catalog
-from telemetry.engine.waterfall import Span, in_units, waterfall
+from telemetry import catalog, waterfall
+from telemetry.engine.waterfall import Span, in_units
 
 MS = 1_000_000
 RUN = [

@@ -14,8 +14,8 @@ import telemetry
 from telemetry import catalog
 from telemetry.engine.configure import _recording
 from telemetry.engine.health import HEALTH
+from telemetry.engine.lines import LineWriter
 from telemetry.engine.settings import Settings
-from telemetry.engine.writer import LineWriter
 
 THREADS, LINES_EACH = 8, 500
 LONGEST = 100_000
@@ -92,7 +92,7 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(pipe):
 
 
 def test_a_pipe_that_nobody_reads_costs_the_line_and_not_the_work(monkeypatch):
-    monkeypatch.setattr("telemetry.engine.writer.STUCK_S", 0.01)
+    monkeypatch.setattr("telemetry.engine.lines.STUCK_S", 0.01)
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETFL, os.O_NONBLOCK)
     writer = LineWriter(writing)
@@ -107,10 +107,10 @@ def test_a_pipe_that_nobody_reads_costs_the_line_and_not_the_work(monkeypatch):
 
 
 def test_what_a_stuck_pipe_cost_stands_in_the_next_line_that_gets_out(monkeypatch):
-    monkeypatch.setattr("telemetry.engine.writer.STUCK_S", 0.01)
+    monkeypatch.setattr("telemetry.engine.lines.STUCK_S", 0.01)
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETFL, os.O_NONBLOCK)
-    with _recording(Settings(), LineWriter(writing), None) as pipeline:
+    with _recording(catalog.VOCABULARY, Settings(), LineWriter(writing), None) as pipeline:
         with contextlib.suppress(BlockingIOError):
             while True:
                 os.write(writing, b"x" * 4096)
