@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from packager.core.members import ArchiveReader
 from packager.errors import ExtractionError, LimitExceededError, StagingNeededError, in_units, printable
 from packager.limits import staging
+from packager.limits.storage import StorageManager
 from packager.os_errors import map_os_errors
 from packager.results import Finding
 from packager.settings import Settings, from_process_environment
@@ -88,7 +89,7 @@ class StreamingExtractor:
         endpoint_url: str | None = None,
     ) -> None:
         self._settings = settings or from_process_environment()
-        self._stores = stores or Stores(client, endpoint_url)
+        self._stores = (stores or Stores(client, endpoint_url)).with_scratch(StorageManager(self._settings))
 
     def extract_streaming(
         self,

@@ -113,9 +113,11 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     wrong arguments only.
     """
     settings = settings or from_process_environment()
-    stores = stores or Stores(client, endpoint_url)
+    storage = StorageManager(settings)
+    stores = (stores or Stores(client, endpoint_url)).with_scratch(storage)
     run = _Run(
         settings=settings,
+        storage=storage,
         stores=stores,
         sink=stores.sink(output),
         wanted=strategy,
@@ -145,9 +147,12 @@ def prepare_manifest(
     or wrong in the artifact, ExtractionError and StoreError with their kinds, OutOfTimeError.
     """
     settings = settings or from_process_environment()
-    stores = stores or Stores()
+    storage = StorageManager(settings)
+    stores = (stores or Stores()).with_scratch(storage)
     sink = stores.sink(output)
-    run = _Run(settings, stores, sink, AUTO, force=False, strict=False, on_progress=None, time_left_s=time_left_s)
+    run = _Run(
+        settings, storage, stores, sink, AUTO, force=False, strict=False, on_progress=None, time_left_s=time_left_s
+    )
     model = TrainedArtifact(stores.source(trained), settings, report=run.report)
     manifest = PreparedManifest(model, sink, stores.source)
     with run.time_limited():
@@ -203,8 +208,9 @@ def create_dda_manifest(  # noqa: PLR0913  the customer's signature
     Reads the artifact once, to its checked end, keeping three small facts. `model_type` is recorded, not needed.
     Errors: ManifestError for what is missing or wrong in it, ExtractionError and StoreError with their kinds.
     """
-    source = (stores or Stores(s3_client, endpoint_url)).source(trained_model_s3)
-    trained = TrainedArtifact(source, settings or from_process_environment(), model_type=model_type)
+    settings = settings or from_process_environment()
+    stores = (stores or Stores(s3_client, endpoint_url)).with_scratch(StorageManager(settings))
+    trained = TrainedArtifact(stores.source(trained_model_s3), settings, model_type=model_type)
     return trained.manifest, trained.model_file_name
 
 
@@ -244,9 +250,11 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
             next_step="Give `output`, or a use case with `s3_bucket`.",
             field="usecase.s3_bucket",
         )
-    stores = stores or Stores(s3_client, endpoint_url)
+    storage = StorageManager(settings)
+    stores = (stores or Stores(s3_client, endpoint_url)).with_scratch(storage)
     run = _Run(
         settings=settings,
+        storage=storage,
         stores=stores,
         sink=stores.sink(output or f"s3://{bucket}"),
         wanted=strategy,
@@ -274,6 +282,7 @@ class _Run:
     """What the components of one call share."""
 
     settings: Settings
+    storage: StorageManager
     stores: Stores
     sink: Sink
     wanted: str
@@ -281,13 +290,11 @@ class _Run:
     strict: bool
     on_progress: OnProgress | None
     time_left_s: Callable[[], float] | None = None
-    storage: StorageManager = field(init=False)
     memory: MemoryMonitor = field(init=False)
     stop: threading.Event = field(default_factory=threading.Event)
     _telling: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "storage", StorageManager(self.settings))
         object.__setattr__(self, "memory", MemoryMonitor(memory_limit_bytes(self.settings, os.environ)))
 
     def time_limited(self) -> AbstractContextManager[None]:

@@ -125,7 +125,8 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     """
     settings = settings or from_process_environment()
     report: OnProgress = on_progress or (lambda _: None)
-    stores = stores or Stores(client, endpoint_url)
+    storage = StorageManager(settings)
+    stores = (stores or Stores(client, endpoint_url)).with_scratch(storage)
     stores.sink(output)  # refuses a wrong output before anything is read
     model = TrainedArtifact(stores.source(trained), settings, report=report)
     wanted = components_of(model, compiled, stores, imported_targets)
@@ -134,7 +135,6 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     _ = model.manifest
     infos = [extractor.get_archive_info(each.source.uri, _told(report, each)) for each in wanted]
     expected_s = time.monotonic() - started
-    storage = StorageManager(settings)
     demand = Demand(
         staged_bytes=[storage.estimate_space_needed(info.members) for info in infos],
         needs_staging=any(member.kind == HARD_LINK for info in infos for member in info.members),

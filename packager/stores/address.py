@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from packager.core.ports import Sink, Source
+    from packager.stores.whole_file import Scratch
 
 ACCEPTED = "Accepted: s3://bucket/key, file:///path, or a plain path."
 ACCEPTED_OUTPUT = "Accepted: s3://bucket, s3://bucket/prefix/, file:///folder, or a plain path of a folder."
@@ -31,10 +32,16 @@ class Stores:
     Attributes:
         client: the S3 client to use; without one, the process's own for `endpoint_url`.
         endpoint_url: address of an S3 service other than AWS.
+        scratch: where the files of a client that knows only whole files are staged.
     """
 
     client: S3Client | None = None
     endpoint_url: str | None = None
+    scratch: Scratch | None = None
+
+    def with_scratch(self, scratch: Scratch) -> Stores:
+        """The same stores, with a place to stage whole files unless they have one."""
+        return self if self.scratch else replace(self, scratch=scratch)
 
     def source(self, uri: str) -> Source:
         """The artifact at `uri`, an object or a file; nothing is read yet."""
@@ -46,7 +53,7 @@ class Stores:
             raise _refused(uri, "it names no object", ACCEPTED)
         from packager.stores import s3  # noqa: PLC0415  boto3 is loaded only where S3 is used
 
-        return s3.source(bucket, key, self.client or s3.client_for(self.endpoint_url))
+        return s3.source(bucket, key, self.client or s3.client_for(self.endpoint_url), self.scratch)
 
     def sink(self, uri: str) -> Sink:
         """The output at `uri`, a bucket with an optional prefix or a folder; nothing is made yet."""
@@ -56,7 +63,7 @@ class Stores:
         bucket, prefix = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
         from packager.stores import s3  # noqa: PLC0415  same
 
-        return s3.sink(bucket, prefix.strip("/"), self.client or s3.client_for(self.endpoint_url))
+        return s3.sink(bucket, prefix.strip("/"), self.client or s3.client_for(self.endpoint_url), self.scratch)
 
 
 def _local_path(uri: str, accepted: str) -> Path | None:

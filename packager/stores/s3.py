@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from packager.core.ports import Sink, Source
+    from packager.stores.whole_file import Scratch
 
 __all__ = ["client_for", "sink", "source"]
 
@@ -31,22 +32,31 @@ _WRITING = (
 )
 
 
-def source(bucket: str, key: str, client: S3Client) -> Source:
+def source(bucket: str, key: str, client: S3Client, scratch: Scratch | None) -> Source:
     """The object as a source. RequestError when the client can neither read ranges nor download a file."""
     if not _missing(client, _READING):
         return S3Source(bucket, key, client)
     if hasattr(client, "download_file"):
-        return WholeFileSource(bucket, key, client)
+        return WholeFileSource(bucket, key, client, _needed(scratch))
     raise _too_little(_missing(client, _READING), "download_file")
 
 
-def sink(bucket: str, prefix: str, client: S3Client) -> Sink:
+def sink(bucket: str, prefix: str, client: S3Client, scratch: Scratch | None) -> Sink:
     """The bucket as a sink. RequestError when the client can neither upload parts nor a file."""
     if not _missing(client, _WRITING):
         return S3Sink(bucket, prefix, client)
     if hasattr(client, "upload_file"):
-        return WholeFileSink(bucket, prefix, client)
+        return WholeFileSink(bucket, prefix, client, _needed(scratch))
     raise _too_little(_missing(client, _WRITING), "upload_file")
+
+
+def _needed(scratch: Scratch | None) -> Scratch:
+    if scratch is None:
+        raise RequestError(
+            "This S3 client knows only whole files, and there is no scratch to stage them on.",
+            next_step="Pass a client of boto3, or Stores(client, scratch=StorageManager()).",
+        )
+    return scratch
 
 
 def _missing(client: object, methods: tuple[str, ...]) -> list[str]:

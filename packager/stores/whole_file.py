@@ -1,52 +1,66 @@
-"""Small objects through a caller's client that knows only whole files: `download_file`, `upload_file`."""
+"""Small objects through a caller's S3 client that knows only whole files (`download_file`, `upload_file`)."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import threading
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from packager.core.ports import TEMPORARY_PREFIX, Identity, StoredComponent
-from packager.errors import ArtifactChangedError, PackagerError, StoreError, in_units
-from packager.locks import lock
-from packager.os_errors import FULL, full
+from packager.core.ports import Identity, StoredComponent
+from packager.errors import ArtifactChangedError, StoreError, in_units
+from packager.os_errors import FULL, convert_os_error
+from packager.stores.folder import FolderSink
 from packager.stores.s3_errors import map_s3_errors
-from telemetry import catalog, observe
+from telemetry import add, catalog, observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from io import BufferedReader
+    from pathlib import Path
 
     from packager.core.ports import Reader, Upload
 
 MOST_BYTES = 64 << 20
-"""What may lie in a temporary file for a client that cannot stream."""
+"""Size of the largest object that is staged on scratch for a client that cannot stream."""
+
+
+class Space(Protocol):
+    """Reserved space on scratch."""
+
+    def record_write(self, size_bytes: int) -> None: ...
+
+
+class Scratch(Protocol):
+    """Where whole files are staged: `packager.limits.storage.StorageManager`, which stores may not import."""
+
+    def reserved_folder(self, size_bytes: int, owner: str = "") -> AbstractContextManager[tuple[Path, Space]]:
+        """Reserve space and make a folder, both for the block; InsufficientStorageError when it does not fit."""
 
 
 class CanDownload(Protocol):
-    """What is asked of a client to read with."""
+    """What a client needs for reading."""
 
     def download_file(self, bucket: str, key: str, path: str, /) -> object: ...
 
 
 class CanUpload(Protocol):
-    """What is asked of a client to write with."""
+    """What a client needs for writing."""
 
     def upload_file(self, path: str, bucket: str, key: str, /) -> object: ...
 
 
 class WholeFileSource:
-    """One object, downloaded to a temporary file whenever it is read. StoreError above `MOST_BYTES`."""
+    """One object, downloaded to scratch whenever it is read. StoreError above `MOST_BYTES`."""
 
-    def __init__(self, bucket: str, key: str, client: CanDownload) -> None:
+    def __init__(self, bucket: str, key: str, client: CanDownload, scratch: Scratch) -> None:
         self._bucket = bucket
         self._key = key
         self._client = client
-        self._looking = threading.Lock()
+        self._scratch = scratch
+        self._lock = threading.Lock()
         self._identity: Identity | None = None
 
     @property
@@ -61,7 +75,7 @@ class WholeFileSource:
         return self.identity().size_bytes
 
     def identity(self) -> Identity:
-        with self._looking:
+        with self._lock:
             if self._identity is None:
                 with observe(catalog.IDENTIFY_ARTIFACT, source=self.uri) as step, self._downloaded() as file:
                     self._identity = _identity(file)
@@ -70,7 +84,7 @@ class WholeFileSource:
 
     def read_range(self, first: int, length: int) -> bytes:
         with self._downloaded() as file:
-            self._same(_identity(file))
+            self._check_unchanged(file)
             file.seek(first)
             return file.read(length)
 
@@ -80,7 +94,7 @@ class WholeFileSource:
             observe(catalog.READ_ARTIFACT, store="s3", source=self.uri, bucket=self._bucket, key=self._key) as step,
             self._downloaded() as file,
         ):
-            self._same(_identity(file))
+            self._check_unchanged(file)
             file.seek(0)
             try:
                 yield file
@@ -89,17 +103,20 @@ class WholeFileSource:
 
     @contextmanager
     def _downloaded(self) -> Iterator[BufferedReader]:
-        with _scratch() as folder:
+        with self._scratch.reserved_folder(MOST_BYTES, self._key) as (folder, space):
             path = folder / "artifact"
-            with _explained("download_file", self.uri, folder, MOST_BYTES):
+            with _mapped_errors("download_file", self.uri, path):
                 self._client.download_file(self._bucket, self._key, str(path))
+                size_bytes = path.stat().st_size
                 file = path.open("rb")
+            space.record_write(size_bytes)
             with file:
-                _small_enough(path.stat().st_size, "download_file", self.uri)
+                _check_size(size_bytes, "download_file", self.uri)
                 yield file
 
-    def _same(self, now: Identity) -> None:
-        with self._looking:
+    def _check_unchanged(self, file: BufferedReader) -> None:
+        now = _identity(file)
+        with self._lock:
             if self._identity is None:
                 self._identity = now
             if self._identity == now:
@@ -120,10 +137,11 @@ class WholeFileSink:
     The client can keep no identity beside an object, so nothing is ever found and everything is packaged again.
     """
 
-    def __init__(self, bucket: str, prefix: str, client: CanUpload) -> None:
+    def __init__(self, bucket: str, prefix: str, client: CanUpload, scratch: Scratch) -> None:
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
         self._client = client
+        self._scratch = scratch
 
     @property
     def uri(self) -> str:
@@ -137,76 +155,55 @@ class WholeFileSink:
 
     @contextmanager
     def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:
-        with observe(catalog.WRITE_COMPONENT, store="s3", bucket=self._bucket) as step, _scratch() as folder:
-            upload = _WholeFileUpload(folder, self._send, key)
-            try:
-                yield upload
-            finally:
-                upload.close()
-                stored = upload.stored
-                step.add(bytes_written=upload.bytes_written, parts=int(stored is not None), aborted=int(stored is None))
-                if stored is not None:
-                    step.add(key=stored.uri.removeprefix(f"s3://{self._bucket}/"), sha256=stored.sha256)
+        def prefixed() -> tuple[str, str]:
+            below, identity = key()
+            return self._prefix + below, identity
 
-    def _send(self, path: Path, key: str) -> str:
-        uri = f"{self.uri}{key}"
-        with _explained("upload_file", uri, path.parent, 0):
-            self._client.upload_file(str(path), self._bucket, self._prefix + key)
-        return uri
+        with (
+            self._scratch.reserved_folder(MOST_BYTES, "component") as (folder, space),
+            FolderSink(folder).open(prefixed) as staged,
+        ):
+            add(store="s3", bucket=self._bucket)  # to the step of the folder's sink, which cannot know
+            yield _WholeFileUpload(staged, space, lambda stored: self._send(stored, folder))
+
+    def _send(self, stored: StoredComponent, folder: Path) -> StoredComponent:
+        key = stored.uri.removeprefix(f"{folder}/")
+        uri = f"s3://{self._bucket}/{key}"
+        with _mapped_errors("upload_file", uri, folder):
+            self._client.upload_file(stored.uri, self._bucket, key)
+        return replace(stored, uri=uri)
 
 
 class _WholeFileUpload:
-    def __init__(self, folder: Path, send: Callable[[Path, str], str], key: Callable[[], tuple[str, str]]) -> None:
-        self.bytes_written = 0
-        self.stored: StoredComponent | None = None
-        self._folder = folder
-        self._path = folder / "component.zip"
-        self._file = self._path.open("wb")
+    """A component that is staged in a folder and then sent."""
+
+    def __init__(self, staged: Upload, space: Space, send: Callable[[StoredComponent], StoredComponent]) -> None:
+        self._staged = staged
+        self._space = space
         self._send = send
-        self._key = key
-        self._sha256 = hashlib.sha256()
+        self._size_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         size_bytes = memoryview(data).nbytes
-        _small_enough(self.bytes_written + size_bytes, "upload_file", "the component")
-        with _explained("write", str(self._path), self._folder, size_bytes):
-            self._file.write(data)
-        self._sha256.update(data)
-        self.bytes_written += size_bytes
+        self._size_bytes += size_bytes
+        _check_size(self._size_bytes, "upload_file", "the component")
+        self._staged.write(data)
+        self._space.record_write(size_bytes)
 
     def commit(self) -> StoredComponent:
-        key, identity = self._key()
-        with _explained("write", str(self._path), self._folder, 0):
-            self._file.close()
-        uri = self._send(self._path, key)
-        self.stored = StoredComponent(uri, self.bytes_written, identity, self._sha256.hexdigest())
-        return self.stored
-
-    def close(self) -> None:
-        self._file.close()
+        return self._send(self._staged.commit())
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            lock(descriptor, Path(folder))  # a sweep beside this run would take it for a dead run's
-            yield Path(folder)
-        finally:
-            os.close(descriptor)
-
-
-@contextmanager
-def _explained(operation: str, uri: str, folder: Path, more_bytes: int) -> Iterator[None]:
-    """Turn a full scratch disk into InsufficientStorageError, every other foreign error into ours."""
+def _mapped_errors(operation: str, uri: str, path: Path) -> Iterator[None]:
+    """Turn a full disk, which the client met at `path`, into InsufficientStorageError; others as map_s3_errors does."""
     try:
         with map_s3_errors(operation, uri):
             yield
-    except PackagerError as error:
+    except StoreError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in FULL:
-            raise full(folder, held_bytes=0, more_bytes=more_bytes, code=cause.errno) from cause
+            raise convert_os_error(cause, operation, path) from cause
         raise
 
 
@@ -216,7 +213,7 @@ def _identity(file: BufferedReader) -> Identity:
     return Identity(size_bytes, (("sha256", digest), ("size", str(size_bytes))))
 
 
-def _small_enough(size_bytes: int, operation: str, uri: str) -> None:
+def _check_size(size_bytes: int, operation: str, uri: str) -> None:
     if size_bytes <= MOST_BYTES:
         return
     raise StoreError(
