@@ -1,6 +1,6 @@
-"""What AWS Lambda runs: requests of the portal, of machines, and news of compilations.
+"""The AWS Lambda function: requests of the portal, events of machines, and compilations that ended.
 
-Whatever a path does not need is imported by those that do: an answer to a preflight waits for nothing.
+What only some events need is imported where they need it, so that a preflight is answered without it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from packager.deadline import time_left_s, time_limit
 from packager.errors import PackagerError, RequestError
 from packager.portal.events import (
     PREPARE,
-    PREPARED,
     compilation_ended,
     is_api_event,
     is_event_bridge_event,
@@ -28,14 +27,15 @@ from packager.portal.events import (
 )
 from packager.portal.fields import LONGEST_TEXT, Fields
 from packager.portal.replies import (
+    BAD_REQUEST,
     NOT_FOUND,
     OK,
-    OURS,
-    brief,
+    SERVER_ERROR,
     document,
     http_failure,
     http_reply,
     shared_failure,
+    state_document,
     status_of,
 )
 from packager.portal.settings import from_process_environment
@@ -45,24 +45,24 @@ from telemetry.aws_lambda import invocation, last_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from packager.portal.events import MachineCall
+    from packager.portal.events import PackageArguments
     from packager.portal.service import Portal
     from packager.results import PackageResult
     from telemetry.aws_lambda import LambdaContext
 
-LAST_CALL_S = 1.5
-"""How long before the clock kills the function whatever it still waits for is given up, so that it can answer."""
+REPLY_RESERVE_S = 1.5
+"""Time before the function's end at which calls of AWS are given up, so that the function can still reply."""
 
-LAST_WORDS_S = 1.0
-"""How long before the clock kills the function the telemetry of whatever still runs is written."""
+TELEMETRY_RESERVE_S = 1.0
+"""Time before the function's end at which the telemetry of whatever still runs is written."""
 
-_CHATTY = ("boto3", "botocore", "s3transfer", "urllib3")
-"""Libraries that write requests, answers and signatures to their logs at level DEBUG."""
+_VERBOSE_LIBRARIES = ("boto3", "botocore", "s3transfer", "urllib3")
+"""Libraries that log requests, responses and signatures at level DEBUG."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What is returned, the status it amounts to, and the targets that are left for another call."""
+    """The reply, its HTTP status, and the targets that are left for another call."""
 
     reply: dict[str, Any]
     status: int
@@ -72,30 +72,31 @@ class _Answer:
 def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noqa: ANN401  any JSON value
     """Answer one event.
 
-    - A proxy event of API Gateway gets a proxy reply: the portal's contract.
-    - An event of EventBridge about a SageMaker compilation gets what became of it. AWS's failures are raised, so that
-      Lambda sends the event again.
+    - A proxy event of API Gateway gets a proxy reply, as the portal expects it.
+    - An event of EventBridge about a SageMaker compilation gets its outcome. Failures of AWS are raised, so that Lambda
+      delivers the event again.
     - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options", "manifest"}` and gets
       the document of `packager package --json` with `statusCode`.
     """
     with (
         invocation(event, lambda_context) as step,
-        _last_words(lambda_context),
-        time_limit(lambda: _left_s(lambda_context) - LAST_CALL_S),
+        _telemetry_before_timeout(lambda_context),
+        time_limit(lambda: _left_s(lambda_context) - REPLY_RESERVE_S),
     ):
-        _keep_libraries_quiet()
-        trigger, answer_to = _kind(event)
+        _silence_libraries()
+        trigger, answer_to = _route(event)
         step.add(trigger=trigger)
         answer = answer_to(event, lambda_context)
         step.add(
-            status_4xx=int(400 <= answer.status < OURS),  # noqa: PLR2004  HTTP's
-            status_5xx=int(answer.status >= OURS),
+            status_4xx=int(BAD_REQUEST <= answer.status < SERVER_ERROR),
+            status_5xx=int(answer.status >= SERVER_ERROR),
             aborted_for_time=int(bool(answer.left) or time_left_s() <= 0),
         )
         return answer.reply
 
 
-def _kind(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]:
+def _route(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]:
+    """The kind of an event, and the function that answers it."""
     if is_api_event(event):
         return "api", _api
     return ("event", _event_bridge) if is_event_bridge_event(event) else ("direct", _machine)
@@ -125,36 +126,30 @@ def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answ
     from packager.portal.compilations import on_compilation_ended  # noqa: PLC0415  only these events need it
 
     try:
-        news = compilation_ended(event)
-        with context(job_name=news.job_name):
-            done = on_compilation_ended(_portal(lambda_context), news)
+        ended = compilation_ended(event)
+        with context(job_name=ended.job_name):
+            outcome = on_compilation_ended(_portal(lambda_context), ended)
     except PackagerError as error:
         status = status_of(error)
         _log_failure(status, error)
-        if status >= OURS:
+        if status >= SERVER_ERROR:
             raise
         return _Answer(document(status, {"error": error.as_dict()}), status)
-    return _Answer(document(OK, done), OK, done["left"])
+    return _Answer(document(OK, outcome), OK, outcome["left"])
 
 
 def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
-    from packager.results import PackageResult  # noqa: PLC0415  the other paths need it later or never
+    from packager.results import PackageResult  # noqa: PLC0415  only these events need it this early
 
     try:
         call = machine_call(event)
         with context(training_id=call.training_id):
             if call.manifest == PREPARE:
-                return _Answer(document(OK, {"manifest_uri": _prepare(call, lambda_context), "error": None}), OK)
-            result = _package(
-                call.trained,
-                call.compiled,
-                call.output,
-                lambda_context=lambda_context,
-                prepared=call.manifest == PREPARED,
-                **call.options,
-            )
+                uri = _prepare(call.arguments, lambda_context)
+                return _Answer(document(OK, {"manifest_uri": uri, "error": None}), OK)
+            result = _package(call.arguments, lambda_context)
         result = replace(result, error=shared_failure(result))
-        body = result.as_dict() if call.manifest is None else brief(result)
+        body = result.as_dict() if call.manifest is None else state_document(result)
     except PackagerError as error:
         result = PackageResult(error=error)
         body = result.as_dict()
@@ -164,59 +159,64 @@ def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
     return _Answer(document(status, body), status, result.left)
 
 
-def _prepare(call: MachineCall, lambda_context: LambdaContext) -> str | None:
-    from packager.packaging import prepare_manifest  # noqa: PLC0415  refusals come without it
+def _prepare(arguments: PackageArguments, lambda_context: LambdaContext) -> str | None:
+    from packager.packaging import prepare_manifest  # noqa: PLC0415  a refusal needs none of it
 
-    return prepare_manifest(call.trained, call.output, time_left_s=_time_left_s(lambda_context))
+    return prepare_manifest(arguments.trained, arguments.output, time_left_s=_work_left_s(lambda_context))
 
 
 def _portal(lambda_context: LambdaContext) -> Portal:
-    from packager.portal.service import Portal  # noqa: PLC0415  refusals come without it
+    from packager.portal.service import Portal  # noqa: PLC0415  a refusal needs none of it
 
     return Portal(from_process_environment(), partial(_package, lambda_context=lambda_context))
 
 
-def _package(
-    trained: str,
-    compiled: dict[str, str],
-    output: str,
-    *,
-    lambda_context: LambdaContext,
-    **options: Any,  # noqa: ANN401  as package() takes them
-) -> PackageResult:
-    """As `packager.packaging.package`, which stops in time for records, reply and telemetry."""
-    from packager.packaging import package  # noqa: PLC0415  refusals come without it
+def _package(arguments: PackageArguments, lambda_context: LambdaContext) -> PackageResult:
+    """Package within the function's time, less what records, reply and telemetry need."""
+    from packager.packaging import package  # noqa: PLC0415  a refusal needs none of it
 
-    return package(trained, compiled, output, time_left_s=_time_left_s(lambda_context), **options)
+    return package(
+        arguments.trained,
+        arguments.compiled,
+        arguments.output,
+        imported_targets=arguments.imported_targets,
+        strategy=arguments.strategy,
+        force=arguments.force,
+        strict=arguments.strict,
+        stores=arguments.stores,
+        time_left_s=_work_left_s(lambda_context),
+        previous=arguments.previous,
+        prepared=arguments.prepared,
+    )
 
 
-def _time_left_s(lambda_context: LambdaContext) -> Callable[[], float]:
-    """Give the seconds until the work must have ended: the rest is for records, reply and telemetry."""
+def _work_left_s(lambda_context: LambdaContext) -> Callable[[], float]:
+    """Gives the seconds until the work must have ended: the rest is for records, reply and telemetry."""
     reserve_s = from_process_environment().time_reserve_s
     return lambda: _left_s(lambda_context) - reserve_s
 
 
 def _left_s(lambda_context: object) -> float:
-    """Seconds until the clock kills the function; infinity for whoever calls it by hand, with a context or without."""
+    """Seconds until Lambda ends the function; infinity when it is called by hand."""
     clock = getattr(lambda_context, "get_remaining_time_in_millis", None)
     left_ms = clock() if callable(clock) else None
     return left_ms / 1000 if isinstance(left_ms, int | float) else math.inf
 
 
 @cache
-def _keep_libraries_quiet() -> None:
-    for name in _CHATTY:
+def _silence_libraries() -> None:
+    for name in _VERBOSE_LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _log_failure(status: int, error: Exception) -> None:
-    """One line about a request that failed; never what stood in it."""
+    """Write one line about a request that failed; never what the request held."""
     if isinstance(error, RequestError):
         log("info", "request refused", status=status, error_type=type(error).__name__, field=error.figures.get("field"))
     elif isinstance(error, PackagerError):
         log(
-            "info" if status < OURS else "error",
-            "request refused" if status < OURS else "request failed",
+            "info" if status < SERVER_ERROR else "error",
+            "request refused" if status < SERVER_ERROR else "request failed",
             status=status,
             error_type=type(error).__name__,
             error=error.message,
@@ -224,7 +224,7 @@ def _log_failure(status: int, error: Exception) -> None:
             next_step=error.next_step,
         )
     else:
-        # Only where it happened: the text of an unexpected error can hold anything that was being worked on.
+        # Only where it happened: the text of an unexpected error can hold anything that was being processed.
         log(
             "error",
             "request failed",
@@ -236,14 +236,14 @@ def _log_failure(status: int, error: Exception) -> None:
 
 
 @contextmanager
-def _last_words(lambda_context: LambdaContext) -> Iterator[None]:
-    """Should the work not stop in time after all, say so and write what is known before the clock kills the process.
+def _telemetry_before_timeout(lambda_context: LambdaContext) -> Iterator[None]:
+    """Write the telemetry of work that does not stop in time, before Lambda kills the process.
 
-    Calls of AWS end in time by themselves; what cannot be made to is a disk that hangs, or a computation.
+    Calls of AWS have time limits; a disk that hangs, or a computation, has none.
     """
     given_s = _left_s(lambda_context)
-    wait_s = min(max(given_s - LAST_WORDS_S, given_s / 2), threading.TIMEOUT_MAX)
-    timer = threading.Timer(wait_s, _say_last_words, (given_s, lambda_context))
+    wait_s = min(max(given_s - TELEMETRY_RESERVE_S, given_s / 2), threading.TIMEOUT_MAX)
+    timer = threading.Timer(wait_s, _log_timeout, (given_s, lambda_context))
     timer.daemon = True
     timer.start()
     try:
@@ -253,7 +253,7 @@ def _last_words(lambda_context: LambdaContext) -> Iterator[None]:
         timer.join()
 
 
-def _say_last_words(given_s: float, lambda_context: LambdaContext) -> None:
+def _log_timeout(given_s: float, lambda_context: LambdaContext) -> None:
     log(
         "error",
         "time is up",

@@ -1,1 +1,1 @@
-"""The portal's contract: its requests, identities, records, credentials and replies."""
+"""The portal's contract: requests, users, records, credentials and replies."""

@@ -1,4 +1,4 @@
-"""How the portal's AWS services are spoken to: clients made once and late, their errors made ours at the edge."""
+"""Clients of DynamoDB, STS and Lambda, made late and once, and the mapping of their errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _making = threading.Lock()
-"""Making a client from a session is not safe in two threads."""
+"""A session is not safe between threads while it makes a client."""
 
 
 class AwsRefusedError(PackagerError):
@@ -30,15 +30,15 @@ def client(service: str) -> Any:  # noqa: ANN401  boto3 makes its clients' types
     return _client(service, os.getpid())
 
 
-def ask(call: Callable[..., Any], **parameters: Any) -> Any:  # noqa: ANN401  as client()
-    """The answer to a call of a client; OutOfTimeError when none comes within the time limit."""
-    return call_with_deadline(lambda: call(**parameters), reserve_s=0.0)
+def call_aws(method: Callable[..., Any], **parameters: Any) -> Any:  # noqa: ANN401  as client()
+    """The response to a client's method; OutOfTimeError when none comes within the time limit."""
+    return call_with_deadline(lambda: method(**parameters), reserve_s=0.0)
 
 
-def new_client(service: str, **how: Any) -> Any:  # noqa: ANN401  as client(); `how` as boto3 takes it
-    """A client of its own for who needs other credentials or another region; close it."""
+def new_client(service: str, **options: Any) -> Any:  # noqa: ANN401  as client(); `options` as boto3 takes them
+    """A new client with other credentials or another region; its user closes it."""
     with _making:
-        made = _session().client(service, **how)
+        made = _session().client(service, **options)
     count_calls(made)
     send_nothing_late(made)
     return made
@@ -47,7 +47,7 @@ def new_client(service: str, **how: Any) -> Any:  # noqa: ANN401  as client(); `
 @contextmanager
 def map_aws_errors(operation: str) -> Iterator[None]:
     """Turn what botocore and the connection raise in the block into AwsRefusedError; others pass unchanged."""
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  as above
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  boto3 only where AWS is called
     from urllib3.exceptions import HTTPError  # noqa: PLC0415  same
 
     try:
@@ -72,15 +72,15 @@ def map_aws_errors(operation: str) -> Iterator[None]:
 
 @cache
 def _session() -> Any:  # noqa: ANN401  a boto3 session, whose stubs want each service by its literal name
-    """One for all clients of the portal: it keeps the descriptions of the services, which are slow to load."""
-    import boto3  # noqa: PLC0415  only a request of the portal needs it
+    """One session for all clients: it keeps the descriptions of the services, which are slow to load."""
+    import boto3  # noqa: PLC0415  boto3 only where AWS is called
 
     return boto3.session.Session()
 
 
 @cache
 def _client(service: str, _process_id: int) -> Any:  # noqa: ANN401  as client()
-    from botocore.config import Config  # noqa: PLC0415  only a request of the portal needs it
+    from botocore.config import Config  # noqa: PLC0415  boto3 only where AWS is called
 
     config = Config(
         connect_timeout=2,

@@ -1,4 +1,4 @@
-"""A compilation has ended: its record is brought up to date, and what can be packaged is packaged at once."""
+"""Compilations that ended: update of the training job's record, packaging of the target, publishing after the last."""
 
 from __future__ import annotations
 
@@ -19,32 +19,34 @@ if TYPE_CHECKING:
 _STILL_RUNNING = {"", "STARTING", "INPROGRESS", "STOPPING"}
 
 
-def on_compilation_ended(portal: Portal, news: CompilationEnded) -> dict[str, Any]:
-    """Note the news in the training job that the compilation belongs to, and package its target when it COMPLETED.
+def on_compilation_ended(portal: Portal, ended: CompilationEnded) -> dict[str, Any]:
+    """Record the end of a compilation in its training job, and package its target when it COMPLETED.
 
-    What became of it. When the last compilation of a job has ended,
-    the publishing function is asked to go on with whatever is packaged. Errors as for Portal.answer.
+    Returns the outcome as a document. When the last compilation of a job has ended, the publishing function is invoked
+    for whatever is packaged. Errors as for Portal.answer.
     """
-    training_id = _training_id_of(portal, news.job_name)
+    training_id = _training_id_of(portal, ended.job_name)
     with context(training_id=training_id):
-        record = retry_on_conflict("training_jobs", lambda: _noted(portal, training_id, news))
+        record = retry_on_conflict("training_jobs", lambda: _recorded(portal, training_id, ended))
         job = jobs.training_job(record)
         with context(usecase_id=job.usecase_id):
-            return _gone_on(portal, job, news, record)
+            return _package_and_publish(portal, job, ended, record)
 
 
-def _gone_on(portal: Portal, job: jobs.TrainingJob, news: CompilationEnded, record: Record) -> dict[str, Any]:
+def _package_and_publish(
+    portal: Portal, job: jobs.TrainingJob, ended: CompilationEnded, record: Record
+) -> dict[str, Any]:
     entries: tuple[jobs.Entry, ...] = ()
     left: tuple[str, ...] = ()
-    message = f"The compilation job ended as {news.status}."
-    if news.status == "COMPLETED":
-        mine = tuple(each.target for each in job.compilations if each.job_name == news.job_name)
+    message = f"The compilation job ended as {ended.status}."
+    if ended.status == "COMPLETED":
+        mine = tuple(each.target for each in job.compilations if each.job_name == ended.job_name)
         outcome = portal.package(job, mine, PORTAL)
         entries, left, message, record = outcome.entries, outcome.left, outcome.message, outcome.record
     return {
         "training_id": job.training_id,
-        "compilation_job_name": news.job_name,
-        "status": news.status,
+        "compilation_job_name": ended.job_name,
+        "status": ended.status,
         "packaged_components": list(entries),
         "left": list(left),
         "message": message,
@@ -63,7 +65,7 @@ def _is_last(record: Record) -> bool:
 
 
 def _training_id_of(portal: Portal, job_name: str) -> str:
-    """The training job whose record lists the compilation: by the index, when there is one, else page by page."""
+    """The training job that lists the compilation: found by the index, when there is one, else by a scan."""
     if portal.settings.compilation_job_index:
         by_index = portal.records.pages(
             "training_jobs",
@@ -74,10 +76,10 @@ def _training_id_of(portal: Portal, job_name: str) -> str:
         for page in by_index:
             for record in page:
                 return str(record["training_id"])
-        # A record that the index does not hold (yet) is still found.
+        # The scan also finds a record that the index does not hold yet.
     for page in portal.records.pages("training_jobs", ProjectionExpression="training_id, compilation_jobs"):
         for record in page:
-            if _places(record, job_name):
+            if _positions(record, job_name):
                 return str(record["training_id"])
     raise _unknown()
 
@@ -85,41 +87,41 @@ def _training_id_of(portal: Portal, job_name: str) -> str:
 def _unknown() -> RequestError:
     return RequestError(
         "No training job lists this compilation job.",
-        next_step="Nothing, when it was started by hand; else look for its name in compilation_jobs of the records.",
+        next_step="Nothing when it was started by hand; else look for its name in compilation_jobs of the records.",
         field="detail.CompilationJobName",
     )
 
 
-def _places(record: Record, job_name: str) -> list[int]:
-    """Where the compilation stands in the record's list."""
+def _positions(record: Record, job_name: str) -> list[int]:
+    """Positions of the compilation in the record's list."""
     listed = record.get("compilation_jobs")
     return [
-        place
-        for place, each in enumerate(listed if isinstance(listed, list) else [])
+        position
+        for position, each in enumerate(listed if isinstance(listed, list) else [])
         if isinstance(each, dict) and each.get("compilation_job_name") == job_name
     ]
 
 
-def _noted(portal: Portal, training_id: str, news: CompilationEnded) -> Record:
-    """Write the news into the entry, if it still stands where it was read; the record afterwards."""
+def _recorded(portal: Portal, training_id: str, ended: CompilationEnded) -> Record:
+    """Update the entry, if it is still at the position where it was read, and return the record."""
     record = portal.records.get("training_jobs", {"training_id": training_id})
-    places = _places(record, news.job_name) if record else []
-    if not places:
+    positions = _positions(record, ended.job_name) if record else []
+    if not positions:
         raise _unknown()
-    # Only this entry is written: two events for two entries of one list undo nothing of each other's.
-    entry = f"#compilation_jobs[{places[0]}]"
-    told, value = (
-        ("compiled_model_s3", news.compiled_model_s3)
-        if news.status == "COMPLETED"
-        else ("failure_reason", news.failure_reason)
+    # Only this entry is written, so that simultaneous events for other entries of the list are not undone.
+    entry = f"#compilation_jobs[{positions[0]}]"
+    field, value = (
+        ("compiled_model_s3", ended.compiled_model_s3)
+        if ended.status == "COMPLETED"
+        else ("failure_reason", ended.failure_reason)
     )
     return portal.records.update(
         "training_jobs",
         {"training_id": training_id},
-        f"SET {entry}.#status = :status, {entry}.#{told} = :told, #updated_at = :now",
+        f"SET {entry}.#status = :status, {entry}.#{field} = :value, #updated_at = :now",
         f"{entry}.#compilation_job_name = :name",
-        status=news.status,
-        told=value,
+        status=ended.status,
+        value=value,
         now=now_ms(),
-        name=news.job_name,
+        name=ended.job_name,
     )

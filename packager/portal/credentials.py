@@ -1,4 +1,4 @@
-"""With whose rights S3 is spoken: the use case's own account, when it has one, or the function's."""
+"""S3 clients for use cases: with the credentials of a role in their account, or the function's own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError
-from packager.portal.aws import ask, client, map_aws_errors, new_client
+from packager.portal.aws import call_aws, client, map_aws_errors, new_client
 from packager.stores.s3_client import client_for
 from telemetry import catalog, observe
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from packager.portal.users import User
 
-LASTING_S = 3600
-"""How long the borrowed credentials are good: longer than any function runs."""
+LIFETIME_S = 3600
+"""Lifetime of assumed credentials: longer than any function runs."""
 
 _LONGEST_NAME = 64
 _NOT_IN_NAMES = re.compile(r"[^\w+=,.@-]", re.ASCII)
@@ -28,10 +28,10 @@ _NOT_IN_NAMES = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
 @contextmanager
 def usecase_s3(usecase: Mapping[str, Any], user: User) -> Iterator[S3Client | None]:
-    """The S3 client for the use case's bucket; None stands for the process's own. Its connections end with the block.
+    """The S3 client for the use case's bucket, closed after the block; None stands for the process's own client.
 
-    A use case with an `account_id` and a `cross_account_role_arn` that names a role (`:role/`) lends the rights of that
-    role. Errors: AwsRefusedError when it does not; RequestError for a field that is no text.
+    The role is assumed when the use case has an `account_id` and a `cross_account_role_arn` that holds `:role/`.
+    Errors: AwsRefusedError when it cannot be assumed; RequestError for a field that is no text.
     """
     role, account, region = (_optional(usecase, name) for name in ("cross_account_role_arn", "account_id", "region"))
     if role and ":role/" in role and account:
@@ -51,20 +51,21 @@ def usecase_s3(usecase: Mapping[str, Any], user: User) -> Iterator[S3Client | No
 
 
 def session_name(user: User, epoch_s: int) -> str:
-    """What the other account's log calls this session; characters that AWS does not take become a dash."""
+    """Name of the session in the other account's log; characters that AWS does not accept become a dash."""
     return _NOT_IN_NAMES.sub("-", f"pkg-{user.id[:20]}-{epoch_s}")[:_LONGEST_NAME]
 
 
 def _assumed(role: str, account: str, external_id: str | None, user: User) -> dict[str, str]:
-    asked = {"RoleArn": role, "RoleSessionName": session_name(user, int(time.time())), "DurationSeconds": LASTING_S}
+    name = session_name(user, int(time.time()))
+    parameters = {"RoleArn": role, "RoleSessionName": name, "DurationSeconds": LIFETIME_S}
     if external_id:
-        asked["ExternalId"] = external_id
+        parameters["ExternalId"] = external_id
     with observe(catalog.ASSUME_ROLE, account_id=account), map_aws_errors("STS AssumeRole"):
-        lent = ask(client("sts").assume_role, **asked)["Credentials"]
+        assumed = call_aws(client("sts").assume_role, **parameters)["Credentials"]
     return {
-        "aws_access_key_id": lent["AccessKeyId"],
-        "aws_secret_access_key": lent["SecretAccessKey"],
-        "aws_session_token": lent["SessionToken"],
+        "aws_access_key_id": assumed["AccessKeyId"],
+        "aws_secret_access_key": assumed["SecretAccessKey"],
+        "aws_session_token": assumed["SessionToken"],
     }
 
 

@@ -1,4 +1,4 @@
-"""The three shapes of events, read into frozen requests; RequestError names a field that is missing or wrong."""
+"""Events of the function, read into frozen requests; RequestError names a field that is missing or wrong."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ import base64
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from packager.errors import RequestError, printable
 from packager.portal.fields import LONGEST_TEXT, Fields, wrong
 from packager.portal.users import User, caller
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from packager.stores import Stores
+
 COMPILATION_CHANGED = "SageMaker Compilation Job State Change"
 ENDED = {"Completed": "COMPLETED", "Failed": "FAILED", "Stopped": "STOPPED"}
-"""SageMaker's states of a compilation that has ended, and how the portal's records spell them."""
+"""SageMaker's states of a compilation that has ended, and their spelling in the portal's records."""
 
 _PACKAGE_PATH = re.compile(r"/api/v1/training/[^/]*/package/?")
 _LONGEST_REASON = 1000
@@ -22,7 +27,7 @@ _LONGEST_REASON = 1000
 
 @dataclass(frozen=True, slots=True)
 class PackageCall:
-    """A user of the portal wants a training job packaged; no targets means all that are compiled."""
+    """A request of the portal to package a training job; without targets, all that are compiled."""
 
     training_id: str
     targets: tuple[str, ...]
@@ -30,28 +35,38 @@ class PackageCall:
     user: User
 
 
+@dataclass(frozen=True, slots=True)
+class PackageArguments:
+    """Arguments of `packager.packaging.package`, which says what they mean."""
+
+    trained: str
+    compiled: Mapping[str, str]
+    output: str
+    imported_targets: tuple[str, ...] = ()
+    strategy: str = "auto"
+    force: bool = False
+    strict: bool | None = None
+    previous: Mapping[str, Any] | None = None
+    prepared: bool = False
+    stores: Stores | None = None
+
+
 PREPARE, PREPARED = "prepare", "prepared"
-"""What a machine can ask of the manifest: to be kept beside the components to come, or to be taken from there."""
+"""What a machine event can request of the manifest: to keep it below the output, or to take it from there."""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineCall:
-    """A machine names artifacts by their URIs; the fields are those of `packager.packaging.package`.
+    """A machine's request. `manifest` is PREPARE, when nothing else is to be done, PREPARED, or None."""
 
-    `manifest` is PREPARE, when nothing else is to be done, PREPARED, or None.
-    """
-
-    trained: str
-    compiled: dict[str, str]
-    output: str
-    options: dict[str, Any]
+    arguments: PackageArguments
     training_id: str | None
     manifest: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class CompilationEnded:
-    """SageMaker ended a compilation: `status` as in records, `compiled_model_s3` when COMPLETED, else a reason."""
+    """A compilation that ended: `status` as in records, `compiled_model_s3` when COMPLETED, else a reason."""
 
     job_name: str
     status: str
@@ -80,43 +95,44 @@ def package_call(event: dict[str, Any]) -> PackageCall:
 
 
 def machine_call(event: object) -> MachineCall:
-    """The request in a machine's event: trained, compiled, output and, if it likes, options and manifest."""
+    """The request in a machine's event: trained, compiled and output; optionally options, manifest, training_id."""
     fields = Fields(event)
     manifest = fields.optional_text("manifest")
     if manifest not in {None, PREPARE, PREPARED}:
         raise wrong("manifest", manifest, f"{PREPARE} or {PREPARED}")
-    return MachineCall(
+    options = _options(fields.object("options")) if "options" in fields else {}
+    arguments = PackageArguments(
         trained=_uri(fields, "trained"),
         compiled=_compiled(fields) if manifest != PREPARE else {},
         output=_uri(fields, "output"),
-        options=_options(fields.object("options")) if "options" in fields else {},
-        training_id=fields.optional_text("training_id"),
-        manifest=manifest,
+        prepared=manifest == PREPARED,
+        **options,
     )
+    return MachineCall(arguments, fields.optional_text("training_id"), manifest)
 
 
 def compilation_ended(event: dict[str, Any]) -> CompilationEnded:
-    """The news in EventBridge's event about a compilation job."""
+    """The end of a compilation in EventBridge's event."""
     fields = Fields(event)
     if (fields["source"], fields["detail-type"]) != ("aws.sagemaker", COMPILATION_CHANGED):
         raise RequestError(
-            "This event of EventBridge is none of those that are acted on.",
-            next_step=f"Send those of source aws.sagemaker and detail-type {COMPILATION_CHANGED}.",
+            "The function does not handle this event of EventBridge.",
+            next_step=f"Send events of source aws.sagemaker and detail-type {COMPILATION_CHANGED}.",
             field="detail-type" if fields["source"] == "aws.sagemaker" else "source",
         )
     detail = fields.object("detail")
     job_name = detail.text("CompilationJobName")
-    spelled = detail.text("CompilationJobStatus")
-    status = ENDED.get(spelled.capitalize())
+    state = detail.text("CompilationJobStatus")
+    status = ENDED.get(state.capitalize())
     if status is None:
-        raise wrong("detail.CompilationJobStatus", spelled, " or ".join(ENDED))
+        raise wrong("detail.CompilationJobStatus", state, " or ".join(ENDED))
     if status == "COMPLETED":
         return CompilationEnded(
             job_name, status, detail.object("ModelArtifacts").text("S3ModelArtifacts", LONGEST_TEXT), None
         )
     reason = detail["FailureReason"]
-    told = reason if isinstance(reason, str) and reason else f"The compilation job ended as {status}."
-    return CompilationEnded(job_name, status, None, printable(told, _LONGEST_REASON))
+    text = reason if isinstance(reason, str) and reason else f"The compilation job ended as {status}."
+    return CompilationEnded(job_name, status, None, printable(text, _LONGEST_REASON))
 
 
 def _training_id(event: dict[str, Any]) -> str:
@@ -128,8 +144,8 @@ def _training_id(event: dict[str, Any]) -> str:
 
 
 def _body(fields: Fields) -> str:
-    """The text of the body, which API Gateway may pass on as base64 and then says so."""
-    body = fields.text_of_any_kind("body")
+    """The text of the body, which API Gateway can encode as base64 (`isBase64Encoded`)."""
+    body = fields.unrestricted_text("body")
     if not fields.optional_flag("isBase64Encoded"):
         return body
     try:
@@ -144,7 +160,7 @@ def _json(text: str) -> Any:  # noqa: ANN401  any JSON value
     except RecursionError:
         raise _bad_body("it is nested too deeply") from None
     except ValueError as error:
-        # The decoder's own words name a place, never the text there.
+        # The decoder's message holds a position, never the text.
         raise _bad_body(error.msg if isinstance(error, json.JSONDecodeError) else "a number is out of range") from None
 
 
@@ -159,7 +175,7 @@ def _bad_body(why: str) -> RequestError:
 
 
 def _uri(fields: Fields, name: str) -> str:
-    """An s3:// or file:/// URI, or an absolute path: a function has no folder that relative paths could start from."""
+    """An s3:// or file:/// URI, or an absolute path: a function has no meaningful working folder."""
     uri = fields.text(name, LONGEST_TEXT)
     if not uri.startswith(("s3://", "file:///", "/")):
         raise wrong(fields.named(name), uri, "s3://bucket/key, file:///path or an absolute path")
@@ -182,10 +198,11 @@ def _compiled(fields: Fields) -> dict[str, str]:
 
 
 _OPTIONS = ("strategy", "force", "strict", "imported_targets", "previous")
-STRATEGIES = ("auto", "streaming", "standard", "sequential", "partial")
 
 
 def _options(fields: Fields) -> dict[str, Any]:
+    from packager.limits.strategy import AUTO, STRATEGIES  # noqa: PLC0415  only machine events need it
+
     unknown = fields.names() - set(_OPTIONS)
     if unknown:
         raise RequestError(
@@ -194,8 +211,8 @@ def _options(fields: Fields) -> dict[str, Any]:
             field="options",
         )
     strategy = fields.optional_text("strategy")
-    if strategy not in {None, *STRATEGIES}:
-        raise wrong(fields.named("strategy"), strategy, f"one of {', '.join(STRATEGIES)}")
+    if strategy not in {None, AUTO, *STRATEGIES}:
+        raise wrong(fields.named("strategy"), strategy, f"one of {', '.join((AUTO, *STRATEGIES))}")
     given = {
         "strategy": strategy,
         "force": fields.optional_flag("force"),

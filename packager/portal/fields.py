@@ -1,6 +1,6 @@
-"""Values out of objects that nobody vouches for: of the wanted kind, or refused with the name of the field.
+"""Typed access to the fields of untrusted JSON objects; RequestError names a field that is missing or wrong.
 
-A refusal describes what it found by its kind only: requests can hold what must not be repeated.
+Errors describe a wrong value by its kind only: requests can hold secrets, which must not reach a log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MISSING = object()
 
 
 class Fields:
-    """The fields of one JSON object; `at` is where it stands, for messages. RequestError when it is no object."""
+    """The fields of one JSON object; `at` is its path, for messages. RequestError when it is no object."""
 
     def __init__(self, holder: object, at: str = "") -> None:
         if not isinstance(holder, dict):
@@ -41,7 +41,7 @@ class Fields:
         return self._holder
 
     def named(self, name: str) -> str:
-        """Where the field stands."""
+        """The path of a field."""
         return f"{self._at}{name}"
 
     def text(self, name: str, longest: int = LONGEST_ID) -> str:
@@ -51,7 +51,7 @@ class Fields:
             raise wrong(self.named(name), value, f"text of 1 to {longest} printable characters")
         return value
 
-    def text_of_any_kind(self, name: str) -> str:
+    def unrestricted_text(self, name: str) -> str:
         """Text of any length and any characters."""
         value = self._given(name)
         if not isinstance(value, str):
@@ -101,7 +101,7 @@ class Fields:
 
 
 def wrong(field: str, value: object, wanted: str) -> RequestError:
-    """The refusal of a field that holds the wrong thing."""
+    """The error for a field of the wrong kind."""
     found = _kind(value)
     return RequestError(
         f"{field} is {found}; it must be {wanted}.", next_step="Correct it, and send it again.", field=field

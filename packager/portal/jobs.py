@@ -1,4 +1,4 @@
-"""What the record of a training job offers to be packaged, and what of that a request gets; nothing is read here."""
+"""Training jobs: what their record holds, which targets a request gets, and how the outcome is merged. No I/O."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Entry = dict[str, Any]
-"""What a record and a reply say of one target: packaged with a URI, or failed with an error."""
+"""The outcome of one target in a record or reply: packaged with a URI, or failed with an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """One entry of `compilation_jobs`; None stands for what is missing or no text."""
+    """One entry of `compilation_jobs`; None stands for a field that is missing or no text."""
 
     target: str
     status: str
@@ -30,7 +30,7 @@ class Compilation:
 class TrainingJob:
     """The fields of a training job's record that packaging needs.
 
-    `imported_onnx` is None when only the artifact itself can tell.
+    `imported_onnx` is None when only the artifact itself can tell (its manifest).
     """
 
     training_id: str
@@ -43,13 +43,13 @@ class TrainingJob:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is packaged for a request.
+    """The targets that are packaged for a request.
 
     Attributes:
         compiled: URI by compile target; empty for an imported ONNX model.
         imported_targets: targets of an imported ONNX model; empty: not one, or all that it serves.
-        targets: the targets that the reply is about.
-        failed: entries of targets that cannot even be tried.
+        targets: the targets that the reply covers.
+        failed: entries of targets whose record is unusable.
         missing: requested targets that no completed compilation serves.
     """
 
@@ -65,7 +65,7 @@ class Choice:
 
 
 def training_job(record: Mapping[str, Any]) -> TrainingJob:
-    """The record as far as it can be used; RequestError when it belongs to no use case."""
+    """The usable fields of a record; RequestError when it belongs to no use case."""
     usecase_id = _text(record, "usecase_id")
     if usecase_id is None:
         raise RequestError(
@@ -95,7 +95,7 @@ def training_job(record: Mapping[str, Any]) -> TrainingJob:
 
 
 def choose(job: TrainingJob, wanted: Sequence[str]) -> Choice:
-    """What to package of `job` for the `wanted` targets (all without any). RequestError in the portal's words."""
+    """Choose what to package of `job` for the `wanted` targets (without any, for all). RequestError when nothing is."""
     if job.imported_onnx or (job.imported_onnx is None and not job.compilations):
         names = tuple(target(name).name for name in wanted)
         return Choice({}, names, names or tuple(each.name for each in SERVED_BY_IMPORTED_ONNX))
@@ -148,10 +148,9 @@ def failed_entry(name: str, reason: str) -> Entry:
 
 
 def merged(before: object, entries: Sequence[Entry]) -> list[Any]:
-    """`packaged_components` with the new entries in the place of those of the same target, the rest as it is.
+    """`packaged_components` after the new entries replaced those of the same targets.
 
-    A component that is there stays when packaging its target fails later: it is still good, and a request that went
-    well must not be undone by another that did not.
+    A failed entry does not replace a packaged one: the component is still there and good.
     """
     together = list(before) if isinstance(before, list) else []
     place = {each.get("target"): index for index, each in enumerate(together) if isinstance(each, dict)}
@@ -166,7 +165,7 @@ def merged(before: object, entries: Sequence[Entry]) -> list[Any]:
 
 
 def _served(compilation: Compilation, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The targets that an artifact serves and that are wanted; an unknown one serves itself, to be refused by name."""
+    """The wanted targets that an artifact serves; an unknown target serves itself, to be refused by name."""
     try:
         names = tuple(each.name for each in served_by(compilation.target, compilation.export_format))
     except RequestError:
@@ -191,7 +190,7 @@ def _is_onnx(compilation: Compilation) -> bool:
 
 
 def _imported_onnx(record: Mapping[str, Any]) -> bool | None:
-    """Whether the model came as ONNX, by what the portal noted when it was imported."""
+    """Whether the model was imported as ONNX, according to the metadata that the portal recorded."""
     if record.get("source") != "imported":
         return False
     result = record.get("validation_result")

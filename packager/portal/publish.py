@@ -1,4 +1,4 @@
-"""The portal's publishing function, asked to go on with what was packaged."""
+"""Asynchronous invocation of the portal's publishing function."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from packager.portal.aws import AwsRefusedError, ask, client, map_aws_errors
+from packager.portal.aws import AwsRefusedError, call_aws, client, map_aws_errors
 from packager.portal.users import SYSTEM
 from telemetry import catalog, log, observe
 
@@ -22,9 +22,9 @@ def component_name(model_name: str) -> str:
 
 
 def trigger_publish(function: str, job: TrainingJob) -> bool:
-    """Ask `function` to publish the job's components, without waiting for it; whether it was asked. Never raises.
+    """Invoke `function` to publish the job's components, and return whether it was invoked. Never raises.
 
-    A failure is logged: the components are there, and publishing can be asked for again.
+    A failure is logged: the components exist, and publishing can be requested again.
     """
     if not function:
         log(
@@ -40,7 +40,7 @@ def trigger_publish(function: str, job: TrainingJob) -> bool:
             map_aws_errors("Lambda Invoke"),
         ):
             payload = json.dumps(_event(job, name)).encode()
-            ask(client("lambda").invoke, FunctionName=function, InvocationType="Event", Payload=payload)
+            call_aws(client("lambda").invoke, FunctionName=function, InvocationType="Event", Payload=payload)
     except AwsRefusedError:
         return False  # the step has logged it
     return True

@@ -1,4 +1,4 @@
-"""What callers are told: each failure's status and words, and the form of a reply."""
+"""Replies: the HTTP status and text of each failure, proxy replies for the portal, documents for machines."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from packager.errors import (
 if TYPE_CHECKING:
     from packager.results import PackageResult
 
-OK, BAD, FORBIDDEN, NOT_FOUND, OURS = 200, 400, 403, 404, 500
+OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 200, 400, 403, 404, 500
 
 LARGEST_BYTES = 5 << 20
-"""Of a document: Lambda takes 6 MB, quotes included. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+"""Limit of a document: Lambda takes 6 MB, quotes included. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
-_CALLERS_FAULTS = (RequestError, ManifestError, ExtractionError, ComponentRefusedError)
+_CLIENT_ERRORS = (RequestError, ManifestError, ExtractionError, ComponentRefusedError)
 _NO_FILES = {"EISDIR", "EINVAL", "ELOOP", "ENAMETOOLONG"}
-"""Codes of StoreError for paths that name a folder, a device or nothing that could be."""
+"""Codes of StoreError for paths that cannot name a file: a folder, a device, a name too long."""
 
 
 class ForbiddenError(PackagerError, PermissionError):
-    """The user's role does not allow it."""
+    """The user's role does not allow the request."""
 
 
 def http_reply(status: int, body: dict[str, Any] | None, origin: str) -> dict[str, Any]:
@@ -51,38 +51,38 @@ def http_reply(status: int, body: dict[str, Any] | None, origin: str) -> dict[st
 
 
 def http_failure(error: Exception, request_id: str) -> tuple[int, dict[str, Any]]:
-    """Status and body for a request of the portal that failed, in the portal's own words, with what was done before."""
+    """Status and body for a request of the portal that failed, with what was packaged before it failed."""
     if isinstance(error, ForbiddenError):
         return FORBIDDEN, {"error": error.message}
-    if isinstance(error, _CALLERS_FAULTS):
-        return BAD, {"error": error.message, **_more(error)}
+    if isinstance(error, _CLIENT_ERRORS):
+        return BAD_REQUEST, {"error": error.message, **_details(error)}
     if isinstance(error, PackagerError) and not isinstance(error, SettingsError):
         body: dict[str, Any] = {"error": f"Failed to package components: {error}", "request_id": request_id}
         done = error.figures.keys() & {"packaged_components", "left"}
-        return OURS, {**body, **{name: error.figures[name] for name in done}}
-    return OURS, {"error": "Internal server error", "request_id": request_id}
+        return SERVER_ERROR, {**body, **{name: error.figures[name] for name in done}}
+    return SERVER_ERROR, {"error": "Internal server error", "request_id": request_id}
 
 
 def status_of(error: Exception | None) -> int:
-    """The HTTP status that says whose fault it was; 200 without an error."""
+    """The HTTP status of an error: 4xx is the caller's to correct, 5xx ours or AWS's; 200 without an error."""
     if error is None:
         return OK
-    if isinstance(error, _CALLERS_FAULTS) or (isinstance(error, StoreError) and error.figures.get("code") in _NO_FILES):
-        return BAD
+    if isinstance(error, _CLIENT_ERRORS) or (isinstance(error, StoreError) and error.figures.get("code") in _NO_FILES):
+        return BAD_REQUEST
     if isinstance(error, ArtifactNotFoundError):
         return NOT_FOUND
-    return FORBIDDEN if isinstance(error, AccessDeniedError) else OURS
+    return FORBIDDEN if isinstance(error, AccessDeniedError) else SERVER_ERROR
 
 
 def shared_failure(result: PackageResult) -> PackagerError | None:
-    """Why no target could begin: a trained artifact that is damaged or cannot be read fails each in the same words."""
+    """The error that kept every target from being tried, a damaged trained artifact for instance; else None."""
     return None if result.left or any(each.uri for each in result.components) else result.error
 
 
-def brief(result: PackageResult) -> dict[str, Any]:
-    """A result for a state machine, whose states hold 256 KiB: without the manifest, which is where it was prepared.
+def state_document(result: PackageResult) -> dict[str, Any]:
+    """A result for a state machine, whose states hold 256 KiB: without the manifest.
 
-    `again` names the targets whose failure can pass: the same event, sent a while later, can succeed.
+    `again` lists the targets whose failure is transient: the same event, sent a while later, can succeed.
     """
     from packager.limits.retry import is_recoverable  # noqa: PLC0415  same
     from packager.results import FAILED  # noqa: PLC0415  only these answers need it
@@ -94,9 +94,9 @@ def brief(result: PackageResult) -> dict[str, Any]:
 
 
 def document(status: int, result: dict[str, Any]) -> dict[str, Any]:
-    """A result as a machine gets it: with `statusCode`, as valid UTF-8, small enough to be sent.
+    """A result for a machine: with `statusCode`, as valid UTF-8, small enough for Lambda.
 
-    A manifest may hold what JSON can spell and UTF-8 cannot, and may be larger than an answer; it is then left out.
+    A manifest that makes it too large is left out; its text that UTF-8 cannot hold (lone surrogates) is replaced.
     """
     text = json.dumps(result, ensure_ascii=False).encode("utf-8", "replace")
     if len(text) > LARGEST_BYTES:
@@ -104,7 +104,7 @@ def document(status: int, result: dict[str, Any]) -> dict[str, Any]:
     return {"statusCode": status, **json.loads(text)}
 
 
-def _more(error: PackagerError) -> dict[str, Any]:
+def _details(error: PackagerError) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "next_step": error.next_step,

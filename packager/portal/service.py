@@ -1,4 +1,4 @@
-"""One training job packaged for the portal: from its record to the merged record, the audit entry and the reply."""
+"""Packaging of a training job for the portal: permission, package, update of the record, audit entry, publishing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from packager.model.targets import served_by
 from packager.portal import jobs
 from packager.portal.aws import AwsRefusedError
 from packager.portal.credentials import usecase_s3
+from packager.portal.events import PackageArguments
 from packager.portal.publish import trigger_publish
-from packager.portal.replies import BAD, OK, OURS, ForbiddenError, shared_failure, status_of
+from packager.portal.replies import BAD_REQUEST, OK, SERVER_ERROR, ForbiddenError, shared_failure, status_of
 from packager.portal.tables import ConflictError, Records, now_ms, retry_on_conflict
 from packager.portal.users import User, may_package
 from packager.results import ComponentResult, PackageResult
@@ -29,21 +30,21 @@ _DAY_S = 86_400
 
 
 class NotRecordedError(PackagerError):
-    """The work was done, but its record could not be written; `packaged_components` and `left` say what was done."""
+    """The components exist, but the record could not be updated; `packaged_components` and `left` say which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the targets of one request, and the job's record after it was noted there.
+    """The outcome of one request by target, and the job's record after it was updated.
 
-    `ours` tells whether any target failed through no fault of its artifacts or records.
+    `server_failed` tells whether any target failed through no fault of its artifacts or records.
     """
 
     entries: tuple[Entry, ...]
     left: tuple[str, ...]
     missing: tuple[str, ...]
     record: dict[str, Any]
-    ours: bool
+    server_failed: bool
 
     @property
     def packaged(self) -> int:
@@ -55,37 +56,37 @@ class Outcome:
 
     @property
     def status(self) -> int:
-        """The HTTP status: a request of which nothing came was not carried out."""
+        """The HTTP status: an error when every target failed."""
         if self.failed < len(self.entries):
             return OK
-        return OURS if self.ours else BAD
+        return SERVER_ERROR if self.server_failed else BAD_REQUEST
 
     @property
     def message(self) -> str:
-        """The whole truth in one sentence or three."""
-        told = f"Packaged {self.packaged} of {len(self.entries)} targets" if self.packaged else "No target was packaged"
-        told += f", {self.failed} failed." if self.failed else "."
+        """What was packaged, failed, left and not found, in one to three sentences."""
+        text = f"Packaged {self.packaged} of {len(self.entries)} targets" if self.packaged else "No target was packaged"
+        text += f", {self.failed} failed." if self.failed else "."
         if self.failed == len(self.entries):
-            told = f"No target was packaged: all {self.failed} failed."
+            text = f"No target was packaged: all {self.failed} failed."
         if self.left:
-            told += f" Not done for want of time or space: {', '.join(self.left)}; send the request again for them."
+            text += f" Not done for want of time or space: {', '.join(self.left)}; send the request again for them."
         if self.missing:
-            told += f" {len(self.missing)} requested targets have no completed compilation job."
-        return told
+            text += f" {len(self.missing)} requested targets have no completed compilation job."
+        return text
 
 
 class Portal:
-    """The portal's records, and the work on them; `package` is `packager.packaging.package` with its time limit."""
+    """Serves the portal's requests; `package` is `packager.packaging.package` within the function's time."""
 
-    def __init__(self, settings: PortalSettings, package: Callable[..., PackageResult]) -> None:
+    def __init__(self, settings: PortalSettings, package: Callable[[PackageArguments], PackageResult]) -> None:
         self.settings = settings
         self.records = Records(settings)
         self._package = package
 
     def answer(self, call: PackageCall) -> tuple[int, dict[str, Any]]:
-        """Status and body of the reply to a request whose targets were begun.
+        """Status and body of the reply to a request.
 
-        Errors: RequestError and its kind for what the caller can mend, ForbiddenError, AwsRefusedError, StoreError.
+        Errors: RequestError and its kind for what the caller can correct, ForbiddenError, AwsRefusedError, StoreError.
         """
         job = jobs.training_job(self._record_of(call.training_id))
         with context(usecase_id=job.usecase_id):
@@ -110,7 +111,7 @@ class Portal:
         return outcome.status, body
 
     def package(self, job: TrainingJob, wanted: Sequence[str], user: User) -> Outcome:
-        """Package the wanted targets of a job (all without any), and note in its record what became of each."""
+        """Package the wanted targets of a job (without any, all), and record the outcome of each."""
         choice = jobs.choose(job, wanted)
         usecase = self.records.get("usecases", {"usecase_id": job.usecase_id})
         if usecase is None:
@@ -133,8 +134,8 @@ class Portal:
         except PackagerError as error:
             self._audit(user, job, "failure", {"error_type": type(error).__name__, "targets": list(choice.targets)})
             raise
-        ours = any(status_of(each.error) >= OURS for each in result.components)
-        outcome = Outcome(entries, left, choice.missing, record, ours)
+        server_failed = any(status_of(each.error) >= SERVER_ERROR for each in result.components)
+        outcome = Outcome(entries, left, choice.missing, record, server_failed)
         self._audit(user, job, _verdict(outcome), _details(outcome))
         return outcome
 
@@ -160,13 +161,10 @@ class Portal:
             )
         if choice.failed and not choice.compiled:
             return PackageResult()
-        result = self._package(
-            str(job.artifact_s3),
-            choice.compiled,
-            f"s3://{bucket}",
-            imported_targets=choice.imported_targets,
-            stores=stores,
+        arguments = PackageArguments(
+            str(job.artifact_s3), choice.compiled, f"s3://{bucket}", choice.imported_targets, stores=stores
         )
+        result = self._package(arguments)
         _check_shared(choice, result)
         return result
 
@@ -182,7 +180,7 @@ class Portal:
             ) from None
 
     def _merge(self, training_id: str, entries: Sequence[Entry]) -> dict[str, Any]:
-        """Note the entries in the record, whatever others note at the same time; the record afterwards."""
+        """Merge the entries into the record, whatever others write at the same time, and return it."""
 
         def write() -> dict[str, Any]:
             before = self._record_of(training_id).get("packaged_components")
@@ -202,7 +200,7 @@ class Portal:
         return retry_on_conflict("training_jobs", write)
 
     def _audit(self, user: User, job: TrainingJob, result: str, details: dict[str, Any]) -> None:
-        """Write the audit entry. A failure is logged by its step and stops nothing: the work is done by then."""
+        """Write the audit entry. A failure is logged by its step and raises nothing: the components exist by then."""
         at_ms = now_ms()
 
         def write() -> None:
@@ -210,7 +208,7 @@ class Portal:
             try:
                 self.records.put_new("audit_log", self._audit_entry(user, job, result, details, at_ms), "event_id")
             except ConflictError:
-                at_ms += 1  # the same user had another entry in this millisecond
+                at_ms += 1  # the same user has another entry of this millisecond
                 raise
 
         try:
@@ -238,7 +236,7 @@ _NOTHING_YET = "(attribute_not_exists(packaged_components) OR packaged_component
 
 
 def _openable(choice: Choice, stores: Stores) -> Choice:
-    """The choice without artifacts whose URIs name no object: they fail alone, and by name."""
+    """The choice without artifacts whose URIs are invalid: those fail alone."""
     compiled: dict[str, str] = {}
     failed = list(choice.failed)
     for target, uri in choice.compiled.items():
@@ -253,7 +251,7 @@ def _openable(choice: Choice, stores: Stores) -> Choice:
 
 
 def _check_shared(choice: Choice, result: PackageResult) -> None:
-    """Raise what kept every target from being tried: the caller's to mend, or AWS's to allow."""
+    """Raise the error that kept every target from being tried."""
     errors = [each.error for each in result.components]
     if choice.is_imported and errors and all(_wants_compilations(error) for error in errors):
         raise jobs.no_compilations()

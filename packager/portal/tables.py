@@ -1,14 +1,15 @@
-"""The portal's records: read whole, written conditionally, so that nobody's writing is lost."""
+"""The portal's DynamoDB tables: consistent reads, and conditional writes that lose no concurrent update."""
 
 from __future__ import annotations
 
 import random
+import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from packager.aws_errors import code_of
 from packager.deadline import time_left_s
-from packager.portal.aws import AwsRefusedError, ask, client, map_aws_errors
+from packager.portal.aws import AwsRefusedError, call_aws, client, map_aws_errors
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -20,17 +21,17 @@ T = TypeVar("T")
 Record = dict[str, Any]
 
 ATTEMPTS = 25
-"""How often a conditional write is tried: each lost round means that somebody else's write went through."""
+"""How often a conditional write is tried; each conflict means that another write succeeded."""
 
 _LONGEST_PAUSE_S = 1.0
 
 
 class ConflictError(Exception):
-    """The record is no longer what the condition says."""
+    """A conditional write failed: the record was changed meanwhile."""
 
 
 class Records:
-    """The tables by their names in the catalog: training_jobs, usecases, user_roles, audit_log.
+    """Reads and writes items of the tables training_jobs, usecases, user_roles and audit_log.
 
     Errors: AwsRefusedError; SettingsError when a table that is needed has no name.
     """
@@ -39,9 +40,9 @@ class Records:
         self._settings = settings
 
     def get(self, table: str, key: Mapping[str, str]) -> Record | None:
-        """The record as it is now, or None."""
+        """The record, read consistently, or None."""
         with observe(catalog.READ_RECORD, table=table), map_aws_errors(f"DynamoDB GetItem ({table})"):
-            answer = ask(
+            answer = call_aws(
                 client("dynamodb").get_item,
                 TableName=self._settings.table(table),
                 Key=_stored(key),
@@ -49,16 +50,16 @@ class Records:
             )
         return _loaded(answer["Item"]) if "Item" in answer else None
 
-    def pages(self, table: str, **choice: Any) -> Iterator[list[Record]]:  # noqa: ANN401  of a scan or a query
-        """The records of a scan, or of a query when `choice` names an index, page by page."""
-        operation = "Query" if "IndexName" in choice else "Scan"
-        if "ExpressionAttributeValues" in choice:
-            choice["ExpressionAttributeValues"] = _stored(choice["ExpressionAttributeValues"])
+    def pages(self, table: str, **parameters: Any) -> Iterator[list[Record]]:  # noqa: ANN401  of a scan or a query
+        """The records of a scan, or of a query when the parameters name an index, page by page."""
+        operation = "Query" if "IndexName" in parameters else "Scan"
+        if "ExpressionAttributeValues" in parameters:
+            parameters["ExpressionAttributeValues"] = _stored(parameters["ExpressionAttributeValues"])
         last: dict[str, Any] = {}
         while True:
             with observe(catalog.READ_RECORD, table=table), map_aws_errors(f"DynamoDB {operation} ({table})"):
-                call = client("dynamodb").query if operation == "Query" else client("dynamodb").scan
-                answer = ask(call, TableName=self._settings.table(table), **choice, **last)
+                method = client("dynamodb").query if operation == "Query" else client("dynamodb").scan
+                answer = call_aws(method, TableName=self._settings.table(table), **parameters, **last)
             yield [_loaded(item) for item in answer["Items"]]
             if "LastEvaluatedKey" not in answer:
                 return
@@ -70,10 +71,10 @@ class Records:
         A value `x` stands in the expressions as `:x`, and every name as `#name`. ConflictError when the condition does
         not hold.
         """
-        names = {f"#{name}": name for name in _names(expression, condition)}
+        names = {f"#{name}": name for name in re.findall(r"#(\w+)", f"{expression} {condition}")}
         with map_aws_errors(f"DynamoDB UpdateItem ({table})"):
             try:
-                answer = ask(
+                answer = call_aws(
                     client("dynamodb").update_item,
                     TableName=self._settings.table(table),
                     Key=_stored(key),
@@ -90,10 +91,10 @@ class Records:
         return _loaded(answer["Attributes"])
 
     def put_new(self, table: str, record: Record, key: str) -> None:
-        """Write a record whose `key` nobody has yet; ConflictError when somebody does."""
+        """Write a new record; ConflictError when there is one with the same `key`."""
         with map_aws_errors(f"DynamoDB PutItem ({table})"):
             try:
-                ask(
+                call_aws(
                     client("dynamodb").put_item,
                     TableName=self._settings.table(table),
                     Item=_stored(record),
@@ -107,9 +108,9 @@ class Records:
 
 
 def retry_on_conflict(table: str, write: Callable[[], T]) -> T:
-    """What `write` returns, called again after each ConflictError, with growing pauses; it has to read anew itself.
+    """What `write` returns; it is called again, and has to read again, after each ConflictError and a growing pause.
 
-    AwsRefusedError when others were faster `ATTEMPTS` times.
+    AwsRefusedError after `ATTEMPTS` conflicts.
     """
     with observe(catalog.UPDATE_RECORD, table=table, conflicts=0) as step:
         for attempt in range(ATTEMPTS):
@@ -118,7 +119,7 @@ def retry_on_conflict(table: str, write: Callable[[], T]) -> T:
             except ConflictError:
                 step.add(conflicts=1)
                 pause_s = max(0.0, min(_LONGEST_PAUSE_S, 0.01 * 2**attempt, time_left_s()))
-                time.sleep(random.uniform(0, pause_s))  # noqa: S311  spreads writers out; nothing secret
+                time.sleep(random.uniform(0, pause_s))  # noqa: S311  jitter; nothing secret
         raise AwsRefusedError(
             f"A record of {table} was changed by others {ATTEMPTS} times in a row.",
             next_step="Send the request again; what was packaged is found again, not packaged twice.",
@@ -128,17 +129,12 @@ def retry_on_conflict(table: str, write: Callable[[], T]) -> T:
 
 
 def now_ms() -> int:
-    """The present as the portal's tables hold it: milliseconds since 1970."""
+    """The time as the portal's tables hold it: milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
-def _names(*expressions: str) -> set[str]:
-    words = " ".join(expressions).replace("(", " ").replace(")", " ").replace(",", " ").replace(".", " ").split()
-    return {word.partition("[")[0].removeprefix("#") for word in words if word.startswith("#")}
-
-
 def _stored(record: Mapping[str, Any]) -> dict[str, Any]:
-    from boto3.dynamodb.types import TypeSerializer  # noqa: PLC0415  boto3 only where DynamoDB is spoken
+    from boto3.dynamodb.types import TypeSerializer  # noqa: PLC0415  boto3 only where DynamoDB is called
 
     serialize = TypeSerializer().serialize
     return {name: serialize(value) for name, value in record.items()}

@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: users of the portal by their role, the portal itself by the way it came."""
+"""Users of the portal: identity of the caller, and what its role allows."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 SYSTEM = "system"
 GLOBAL = "global"
-"""In place of a use case, in the roles of those who administer the whole portal."""
+"""Stands for the use case in the roles of the whole portal's administrators."""
 
 _LONGEST_EMAIL = 320
 
 
 class Role(IntEnum):
-    """The portal's roles; each may do what those before it may."""
+    """The portal's roles, in ascending order of rights."""
 
     Viewer = 1
     Operator = 2
@@ -31,7 +31,7 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who asks. `is_portal`: the portal itself, which needs no role."""
+    """A caller. `is_portal`: the portal itself, which needs no role."""
 
     id: str
     is_portal: bool = False
@@ -41,10 +41,10 @@ PORTAL = User(SYSTEM, is_portal=True)
 
 
 def caller(event: dict[str, Any]) -> User:
-    """The user of an API event: the Cognito claims, or what an authorizer of the portal's own says.
+    """The user of an API event, from Cognito claims or the context of an authorizer.
 
-    RequestError names a field that is missing or wrong. Whoever calls themselves `system` is the portal only when the
-    call did not come through API Gateway.
+    RequestError names a field that is missing or wrong. The user `system` is the portal only when the call did not come
+    through API Gateway: a claim must not open the door.
     """
     authorizer = Fields(event).object("requestContext").object("authorizer")
     if "claims" in authorizer:
@@ -62,10 +62,10 @@ _GATEWAY_ONLY = {"resource", "multiValueHeaders", "stageVariables", "isBase64Enc
 
 
 def _came_through_gateway(event: dict[str, Any]) -> bool:
-    """Whether API Gateway had a part in the event; nobody outside can keep it from leaving its marks.
+    """Whether the event came through API Gateway, which no client can hide.
 
-    It always fills `requestContext` with more than the authorizer (apiId, requestId, stage, ...) and passes headers on;
-    who may invoke the function itself writes the authorizer alone, and at most what kind of body it sends.
+    API Gateway always fills `requestContext` with more than the authorizer (apiId, requestId, stage, ...) and passes
+    headers on. The portal, which invokes the function directly, writes the authorizer and at most a content type.
     https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
     """
     headers = event.get("headers")

@@ -27,7 +27,7 @@ from packager import settings as packager_settings
 from packager.errors import OutOfTimeError, StoreError
 from packager.portal import aws
 from packager.portal import settings as portal_settings
-from packager.portal.replies import LARGEST_BYTES, brief, document
+from packager.portal.replies import LARGEST_BYTES, document, state_document
 from packager.portal.users import Role, caller
 from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
@@ -792,7 +792,7 @@ class Stalling(Context):
         local.breaking(world, operation, notice, times=1000, where=where)
 
     def get_remaining_time_in_millis(self):
-        return 1000 * (function.LAST_CALL_S if self._stalled.is_set() else 100)
+        return 1000 * (function.REPLY_RESERVE_S if self._stalled.is_set() else 100)
 
 
 def answer_of(event, lambda_context):
@@ -850,13 +850,13 @@ def test_an_event_that_is_not_recorded_in_time_is_raised_so_that_it_comes_again(
 
 def test_what_does_not_stop_in_time_leaves_its_last_words(world, monkeypatch, capfd):
     map_aws_errors = threading.Event()
-    say = function._say_last_words
+    say = function._log_timeout
 
     def heard(*told):
         say(*told)
         map_aws_errors.set()
 
-    monkeypatch.setattr(function, "_say_last_words", heard)
+    monkeypatch.setattr(function, "_log_timeout", heard)
     monkeypatch.setattr(
         "packager.packaging.package", lambda *_, **__: map_aws_errors.wait(10) or pytest.fail("nothing was said")
     )
@@ -936,7 +936,7 @@ def test_a_brief_answer_names_the_targets_whose_failure_can_pass():
         ],
         manifest={"large": "x" * 1000},
     )
-    answer = brief(result)
+    answer = state_document(result)
     assert (answer["again"], answer["left"], "manifest" in answer) == (["a"], ["c"], False)
 
 

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 
 from packager.device.recipe import Artifact, recipe
 from packager.errors import PackagerError, RequestError, SettingsError
-from packager.limits import strategy
 from packager.model.targets import TARGETS
-from packager.portal import events, jobs, tables
+from packager.portal import jobs, tables
 from packager.portal.aws import AwsRefusedError, map_aws_errors
-from packager.portal.compilations import _noted
+from packager.portal.compilations import _recorded
 from packager.portal.credentials import session_name
-from packager.portal.events import CompilationEnded, machine_call, package_call
+from packager.portal.events import CompilationEnded, MachineCall, PackageArguments, machine_call, package_call
 from packager.portal.publish import component_name
 from packager.portal.service import Portal
 from packager.portal.settings import PortalSettings
@@ -133,7 +132,7 @@ def test_news_find_their_entry_wherever_it_moved(order, mine):
 
     portal = Portal(PortalSettings(), None)
     portal.records = Table(record)
-    _noted(portal, "t", CompilationEnded(entry["compilation_job_name"], "COMPLETED", "s3://b/k", None))
+    _recorded(portal, "t", CompilationEnded(entry["compilation_job_name"], "COMPLETED", "s3://b/k", None))
     [(expression, condition, name)] = asked
     place = order.index(name)
     assert condition == f"#compilation_jobs[{place}].#compilation_job_name = :name"
@@ -235,11 +234,7 @@ def test_a_request_is_read_as_it_was_meant(targets, auto_triggered):
 def test_a_machines_call_is_read_as_it_was_meant(compiled):
     listed = [{"target": target, "uri": uri} for target, uri in compiled.items()]
     call = machine_call({"trained": "s3://b/t", "compiled": listed, "output": "s3://b", "options": {"force": True}})
-    assert (call.trained, call.compiled, call.output, call.options) == ("s3://b/t", compiled, "s3://b", {"force": True})
-
-
-def test_a_machine_may_name_every_strategy():
-    assert set(events.STRATEGIES) == {"auto", *strategy.STRATEGIES}
+    assert call == MachineCall(PackageArguments("s3://b/t", compiled, "s3://b", force=True), None, None)
 
 
 # Settings
@@ -275,6 +270,6 @@ def test_the_examples_of_the_documentation_are_requests():
     page = (Path(__file__).parents[3] / "docs" / "function.md").read_text(encoding="utf-8")
     body, event = (json.loads(block.partition("```")[0]) for block in page.split("```json\n")[1:])
     assert package_call(request("t", body)).targets == ("jetson-xavier", "x86_64-cpu")
-    assert set(machine_call(event).options) == {"strategy", "force", "strict"}
+    assert machine_call(event).arguments.strict is False
     for option in ("strategy", "force", "strict", "imported_targets", "previous"):
         assert f"`{option}`" in page
