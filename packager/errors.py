@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Fault = Literal["artifact", "request", "service"]
+"""Whose failure it is: the artifact's owner mends it, the caller, or whoever runs the service (AWS for them)."""
+
+NOT_A_FILE = frozenset({"EISDIR", "EINVAL", "ELOOP", "ENAMETOOLONG"})
+"""Codes of StoreError for paths that name a folder, a device or nothing that could be."""
 
 Figure = str | int | float | bool | None | Sequence[Any] | Mapping[str, Any]
 
@@ -36,7 +42,10 @@ class PackagerError(Exception):
         message: what happened, with its numbers.
         next_step: what the reader can do about it; empty when there is nothing.
         figures: the numbers and names of the message, by field; each is also an attribute of the error.
+        fault: whose failure it is.
     """
+
+    fault: Fault = "service"
 
     def __init__(self, message: str, *, next_step: str = "", **figures: Figure) -> None:
         self.message = message
@@ -52,8 +61,9 @@ class PackagerError(Exception):
         raise AttributeError(f"{type(self).__name__} has no figure {name!r}; it has {', '.join(figures) or 'none'}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The error as a JSON object: `type`, `message`, `next_step` and every figure."""
-        return {"type": type(self).__name__, "message": self.message, "next_step": self.next_step, **self.figures}
+        """The error as a JSON object: `type`, `fault`, `message`, `next_step` and every figure."""
+        about = {"type": type(self).__name__, "fault": self.fault, "message": self.message, "next_step": self.next_step}
+        return {**about, **self.figures}
 
 
 class SettingsError(PackagerError, ValueError):
@@ -63,17 +73,28 @@ class SettingsError(PackagerError, ValueError):
 class RequestError(PackagerError, ValueError):
     """The caller asked for something that cannot be: a bad URI, an unknown target, a missing field."""
 
+    fault: Fault = "request"
+
 
 class StoreError(PackagerError, OSError):
     """A file system or S3 refused or failed; `operation`, `uri` and `code` say which and how."""
+
+    def __init__(self, message: str, *, next_step: str = "", **figures: Figure) -> None:
+        super().__init__(message, next_step=next_step, **figures)
+        if figures.get("code") in NOT_A_FILE:
+            self.fault = "request"
 
 
 class ArtifactNotFoundError(StoreError, FileNotFoundError):
     """There is no such file, bucket or object."""
 
+    fault: Fault = "request"
+
 
 class ArtifactChangedError(StoreError):
     """The artifact was replaced while it was being read; nothing of the mixture is published."""
+
+    fault: Fault = "artifact"
 
 
 class AccessDeniedError(StoreError, PermissionError):
@@ -83,9 +104,13 @@ class AccessDeniedError(StoreError, PermissionError):
 class ManifestError(PackagerError, ValueError):
     """The trained artifact lacks, or garbles, something the manifest is made of."""
 
+    fault: Fault = "artifact"
+
 
 class ExtractionError(PackagerError, ValueError):
     """The archive is damaged, cut short, or not an archive at all."""
+
+    fault: Fault = "artifact"
 
 
 class UnsafeArchiveError(ExtractionError):
@@ -99,13 +124,19 @@ class LimitExceededError(ExtractionError):
 class StagingNeededError(ExtractionError):
     """The archive can only be read with its members on disk: a hard link refers to bytes that have gone by."""
 
+    fault: Fault = "request"
+
 
 class CompressionError(PackagerError, ValueError):
     """The component cannot be written as a ZIP that every reader takes."""
 
+    fault: Fault = "artifact"
+
 
 class ComponentRefusedError(PackagerError, ValueError):
     """Strict mode: the component breaks a rule of the device; `findings` lists them."""
+
+    fault: Fault = "artifact"
 
 
 class OperationAbortedError(PackagerError, RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from packager.errors import RequestError, printable
+from packager.errors import Fault, RequestError, printable
 from packager.model.targets import COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX, served_by, target
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _choice(served: Mapping[Compilation, tuple[str, ...]], wanted: Sequence[str]
     targets: list[str] = []
     for compilation, names in served.items():
         if reason := _unusable(compilation):
-            failed += [failed_entry(name, reason) for name in names]
+            failed += [failed_entry(name, reason, "request") for name in names]
         else:
             # One export serves three targets: as one component, uploaded once.
             compiled[COMPILED_ONNX if _is_onnx(compilation) else compilation.target] = str(
@@ -143,8 +143,8 @@ def _choice(served: Mapping[Compilation, tuple[str, ...]], wanted: Sequence[str]
     return Choice(compiled, (), tuple(dict.fromkeys(targets)), tuple(failed), missing)
 
 
-def failed_entry(name: str, reason: str) -> Entry:
-    return {"target": name, "status": "failed", "error": printable(reason, 1000)}
+def failed_entry(name: str, reason: str, fault: Fault) -> Entry:
+    return {"target": name, "status": "failed", "error": printable(reason, 1000), "fault": fault}
 
 
 def merged(before: object, entries: Sequence[Entry]) -> list[Any]:

@@ -5,17 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from packager.errors import (
-    AccessDeniedError,
-    ArtifactNotFoundError,
-    ComponentRefusedError,
-    ExtractionError,
-    ManifestError,
-    PackagerError,
-    RequestError,
-    SettingsError,
-    StoreError,
-)
+from packager.errors import AccessDeniedError, ArtifactNotFoundError, Fault, PackagerError, SettingsError
 
 if TYPE_CHECKING:
     from packager.results import PackageResult
@@ -25,13 +15,11 @@ OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 200, 400, 403, 404, 500
 LARGEST_BYTES = 5 << 20
 """Limit of a document: Lambda takes 6 MB, quotes included. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 
-_CLIENT_ERRORS = (RequestError, ManifestError, ExtractionError, ComponentRefusedError)
-_NO_FILES = {"EISDIR", "EINVAL", "ELOOP", "ENAMETOOLONG"}
-"""Codes of StoreError for paths that cannot name a file: a folder, a device, a name too long."""
-
 
 class ForbiddenError(PackagerError, PermissionError):
     """The user's role does not allow the request."""
+
+    fault: Fault = "request"
 
 
 def http_reply(status: int, body: dict[str, Any] | None, origin: str) -> dict[str, Any]:
@@ -54,10 +42,11 @@ def http_failure(error: Exception, request_id: str) -> tuple[int, dict[str, Any]
     """Status and body for a request of the portal that failed, with what was packaged before it failed."""
     if isinstance(error, ForbiddenError):
         return FORBIDDEN, {"error": error.message}
-    if isinstance(error, _CLIENT_ERRORS):
+    if isinstance(error, PackagerError) and error.fault != "service":
         return BAD_REQUEST, {"error": error.message, **_details(error)}
     if isinstance(error, PackagerError) and not isinstance(error, SettingsError):
-        body: dict[str, Any] = {"error": f"Failed to package components: {error}", "request_id": request_id}
+        words = f"Failed to package components: {error}"
+        body: dict[str, Any] = {"error": words, "fault": error.fault, "request_id": request_id}
         done = error.figures.keys() & {"packaged_components", "left"}
         return SERVER_ERROR, {**body, **{name: error.figures[name] for name in done}}
     return SERVER_ERROR, {"error": "Internal server error", "request_id": request_id}
@@ -67,11 +56,11 @@ def status_of(error: Exception | None) -> int:
     """The HTTP status of an error: 4xx is the caller's to correct, 5xx ours or AWS's; 200 without an error."""
     if error is None:
         return OK
-    if isinstance(error, _CLIENT_ERRORS) or (isinstance(error, StoreError) and error.figures.get("code") in _NO_FILES):
-        return BAD_REQUEST
     if isinstance(error, ArtifactNotFoundError):
         return NOT_FOUND
-    return FORBIDDEN if isinstance(error, AccessDeniedError) else SERVER_ERROR
+    if isinstance(error, AccessDeniedError):
+        return FORBIDDEN
+    return BAD_REQUEST if isinstance(error, PackagerError) and error.fault != "service" else SERVER_ERROR
 
 
 def shared_failure(result: PackageResult) -> PackagerError | None:
@@ -107,6 +96,7 @@ def document(status: int, result: dict[str, Any]) -> dict[str, Any]:
 def _details(error: PackagerError) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
+        "fault": error.fault,
         "next_step": error.next_step,
         **({"field": error.figures["field"]} if "field" in error.figures else {}),
     }

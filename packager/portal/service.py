@@ -244,7 +244,7 @@ def _openable(choice: Choice, stores: Stores) -> Choice:
             stores.source(uri)
         except RequestError as error:
             served = (each.name for each in served_by(target))
-            failed += [jobs.failed_entry(name, str(error)) for name in served if name in choice.targets]
+            failed += [jobs.failed_entry(name, str(error), error.fault) for name in served if name in choice.targets]
         else:
             compiled[target] = uri
     return replace(choice, compiled=compiled, failed=tuple(failed))
@@ -273,8 +273,10 @@ def _entries(choice: Choice, result: PackageResult) -> tuple[tuple[Entry, ...], 
 def _entry(component: ComponentResult) -> Entry:
     if component.uri is not None and component.error is None:
         return {"target": component.target, "component_package_s3": component.uri, "status": "packaged"}
-    why = str(component.error) if component.error else "Not done yet, for want of time or space. Package it again."
-    return jobs.failed_entry(component.target, why)
+    if component.error is None:
+        why = "Not done yet, for want of time or space. Package it again."
+        return jobs.failed_entry(component.target, why, "service")
+    return jobs.failed_entry(component.target, str(component.error), component.error.fault)
 
 
 def _verdict(outcome: Outcome) -> str:

@@ -59,6 +59,13 @@ TABLE = Dimension(
     attribute="db.collection.name",
 )
 
+FAULT = Dimension(
+    "fault",
+    "Fault",
+    ("none", "artifact", "request", "service", OTHER),
+    "Whose failure it is: the artifact's, the caller's, the service's; none without a failure",
+)
+
 BYTES_READ = Metric("bytes_read", "BytesRead", Unit.BYTES, "Bytes read from the artifact", "Sum")
 BYTES_IN = Metric("bytes_in", "BytesIn", Unit.BYTES, "Bytes taken in, as stored", "Sum")
 BYTES_OUT = Metric("bytes_out", "BytesOut", Unit.BYTES, "Bytes given out", "Sum")

@@ -28,9 +28,23 @@ def error_type(step: Step) -> str:
     return f"{name}.{plain(code)}" if isinstance(code, str) else name
 
 
+FAULT = "fault"
+"""The key, and the field of rows that split their metrics by it, for whose failure it is."""
+
+NO_FAULT, DEFAULT_FAULT = "none", "service"
+
+
+def fault(step: Step) -> str:
+    """Return whose failure it is: what the exception says under `fault`; the service's when it does not say."""
+    if step.outcome == "success":
+        return NO_FAULT
+    carried = None if step.error is None else _carried(step.error, FAULT, str)
+    return DEFAULT_FAULT if carried is None else str(plain(carried)) or DEFAULT_FAULT
+
+
 def error_details(step: Step) -> dict[str, Any]:
     """Return what the log line says of a failure: type, message, figures, next step, and where it came from."""
-    details: dict[str, Any] = {"error_type": error_type(step)}
+    details: dict[str, Any] = {"error_type": error_type(step), FAULT: fault(step)}
     error = step.error
     if error is None:
         details["error"] = "the step was still open when the process had to end"

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Link, Status, StatusCode
 
-from telemetry.engine.failures import error_details
+from telemetry.engine.failures import FAULT, error_details
 from telemetry.engine.steps import Recorder
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Spans(Recorder):
     def _record_failure(self, span: Span, step: Step) -> None:
         details = error_details(step)
         figures = {f"figures.{name}": value for name, value in details.get("figures", {}).items() if value is not None}
-        ours = {"outcome": step.outcome, "next_step": details["next_step"], **figures}
+        ours = {"outcome": step.outcome, FAULT: details[FAULT], "next_step": details["next_step"], **figures}
         span.set_attributes({self._names[name]: scalar(value) for name, value in ours.items()})
         span.set_attribute("error.type", details["error_type"])
         if "stack" in details:

@@ -46,6 +46,7 @@ LOG_KEYS = (
     Property("trace_id", "X-Ray compatible trace id, 32 hexadecimal digits"),
     Property("span_id", "Id of the step's span, 16 hexadecimal digits"),
     Property("error_type", "Type of the exception, and code of the service when there is one", "error.type"),
+    Property("fault", "Whose failure it is, as the exception says; the service's when it does not say"),
     Property("error", "Message of the exception"),
     Property("figures", "Numbers that the exception carries, by name"),
     Property("next_step", "What to try next"),

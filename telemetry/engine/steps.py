@@ -7,6 +7,7 @@ import time
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Self
 
+from telemetry.engine.failures import FAULT, fault
 from telemetry.engine.health import HEALTH
 from telemetry.engine.values import render
 
@@ -88,6 +89,7 @@ class Step:
 
     __slots__ = (
         "_done",
+        "_failed_by",
         "_rendered",
         "_token",
         "context",
@@ -123,6 +125,7 @@ class Step:
         self.inner_error: BaseException | None = None
         self.gathered: dict[str, Any] = {}
         self._done = False
+        self._failed_by: BaseException | None = None
         self._token: Token[Step | None] | None = None
         if fields:
             self.add(**fields)
@@ -143,6 +146,10 @@ class Step:
             with _FOLDING:
                 _fold(row, self.fields, fields)
 
+    def fail(self, error: BaseException) -> None:
+        """Have the step end as failed by an error that is answered or noted, and not raised."""
+        self._failed_by = error
+
     def __enter__(self) -> Self:
         if self._token is not None:  # a parent of itself, it would be walked up for ever
             HEALTH.fault(f"{self.row.name} was entered twice; observe each run anew")
@@ -162,7 +169,8 @@ class Step:
         if self._token is not None and restored(INNERMOST, self._token, self.row.name):
             for leave in self.recorders.leaves:
                 leave(self)
-        self.finish("success" if error is None else "failure", error)
+        ended_by = self._failed_by if error is None else error
+        self.finish("success" if ended_by is None else "failure", ended_by)
 
     def finish(self, outcome: str, error: BaseException | None = None) -> None:
         """End the step now, once: what comes later changes nothing. Recorders are called in reverse order."""
@@ -199,7 +207,8 @@ class Step:
     def rendered(self) -> Rendered:
         """The fields in the form that leaves the process; made once, when the step is over, for all recorders."""
         if self._rendered is None:
-            self._rendered = render(self.row, self.fields, self.context)
+            fields = {**self.fields, FAULT: fault(self)} if FAULT in self.row.fields else self.fields
+            self._rendered = render(self.row, fields, self.context)
             self._rendered.duration_ms = round(self.duration_ns / 1e6, 3)
         return self._rendered
 
@@ -215,6 +224,9 @@ class Idle(Step):
     __slots__ = ()
 
     def add(self, /, **fields: Any) -> None:  # noqa: ANN401  same as Step.add
+        pass
+
+    def fail(self, error: BaseException) -> None:
         pass
 
     def __enter__(self) -> Self:

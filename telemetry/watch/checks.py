@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from telemetry.catalog import parts
+from telemetry.engine.failures import FAULT
 from telemetry.engine.operation import OTHER, Unit
 from telemetry.engine.standard import LOG_KEYS
 from telemetry.watch.alarms import BURN_RATES
@@ -100,7 +101,7 @@ def _collision_faults(row: Operation) -> Iterator[str]:
     keys = [metric.field for metric in row.all_metrics] + [prop.field for prop in row.properties]
     for name in _doubles(keys + [dimension.field for dimension in row.dimensions]):
         yield f"{row.name}: the field {name} is there twice"
-    taken = {key.field for key in LOG_KEYS} - {"duration_ms"}
+    taken = {key.field for key in LOG_KEYS} - {"duration_ms", FAULT}
     for name in sorted(taken.intersection(keys + [dimension.key for dimension in row.dimensions])):
         yield f"{row.name}: {name} is a key of every log line"
     for name in sorted({key.field for key in parts.CONTEXT_KEYS}.intersection(keys)):

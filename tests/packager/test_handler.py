@@ -220,7 +220,7 @@ def test_one_failed_target_leaves_the_others_whole_and_all_three_places_say_so(w
     status, body = ask(request(job))
     good, bad = body["packaged_components"]
     assert (status, good["status"], bad["status"]) == (200, "packaged", "failed")
-    assert bad == {"target": "x86_64-cpu", "status": "failed", "error": bad["error"]}
+    assert bad == {"target": "x86_64-cpu", "status": "failed", "error": bad["error"], "fault": "artifact"}
     assert body["message"] == "Packaged 1 of 2 targets, 1 failed."
     assert world.record(job)["packaged_components"] == [good, bad]
     [audit] = world.audits(job)

@@ -37,7 +37,7 @@ packaged = st.builds(
     names,
     st.integers(0, 99),
 )
-failed = st.builds(lambda target: jobs.failed_entry(target, "it broke"), names)
+failed = st.builds(lambda target: jobs.failed_entry(target, "it broke", "service"), names)
 entries = st.lists(packaged | failed, max_size=6, unique_by=lambda entry: entry["target"])
 
 

@@ -147,3 +147,31 @@ def test_the_names_of_limits_are_those_of_the_library():
     assert emf.MAX_VALUES == constants.MAX_DATAPOINTS_PER_METRIC
     assert emf.MAX_DIMENSIONS == constants.MAX_DIMENSION_SET_SIZE
     assert {unit.value for unit in Unit} == UNITS
+
+
+class ArtifactError(Exception):
+    fault = "artifact"
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"), [(ArtifactError("bad"), "artifact"), (ValueError("bug"), "service"), (None, "none")]
+)
+def test_whose_failure_it_is_stands_in_the_metric_the_log_line_and_the_span(error, fault, recorded_in):
+    recording, found = recorded_in()
+    with recording, telemetry.observe(catalog.PACKAGE_TARGET, target="arm64-cpu") as step:
+        if error:
+            step.fail(error)
+    (line,) = found.logs
+    assert (line.get("fault", "none"), line["outcome"]) == (fault, "failure" if error else "success")
+    (metrics,) = found.emf
+    assert metrics["Fault"] == fault
+    assert ["Operation", "Fault"] in [sorted(each, reverse=True) for each in dimension_sets(metrics)]
+    (span,) = found.spans
+    attributes = {
+        each["key"]: each["value"]["stringValue"] for each in span["attributes"] if "stringValue" in each["value"]
+    }
+    assert attributes.get("packager.fault", "none") == fault
+
+
+def dimension_sets(metrics):
+    return [each for directive in metrics["_aws"]["CloudWatchMetrics"] for each in directive["Dimensions"]]
