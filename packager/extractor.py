@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from packager.limits.staging import ExtractedFile
 
 SELECTED_LIMIT_BYTES = 64 << 20
-"""What extract_selective holds in memory at most: it is for manifests and settings, not for weights."""
+"""Limit of what extract_selective holds in memory: it is for manifests and settings, not for weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class MemberInfo:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveInfo:
-    """What an archive holds and what is wrong with it.
+    """The members of an archive, and its faults.
 
     Attributes:
         uri: where it lies.
         packed_bytes, unpacked_bytes: its size, and the size of its files' contents, as far as it could be read.
         members: every member in order, folders and links too.
-        findings: what would keep it from being packaged.
+        findings: the faults that keep it from being packaged.
     """
 
     uri: str
@@ -139,16 +139,16 @@ class StreamingExtractor:
                     )
                 content = bytearray(member.size_bytes)
                 member.readinto(memoryview(content))
-                found[member.path] = _shared(found, member) if member.same_as else bytes(content)
+                found[member.path] = _content_of_link(found, member) if member.same_as else bytes(content)
             step.add(members=len(found), bytes_out=SELECTED_LIMIT_BYTES - left)
         return found
 
     def get_archive_info(
         self, archive_path: str | Path, progress_callback: Callable[[int], None] | None = None
     ) -> ArchiveInfo:
-        """Everything about the archive that can be known without using it; `progress_callback` gets packed bytes read.
+        """Read the whole archive and describe it; `progress_callback` is called with packed bytes read.
 
-        What a single member does wrong is a finding, and reading goes on; damage is a finding too, and ends it.
+        The fault of a single member is a finding, and reading goes on; damage is a finding too, and ends it.
         """
         members: list[MemberInfo] = []
         findings: list[Finding] = []
@@ -178,7 +178,7 @@ class StreamingExtractor:
             yield ArchiveReader(reader, self._settings)
 
 
-def _shared(found: dict[str, bytes], link: Member) -> bytes:
+def _content_of_link(found: dict[str, bytes], link: Member) -> bytes:
     if link.same_as in found:
         return found[link.same_as]
     raise StagingNeededError(

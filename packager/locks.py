@@ -1,4 +1,4 @@
-"""Locks that tell the living from the dead: the kernel gives them up when a process ends, in whatever way."""
+"""Locks that show whether a process lives: the kernel releases them when it ends, however it ends."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Lock(Enum):
-    """What became of the wish to lock something."""
+    """The outcome of an attempt to lock."""
 
     TAKEN = "taken"
     LOST = "lost"
-    """Somebody has it, or removed it meanwhile."""
+    """Another process holds it, or removed the file meanwhile."""
     UNKNOWN = "unknown"
-    """The file system has no locks for this."""
+    """The file system does not support it."""
 
 
 def lock(descriptor: int, path: Path) -> Lock:
@@ -30,7 +30,7 @@ def lock(descriptor: int, path: Path) -> Lock:
     except OSError:
         return Lock.UNKNOWN
     try:
-        there = os.path.samestat(os.fstat(descriptor), path.lstat())
+        same = os.path.samestat(os.fstat(descriptor), path.lstat())
     except OSError:
-        there = False
-    return Lock.TAKEN if there else Lock.LOST
+        same = False
+    return Lock.TAKEN if same else Lock.LOST

@@ -1,4 +1,4 @@
-"""Errors of the operating system, made the packager's own: mapped once, where the store touches the file system."""
+"""Mapping of the operating system's errors to the packager's, at the calls of the file system."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What a file system answers when it, or the user's share of it, is used up."""
+"""Error numbers of a file system, or a user's quota on it, that is used up."""
 
 _BLOCK_BYTES = 1 << 20
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -48,7 +48,7 @@ def map_os_errors(operation: str, path: Path) -> Iterator[None]:
 
 
 def convert_os_error(error: OSError, operation: str, path: Path) -> PackagerError:
-    """The packager's error for `error`, which `operation` on `path` met."""
+    """The packager's error for `error`, which `operation` on `path` raised."""
     number = error.errno or 0
     code = errno.errorcode.get(number, "unknown")
     figures = {"operation": operation, "uri": printable(path, 1000), "code": code}
@@ -56,7 +56,7 @@ def convert_os_error(error: OSError, operation: str, path: Path) -> PackagerErro
         f"Cannot {operation} {printable(path, 1000)}: {os.strerror(number) if number else printable(error)} ({code})."
     )
     if number in FULL:
-        return full(path.parent, held_bytes=0, more_bytes=_BLOCK_BYTES, code=number, what="The next block")
+        return storage_error(path.parent, held_bytes=0, more_bytes=_BLOCK_BYTES, code=number, what="The next block")
     if number in _ABSENT:
         return ArtifactNotFoundError(what, next_step="Check the path; nothing lies there.", **figures)
     if number in _DENIED:
@@ -65,7 +65,7 @@ def convert_os_error(error: OSError, operation: str, path: Path) -> PackagerErro
     return StoreError(what, next_step=_NEXT_STEPS.get(number, ""), **figures)
 
 
-def full(
+def storage_error(
     folder: Path,
     *,
     held_bytes: int,
@@ -73,9 +73,9 @@ def full(
     code: int,
     what: str = "The component, as far as it was written,",
 ) -> InsufficientStorageError:
-    """The shortage met when `more_bytes` were to follow the `held_bytes` already written below `folder`."""
+    """The error when `more_bytes` do not fit after the `held_bytes` already written below `folder`."""
     try:
-        # A used-up quota shows in no figure of the file system: what could be had is what was had.
+        # A used-up quota shows in no figure of the file system.
         free_bytes = shutil.disk_usage(folder).free if code == errno.ENOSPC else 0
     except OSError:
         free_bytes = 0

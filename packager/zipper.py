@@ -1,4 +1,4 @@
-"""Writing ZIPs from files on disk, piece by piece, with the very bytes that streaming gives."""
+"""ZIP files from files on disk, written incrementally, with the same bytes as a streamed package."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class IncrementalZipper:
     ) -> Path:
         """Zip every file below `source_dir`, in the order of their paths, into `zip_path`, and return it.
 
-        CompressionError for links and devices, which would carry something else than they show.
+        CompressionError for links and devices: their content is not what a reader of the folder sees.
         """
         found = _files_below(Path(source_dir))
         encoder = ZipEncoder()
@@ -100,7 +100,7 @@ class IncrementalZipper:
 
     @contextmanager
     def _writing(self) -> Iterator[Upload]:
-        """The ZIP to write to. An error leaves half a file in it, so that it is given up at once."""
+        """The upload to write to. After an error it holds half a file, so that it is given up at once."""
         try:
             yield self._begun()
         except BaseException as error:

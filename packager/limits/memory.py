@@ -1,4 +1,4 @@
-"""Memory that is given back before the limit is hit."""
+"""The memory limit of the process, and relief before it is reached: smaller buffers and garbage collection."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 RELIEVE_AT = 0.8
 """Share of the limit from which on memory is relieved."""
-_CALLS_PER_LOOK = 16
-_UNLIMITED_BYTES = 1 << 60  # version 1 of control groups says "no limit" with the largest number of pages there is
+_CALLS_PER_MEASUREMENT = 16
+_UNLIMITED_BYTES = 1 << 60  # version 1 of control groups writes "no limit" as the largest number of pages
 
 
 class Buffers(Protocol):
@@ -35,7 +35,7 @@ class Buffers(Protocol):
 
 
 def memory_limit_bytes(settings: Settings, environment: Mapping[str, str], root: Path = Path("/")) -> int | None:
-    """What the process may have: the setting, else Lambda's size of the function, else the control group's limit.
+    """Memory the process may use: the setting, else Lambda's size of the function, else the control group's limit.
 
     None without a limit. `root` is where /proc and /sys are found.
     """
@@ -104,7 +104,7 @@ class MemoryMonitor:
 
     @contextmanager
     def watching(self, buffers: Buffers) -> Iterator[None]:
-        """Have these shrunk too while the block runs."""
+        """Include these buffers in the relief while the block runs."""
         self._watched.append(buffers)
         try:
             yield
@@ -112,16 +112,16 @@ class MemoryMonitor:
             self._watched.remove(buffers)
 
     def relieve_if_needed(self) -> bool:
-        """Look at memory at every sixteenth call and relieve it when that is due; whether it was."""
+        """Measure memory at every sixteenth call and relieve it when that is due; return whether it was."""
         self._calls += 1
-        if self.limit_bytes is None or self._calls % _CALLS_PER_LOOK or not self._lock.acquire(blocking=False):
+        if self.limit_bytes is None or self._calls % _CALLS_PER_MEASUREMENT or not self._lock.acquire(blocking=False):
             return False
         try:
-            return self._look(self.limit_bytes)
+            return self._relieve_above_threshold(self.limit_bytes)
         finally:
             self._lock.release()
 
-    def _look(self, limit_bytes: int) -> bool:
+    def _relieve_above_threshold(self, limit_bytes: int) -> bool:
         held_bytes = self._resident()
         if held_bytes < self._first_bytes:
             self._next_bytes = self._first_bytes

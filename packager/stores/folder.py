@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from packager.core.ports import TEMPORARY_PREFIX, StoredComponent
 from packager.errors import CleanupFailedError, RequestError, printable
 from packager.locks import Lock, lock
-from packager.os_errors import FULL, convert_os_error, full, map_os_errors
+from packager.os_errors import FULL, convert_os_error, map_os_errors, storage_error
 from packager.stores.sweeping import remove_leftovers
 from telemetry import catalog, observe
 
@@ -193,7 +193,7 @@ class _FolderUpload:
 
     def _failure(self, error: OSError, operation: str, more_bytes: int) -> Exception:
         if error.errno in FULL:
-            return full(self._folder, held_bytes=self.bytes_written, more_bytes=more_bytes, code=error.errno)
+            return storage_error(self._folder, held_bytes=self.bytes_written, more_bytes=more_bytes, code=error.errno)
         return convert_os_error(error, operation, self._folder)
 
 

@@ -21,7 +21,7 @@ from packager.errors import (
     RequestError,
     StoreError,
 )
-from packager.os_errors import convert_os_error, full
+from packager.os_errors import convert_os_error, storage_error
 from packager.stores.file import FileSource
 from packager.stores.folder import KEPT_ATTRIBUTE, FolderSink
 from tests.small_disk import as_nobody, needs_root, on_small_disk
@@ -283,9 +283,9 @@ def test_a_file_is_hashed_once_for_any_number_of_threads(tmp_path):
 
 def test_a_shortage_is_never_told_as_enough(tmp_path):
     for code in (errno.ENOSPC, errno.EDQUOT):
-        error = full(tmp_path, held_bytes=100, more_bytes=10, code=code)
+        error = storage_error(tmp_path, held_bytes=100, more_bytes=10, code=code)
         assert (error.required_bytes, error.missing_bytes > 0) == (110, True)
-    assert full(tmp_path / "gone", held_bytes=100, more_bytes=0, code=errno.ENOSPC).missing_bytes >= 0
+    assert storage_error(tmp_path / "gone", held_bytes=100, more_bytes=0, code=errno.ENOSPC).missing_bytes >= 0
 
 
 @pytest.mark.parametrize("number", sorted(errno.errorcode.keys() - {errno.ENOSPC, errno.EDQUOT}))
