@@ -194,3 +194,40 @@ class CleanupFailedError(PackagerError, OSError):
             next_step="Remove them by hand, or make their folders writable; they take up scratch space.",
             failures=[dict(f) for f in failures],
         )
+
+
+BUSY_CODES = frozenset(
+    (
+        # S3 and other services of AWS that are busy or failed for a moment:
+        # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+        *("429", "500", "502", "503", "504", "InternalError", "RequestTimeout", "RequestTimeoutException"),
+        *("ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "ThrottledException"),
+        *("RequestThrottled", "RequestThrottledException", "RequestLimitExceeded", "BandwidthLimitExceeded"),
+        *("TooManyRequestsException", "ProvisionedThroughputExceededException"),
+    )
+)
+"""Codes and HTTP statuses after which the same request can succeed a moment later."""
+
+RECOVERABLE_CODES = BUSY_CODES.union(
+    # an upload that somebody removed, or whose bytes changed on their way, begins anew
+    ("NoSuchUpload", "BadDigest"),
+    # the connection broke: the types of botocore, urllib3 and the standard library
+    ("ConnectTimeoutError", "ConnectionClosedError", "EndpointConnectionError", "IncompleteReadError"),
+    ("ReadTimeoutError", "ResponseStreamingError", "ProtocolError", "SSLError", "TimeoutError"),
+    ("BrokenTransferError", "ConnectionError", "ConnectionResetError", "ConnectionAbortedError"),
+    ("BrokenPipeError", "ConnectionRefusedError"),
+    # a file system, often one on a network, that could not answer this time
+    ("EAGAIN", "EINTR", "ETIMEDOUT", "ESTALE", "ECONNRESET"),
+)
+"""Codes of StoreError after which the same work, begun anew, can succeed."""
+
+
+def is_recoverable(error: BaseException) -> bool:
+    """Whether the same work can succeed a moment later: a store that was busy or broken, or scratch that ran out.
+
+    Not an artifact that was replaced meanwhile: the component's key was made from the old one. Not a damaged archive:
+    reading it again takes the same time and ends the same way.
+    """
+    if isinstance(error, StoreError) and not isinstance(error, ArtifactChangedError):
+        return error.figures.get("code") in RECOVERABLE_CODES
+    return isinstance(error, InsufficientStorageError)

@@ -12,9 +12,19 @@ from packager.errors import InsufficientStorageError, StagingNeededError, in_uni
 from packager.extractor import ArchiveInfo, StreamingExtractor
 from packager.limits.memory import MemoryMonitor, memory_limit_bytes
 from packager.limits.storage import StorageManager
-from packager.limits.strategy import AUTO, STRATEGIES, Demand, Strategy, Supply, at_most_at_once, choose, why_not_now
+from packager.limits.strategy import (
+    AUTO,
+    STRATEGIES,
+    Demand,
+    Strategy,
+    Supply,
+    at_most_at_once,
+    choose,
+    supply_of,
+    why_not_now,
+)
+from packager.model.layouts import components_of
 from packager.model.trained import TrainedArtifact
-from packager.packaging import components_of, supply
 from packager.results import Finding, ProcessingState
 from packager.settings import Settings, from_process_environment
 from packager.stores import Stores
@@ -25,8 +35,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from packager.core.component import Component
-    from packager.packaging import OnProgress
+    from packager.model.layouts import Component
+    from packager.results import OnProgress
 
 HARD_LINK = "hard link"
 
@@ -139,7 +149,7 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
         staged_bytes=[storage.estimate_space_needed(info.members) for info in infos],
         needs_staging=any(member.kind == HARD_LINK for info in infos for member in info.members),
     )
-    there = supply(settings, storage, MemoryMonitor(memory_limit_bytes(settings, os.environ)))
+    there = supply_of(settings, storage, MemoryMonitor(memory_limit_bytes(settings, os.environ)))
     components = tuple(_component(each, info) for each, info in zip(wanted, infos, strict=True))
     chosen, reason = _chosen(strategy, demand, there)
     return Plan(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from packager.errors import PackagerError, RequestError, printable
 
@@ -87,12 +87,17 @@ class PackageResult:
         }
 
 
+Phase = Literal["inspecting", "planning", "identifying", "reading_manifest", "listing", "staging", "packaging", "done"]
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessingState:
     """How far the work is, for progress bars and callbacks.
 
     Attributes:
-        phase: identifying, reading_manifest, packaging, publishing or done.
+        phase: of a package `identifying` (the artifact of a target), `reading_manifest` (the trained artifact, once for
+            all targets), `listing` and `staging` (a target whose members are put on scratch), `packaging`, and `done`;
+            of a plan `reading_manifest` and `planning`; of an inspection `inspecting`.
         target: the target it is about; empty while the work is shared.
         bytes_done, bytes_total: packed bytes read so far and in all.
         files_done, files_total: members written so far, and in all when that is known.
@@ -101,7 +106,7 @@ class ProcessingState:
         remaining_s: estimated seconds left; None before the first bytes.
     """
 
-    phase: str
+    phase: Phase
     target: str = ""
     bytes_done: int = 0
     bytes_total: int = 0
@@ -109,7 +114,11 @@ class ProcessingState:
     files_total: int | None = None
     scratch_bytes: int = 0
     cleaned_up: bool = False
-    remaining_s: float | None = field(default=None)
+    remaining_s: float | None = None
+
+
+OnProgress = Callable[[ProcessingState], None]
+"""Told how far the work is, from the threads that do it, one call at a time. What it raises stops that target."""
 
 
 def done_before(document: Mapping[str, Any] | None) -> dict[str, ComponentResult]:

@@ -18,6 +18,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 SCRATCH = Path("/tmp")  # noqa: S108  Lambda's scratch disk; every folder made there has a random name and mode 0700
 
+STRATEGY_NAMES = ("auto", "streaming", "standard", "sequential", "partial")
+"""The strategies that a call can ask for; `packager.limits.strategy` says what each of them takes."""
+
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from packager.errors import PackagerError, RequestError, SettingsError, in_units, printable
+from packager.settings import STRATEGY_NAMES
 
 if TYPE_CHECKING:
-    from packager.packaging import OnProgress
-    from packager.results import ComponentResult, Finding, PackageResult
+    from packager.results import ComponentResult, Finding, OnProgress, PackageResult
     from packager.stores import Stores
 
 FAILED = 1
 WRONG_USE = 2
-STRATEGIES = ("auto", "streaming", "standard", "sequential", "partial")
 
 Command = Callable[..., None]
 
@@ -66,7 +65,7 @@ def _what_to_package(command: Command) -> Command:
             help="Target of an imported ONNX model; repeat it. [default: all that it serves]",
         ),
         click.option("--output", required=True, metavar="URI", help="Bucket with optional prefix, or folder."),
-        click.option("--strategy", type=click.Choice(STRATEGIES), default="auto", show_default=True),
+        click.option("--strategy", type=click.Choice(STRATEGY_NAMES), default="auto", show_default=True),
     )
     for option in reversed(options):
         command = option(command)

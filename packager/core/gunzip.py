@@ -11,8 +11,8 @@ from isal import igzip, igzip_lib
 from packager.errors import ExtractionError, LimitExceededError, in_units
 
 if TYPE_CHECKING:
+    from packager.core.ports import Reader
     from packager.settings import Settings
-    from packager.stores import Reader
 
 RATIO_GRACE_BYTES = 64 << 20  # a small archive may be all zeros; beyond this the ratio is an attack
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 TEMPORARY_PREFIX = ".edge-model-packager-"
 """What the name of every temporary file of ours begins with, so that a later sweep knows it."""
 
+KEYS_BEGIN_WITH = "model_artifacts/model-"
+"""What the key of every component of ours begins with, so that a later sweep knows its upload."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
+from posixpath import basename
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from packager.device import rules
+from packager.device.listing import ComponentListing, Entry
 from packager.device.recipe import Artifact
 from packager.model import targets
 from packager.stores import Stores
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
+    from packager.core.zip import ZipEncoder
     from packager.model.targets import Target
     from packager.results import Finding
     from packager.settings import Settings
     from packager.stores import Source
+    from telemetry import Step
 
 _HASH_BYTES = 1 << 20
 
@@ -54,9 +58,28 @@ def check(
         from packager.device.component_zip import read_listing  # noqa: PLC0415  zipfile is kept off the path of packaging
 
         with _seekable(source) as file:
-            findings = rules.check(read_listing(file, source.uri, verify=verify, settings=settings), target)
-        step.add(findings=len(findings))
-        rules.refuse_if_strict(findings, strict=strict)
+            listing = read_listing(file, source.uri, verify=verify, settings=settings)
+        return _findings(listing, target, step, strict=strict)
+
+
+def check_written(key: str, written: ZipEncoder, manifest: bytes, target: Target, *, strict: bool) -> list[Finding]:
+    """As check_component for a component that was just written and is not visible yet; `manifest` is its manifest."""
+    listing = ComponentListing(
+        file_name=basename(key),
+        size_bytes=written.bytes_out,
+        entries=tuple(
+            Entry(each.name, each.size_bytes, each.packed_bytes, each.method, each.flags) for each in written.entries
+        ),
+        manifest=manifest,
+    )
+    with observe(catalog.CHECK_COMPONENT, strict=strict) as step:
+        return _findings(listing, target, step, strict=strict)
+
+
+def _findings(listing: ComponentListing, target: Target | None, step: Step, *, strict: bool) -> list[Finding]:
+    findings = rules.check(listing, target)
+    step.add(findings=len(findings))
+    rules.refuse_if_strict(findings, strict=strict)
     return findings
 
 

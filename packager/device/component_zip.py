@@ -11,9 +11,9 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from packager.device.listing import MANIFEST, ComponentListing, Entry
+from packager.device.listing import ComponentListing, Entry
 from packager.errors import ExtractionError, LimitExceededError, PackagerError, StoreError, printable
-from packager.model.manifest import LIMITS_BYTES, TRAINED_MANIFEST
+from packager.model.manifest import LIMITS_BYTES, MANIFEST, TRAINED_MANIFEST
 from packager.settings import MIB, Settings
 
 if TYPE_CHECKING:

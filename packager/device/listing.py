@@ -8,9 +8,8 @@ from posixpath import normpath
 from typing import Any
 
 from packager.errors import ManifestError
+from packager.model.manifest import MANIFEST
 from packager.model.strict import read_json
-
-MANIFEST = "manifest.json"
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED_FLAGS = 0x0001 | 0x0040 | 0x2000

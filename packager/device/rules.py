@@ -13,10 +13,10 @@ from itertools import islice
 from posixpath import basename, dirname, normpath
 from typing import TYPE_CHECKING
 
-from packager.device.listing import MANIFEST, ComponentListing, Contents
+from packager.device.listing import ComponentListing, Contents
 from packager.errors import ComponentRefusedError, ManifestError, in_units, printable
 from packager.model.identity import FILE_NAME_ENDING
-from packager.model.manifest import is_onnx
+from packager.model.manifest import MANIFEST, is_onnx
 from packager.model.strict import read_json
 from packager.results import Finding
 

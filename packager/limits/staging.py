@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
+    from packager.core.ports import Source
     from packager.limits.reservations import Reservation
     from packager.limits.storage import StorageManager
     from packager.settings import Settings
-    from packager.stores import Source
 
 _COPY_BYTES = 1 << 20
 

@@ -1,19 +1,27 @@
-"""How a package is made within the limits: one table of strategies, and one choice among them."""
+"""The table of strategies, and the choice of the one that a package is made by, within the limits."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from packager.deadline import ABORT_RESERVE_S, time_left_s
 from packager.errors import InsufficientStorageError, RequestError, StagingNeededError, in_units, printable
+from packager.limits.memory import resident_bytes
+from packager.settings import STRATEGY_NAMES
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-AUTO, STREAMING, STANDARD, SEQUENTIAL, PARTIAL = "auto", "streaming", "standard", "sequential", "partial"
+    from packager.limits.memory import MemoryMonitor
+    from packager.limits.storage import StorageManager
+    from packager.settings import Settings
+
+AUTO, STREAMING, STANDARD, SEQUENTIAL, PARTIAL = STRATEGY_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class Supply:
         memory_bytes: what the process may still take; None without a limit.
         memory_per_target_bytes: what one target under way takes, whatever its size.
         at_once: targets that may be under way at the same time.
-        time_left_s: None without a limit.
+        time_left_s: infinity without a limit.
         streaming_enabled: whether `auto` may stream.
     """
 
@@ -49,7 +57,7 @@ class Supply:
     memory_bytes: int | None = None
     memory_per_target_bytes: int = 64 << 20
     at_once: int = 1
-    time_left_s: float | None = None
+    time_left_s: float = math.inf
     streaming_enabled: bool = True
 
 
@@ -132,10 +140,10 @@ def choose(wanted: str, demand: Demand, supply: Supply) -> Choice:
     Errors: RequestError for an unknown name; InsufficientStorageError with figures and a way out when scratch is
     short; StagingNeededError when streaming is wanted for an archive that cannot be streamed.
     """
-    if wanted != AUTO and wanted not in STRATEGIES:
+    if wanted not in STRATEGY_NAMES:
         raise RequestError(
             f"There is no strategy {printable(wanted)!r}.",
-            next_step=f"Name one of {', '.join((AUTO, *STRATEGIES))}.",
+            next_step=f"Name one of {', '.join(STRATEGY_NAMES)}.",
             field="strategy",
             found=printable(wanted),
         )
@@ -160,6 +168,18 @@ def choose(wanted: str, demand: Demand, supply: Supply) -> Choice:
         raise _nothing_fits(wanted, demand, supply, refused)
 
 
+def supply_of(settings: Settings, storage: StorageManager, memory: MemoryMonitor) -> Supply:
+    """What there is to work with now, within the time limit of the caller's context."""
+    return Supply(
+        scratch_bytes=storage.get_unreserved_space(),
+        path=storage.path,
+        memory_bytes=None if memory.limit_bytes is None else max(0, memory.limit_bytes - resident_bytes()),
+        at_once=settings.max_concurrent_operations,
+        time_left_s=time_left_s() - ABORT_RESERVE_S,
+        streaming_enabled=settings.streaming_enabled,
+    )
+
+
 def at_most_at_once(strategy: Strategy, demand: Demand, supply: Supply) -> int:
     """The most targets at a time that concurrency, memory and scratch allow; side by side means two where it can."""
     most = min(len(demand.staged_bytes), supply.at_once) if strategy.side_by_side else 1
@@ -179,7 +199,7 @@ def why_not_now(strategy: Strategy, demand: Demand, supply: Supply, at_once: int
     if needed > supply.scratch_bytes:
         return f"takes {in_units(needed)} of scratch, {in_units(supply.scratch_bytes)} can be had"
     needed_s = demand.time_s / at_once
-    if auto and strategy.makes_all and supply.time_left_s is not None and needed_s > supply.time_left_s:
+    if auto and strategy.makes_all and needed_s > supply.time_left_s:
         return f"takes about {needed_s:.0f} s, {supply.time_left_s:.0f} s are left"
     return ""
 
@@ -213,11 +233,11 @@ def _nothing_fits(
         required_bytes=required_bytes,
         available_bytes=supply.scratch_bytes,
         path=supply.path,
-        suggestions=tuple(_ways_out(wanted, demand, supply, required_bytes)),
+        suggestions=tuple(_suggestions(wanted, demand, supply, required_bytes)),
     )
 
 
-def _ways_out(wanted: str, demand: Demand, supply: Supply, required_bytes: int) -> Iterator[str]:
+def _suggestions(wanted: str, demand: Demand, supply: Supply, required_bytes: int) -> Iterator[str]:
     if wanted == AUTO and not supply.streaming_enabled:
         yield "set ENABLE_STREAMING_PROCESSING=true: streaming takes no scratch"
     for each in STRATEGIES.values():

@@ -8,13 +8,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from packager.core.ports import KEYS_BEGIN_WITH
 from packager.errors import RequestError, printable
 
 FORMAT_VERSION = 2
 """Part of every identity: raise it whenever the same artifacts give other bytes than before."""
 
 ID_DIGITS = 12
-KEYS_BEGIN_WITH = "model_artifacts/model-"
 MANIFESTS_BEGIN_WITH = "model_artifacts/manifest-"
 FILE_NAME_ENDING = "greengrass_model_component.zip"
 

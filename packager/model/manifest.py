@@ -13,9 +13,12 @@ from packager.model.strict import read_json, read_yaml
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MANIFEST = "manifest.json"
+"""At the root of a component."""
+
 CONFIG = "config.yaml"
 EXPORTS = "export_artifacts/"
-TRAINED_MANIFEST = f"{EXPORTS}manifest.json"
+TRAINED_MANIFEST = f"{EXPORTS}{MANIFEST}"
 ONNX = "onnx"
 
 MIB = 1 << 20
@@ -173,7 +176,7 @@ def is_folder_name(value: object) -> TypeGuard[str]:
         and 0 < len(value.encode("utf-8", "surrogatepass")) <= LONGEST_NAME_BYTES
         and value.isprintable()
         and not {"/", "\\"} & set(value)
-        and value not in {".", "..", "manifest.json"}
+        and value not in {".", "..", MANIFEST}
     )
 
 

@@ -21,8 +21,8 @@ from telemetry import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from packager.core.ports import Sink, Source
     from packager.model.trained import TrainedArtifact
-    from packager.stores import Sink, Source
 
 LARGEST_BYTES = LIMITS_BYTES[TRAINED_MANIFEST]
 """Of a manifest that is kept; a larger one is made again each time."""

@@ -6,8 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
 from packager.core.members import ArchiveReader
-from packager.errors import OperationAbortedError, PackagerError
-from packager.limits.retry import is_recoverable
+from packager.errors import OperationAbortedError, PackagerError, is_recoverable
 from packager.model.manifest import TrainedFacts, TrainedFactsCollector, build_manifest
 from packager.results import ProcessingState
 from telemetry import add, catalog, traced
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from packager.core.members import Member
+    from packager.core.ports import Source
     from packager.settings import Settings
-    from packager.stores import Source
 
 
 class ManifestSource(Protocol):

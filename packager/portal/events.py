@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from packager.errors import RequestError, printable
 from packager.portal.fields import LONGEST_TEXT, Fields, wrong
 from packager.portal.users import User, caller
+from packager.settings import STRATEGY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -201,8 +202,6 @@ _OPTIONS = ("strategy", "force", "strict", "imported_targets", "previous")
 
 
 def _options(fields: Fields) -> dict[str, Any]:
-    from packager.limits.strategy import AUTO, STRATEGIES  # noqa: PLC0415  only machine events need it
-
     unknown = fields.names() - set(_OPTIONS)
     if unknown:
         raise RequestError(
@@ -211,8 +210,8 @@ def _options(fields: Fields) -> dict[str, Any]:
             field="options",
         )
     strategy = fields.optional_text("strategy")
-    if strategy not in {None, AUTO, *STRATEGIES}:
-        raise wrong(fields.named("strategy"), strategy, f"one of {', '.join((AUTO, *STRATEGIES))}")
+    if strategy not in {None, *STRATEGY_NAMES}:
+        raise wrong(fields.named("strategy"), strategy, f"one of {', '.join(STRATEGY_NAMES)}")
     given = {
         "strategy": strategy,
         "force": fields.optional_flag("force"),

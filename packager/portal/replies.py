@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from packager.errors import AccessDeniedError, ArtifactNotFoundError, Fault, PackagerError, SettingsError
+from packager.errors import (
+    AccessDeniedError,
+    ArtifactNotFoundError,
+    Fault,
+    PackagerError,
+    SettingsError,
+    is_recoverable,
+)
 
 if TYPE_CHECKING:
     from packager.results import PackageResult
@@ -73,7 +80,6 @@ def state_document(result: PackageResult) -> dict[str, Any]:
 
     `again` lists the targets whose failure is transient: the same event, sent a while later, can succeed.
     """
-    from packager.limits.retry import is_recoverable  # noqa: PLC0415  same
     from packager.results import FAILED  # noqa: PLC0415  only these answers need it
 
     whole = result.as_dict()

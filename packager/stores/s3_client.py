@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from packager.deadline import ABORT_RESERVE_S, call_with_deadline, send_nothing_late, time_left_s
 from packager.errors import OperationAbortedError, RequestError, printable
-from packager.stores.s3_errors import is_recoverable, is_throttled
+from packager.stores.s3_errors import can_be_sent_again, is_throttled
 from telemetry import current
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def with_retries(
         try:
             return call_with_deadline(call, reserve_s)
         except Exception as error:
-            if stop.is_set() or attempt == ATTEMPTS or not is_recoverable(error):
+            if stop.is_set() or attempt == ATTEMPTS or not can_be_sent_again(error):
                 raise
         count(**{counted_as: 1})
         stop.wait(pause_s(attempt))

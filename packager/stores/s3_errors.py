@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from packager.aws_errors import cause_of, code_of, response_of
 from packager.errors import (
+    BUSY_CODES,
     AccessDeniedError,
     ArtifactChangedError,
     ArtifactNotFoundError,
@@ -39,8 +40,6 @@ _CREDENTIALS = frozenset(
 )
 _CHANGED = frozenset({"412", "PreconditionFailed"})
 _ELSEWHERE = frozenset({"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"})
-_RECOVERABLE_CODES = frozenset({"InternalError", "RequestTimeout", "RequestTimeoutException", *THROTTLED})
-_RECOVERABLE_STATUS = frozenset({429, 500, 502, 503, 504})
 
 
 class BrokenTransferError(ConnectionError):
@@ -73,8 +72,8 @@ def convert_s3_error(error: BaseException, operation: str, uri: str) -> StoreErr
     )
 
 
-def is_recoverable(error: BaseException) -> bool:
-    """Whether the same request can succeed a moment later: a closed set of broken connections and busy answers.
+def can_be_sent_again(error: BaseException) -> bool:
+    """Whether the same request can succeed a moment later: S3 was busy, or the connection broke.
 
     What the packager itself found out is final, a time limit above all.
     """
@@ -82,7 +81,7 @@ def is_recoverable(error: BaseException) -> bool:
         return False
     status = response_of(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     if status is not None:
-        return status in _RECOVERABLE_STATUS or code_of(error) in _RECOVERABLE_CODES
+        return not BUSY_CODES.isdisjoint((str(status), code_of(error)))
     return isinstance(error, _broken_connection())
 
 
@@ -104,7 +103,7 @@ _KINDS: tuple[tuple[frozenset[str], type[StoreError], str], ...] = (
     ),
     (_CREDENTIALS, AccessDeniedError, "Renew the credentials, or name others (AWS_PROFILE, a role)."),
     (_ELSEWHERE, StoreError, "The bucket is in another region; set AWS_REGION to it."),
-    (_RECOVERABLE_CODES, StoreError, "S3 is busy; try again in a minute, with fewer targets at once."),
+    (BUSY_CODES, StoreError, "S3 is busy; try again in a minute, with fewer targets at once."),
     (
         frozenset({"NoSuchUpload"}),
         StoreError,

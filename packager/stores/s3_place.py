@@ -11,7 +11,7 @@ from packager.core.ports import StoredComponent
 from packager.deadline import COMMIT_RESERVE_S, call_with_deadline
 from packager.errors import PackagerError
 from packager.stores.s3_client import ATTEMPTS, count, pause_s, with_retries
-from packager.stores.s3_errors import ABSENT, DENIED, is_recoverable, map_s3_errors
+from packager.stores.s3_errors import ABSENT, DENIED, can_be_sent_again, map_s3_errors
 from telemetry import log
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Place:
                 except Exception as error:
                     if self._holds(identity, size_bytes):
                         return False
-                    if attempt == ATTEMPTS or not is_recoverable(error):
+                    if attempt == ATTEMPTS or not can_be_sent_again(error):
                         raise
                 else:
                     break

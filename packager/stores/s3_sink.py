@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, cast
 from isal.isal_zlib import crc32 as crc32_of
 
 from packager.aws_errors import code_of
-from packager.core.ports import StoredComponent
+from packager.core.ports import KEYS_BEGIN_WITH, StoredComponent
 from packager.deadline import call_with_deadline
 from packager.errors import PackagerError
-from packager.model.identity import KEYS_BEGIN_WITH
 from packager.stores.s3_multipart import Multipart, as_checksum, part_size_bytes
 from packager.stores.s3_place import KEPT_IDENTITY, KEPT_SHA256, Place
 from packager.stores.sweeping import remove_leftovers

@@ -17,10 +17,10 @@ from types import SimpleNamespace
 from unittest import mock
 
 import pytest
-import stamina
 
-from packager import packaging
+from packager import run
 from packager.errors import InsufficientStorageError, StagingNeededError
+from packager.limits import retry
 from packager.limits.storage import StorageManager
 from packager.packaging import package
 from packager.settings import Settings
@@ -175,7 +175,7 @@ def test_on_a_disk_that_holds_it_every_strategy_gives_the_same_bytes(large, whol
 
 @pytest.fixture
 def _without_pauses():
-    with stamina.set_testing(True, attempts=1000, cap=True):
+    with mock.patch.multiple(retry, WAIT_INITIAL_S=0, WAIT_JITTER_S=0):
         yield
 
 
@@ -245,7 +245,7 @@ def test_eight_targets_at_once_all_succeed_where_only_two_fit_and_never_more_is_
         limits = Settings(scratch_dir=disk, max_concurrent_operations=8, streaming_enabled=streams)
         there_bytes = StorageManager(limits).get_unreserved_space()
         assert 2 * models[0].staged_bytes <= there_bytes < 3 * models[0].staged_bytes
-        with ground() as here, mock.patch.object(packaging, "StorageManager", Watched):
+        with ground() as here, mock.patch.object(run, "StorageManager", Watched):
             compiled = {name: here.compiled(model) for name, model in zip(names, models, strict=True)}
             result = package(here.trained, compiled, here.out, settings=limits)
             assert [each.status for each in result.components] == ["packaged"] * 8, result

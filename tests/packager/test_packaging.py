@@ -9,11 +9,10 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-import stamina
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from packager import packaging
+from packager import run
 from packager.core.ports import TEMPORARY_PREFIX
 from packager.deadline import ABORT_RESERVE_S, COMMIT_RESERVE_S, LONGEST_CALL_S
 from packager.errors import (
@@ -29,6 +28,7 @@ from packager.errors import (
     RequestError,
     StoreError,
 )
+from packager.limits import retry
 from packager.model.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
 from packager.packaging import create_dda_manifest, package, package_component
 from packager.settings import Settings
@@ -61,7 +61,8 @@ def limits(tmp_path):
 
 @pytest.fixture
 def without_pauses():
-    with stamina.set_testing(True, attempts=1000, cap=True), mock.patch.object(s3_client, "FIRST_PAUSE_S", 0):
+    pauses = mock.patch.multiple(retry, WAIT_INITIAL_S=0, WAIT_JITTER_S=0)
+    with pauses, mock.patch.object(s3_client, "FIRST_PAUSE_S", 0):
         yield
 
 
@@ -500,7 +501,7 @@ def test_calls_with_too_little_time_do_what_fits_name_what_is_left_and_repeat_no
         for budget_s in [*budgets_s, 1000]:
             clock = Clock(budget_s)
             before = visible(here)
-            with recorded() as records, mock.patch.object(packaging, "PLANNED_BYTES_PER_S", target_bytes / 10):
+            with recorded() as records, mock.patch.object(run, "PLANNED_BYTES_PER_S", target_bytes / 10):
                 result = package(
                     here.trained,
                     compiled,

@@ -16,18 +16,24 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-import stamina
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from packager import packaging
+from packager import run
+from packager.core.component import make_component
 from packager.core.ports import TEMPORARY_PREFIX
 from packager.core.zip import ZipEncoder
+from packager.deadline import ABORT_RESERVE_S
 from packager.device import rules
-from packager.errors import InsufficientStorageError, OutOfTimeError, PackagerError, StoreError
-from packager.limits import staging
+from packager.errors import (
+    RECOVERABLE_CODES,
+    InsufficientStorageError,
+    OutOfTimeError,
+    PackagerError,
+    StoreError,
+)
+from packager.limits import retry, storage
 from packager.limits.reservations import Reservation
-from packager.limits.retry import RECOVERABLE_CODES
 from packager.limits.storage import StorageManager
 from packager.packaging import package
 from packager.settings import Settings
@@ -48,7 +54,7 @@ SCRATCH_ROWS = {"PackageRequest", "PackageTarget", "WriteComponent", "ZipCompone
 
 @pytest.fixture(autouse=True, scope="module")
 def _without_pauses():
-    with stamina.set_testing(True, attempts=1000, cap=True):
+    with mock.patch.multiple(retry, WAIT_INITIAL_S=0, WAIT_JITTER_S=0):
         yield
 
 
@@ -192,7 +198,7 @@ def test_property_02_any_set_of_concurrent_targets_never_reserves_more_than_ther
             most = []
             with (
                 ground() as here,
-                mock.patch.object(packaging, "StorageManager", Watched),
+                mock.patch.object(run, "StorageManager", Watched),
                 mock.patch.object(Watched, "made", [], create=True),
                 switching_every(interval_s),
             ):
@@ -267,12 +273,12 @@ def raising(countdown):
         (file_store.FileSource, "_hashed"),
         (folder_store._FolderUpload, "begin"),
         (folder_store._FolderUpload, "write"),
-        (Reservation, "wrote"),
-        (Reservation, "freeing"),
+        (Reservation, "record_write"),
+        (Reservation, "record_removal"),
         (ZipEncoder, "add"),
         (rules, "check"),
     )
-    before = ((StorageManager, "reserve"), (staging, "scratch_folder"), (folder_store._FolderUpload, "commit"))
+    before = ((StorageManager, "reserve"), (storage, "scratch_folder"), (folder_store._FolderUpload, "commit"))
     with ExitStack() as stack:
         for wrap, places in ((countdown.around, around), (countdown.before, before)):
             for owner, name in places:
@@ -489,8 +495,8 @@ def test_property_06_any_demand_above_the_limits_selects_a_strategy_that_fits_an
                 streaming_enabled=streams,
             )
             there_bytes = StorageManager(limits).get_unreserved_space()
-            left_s = time_s and time_s + packaging.ABORT_RESERVE_S
-            with ground() as here, mock.patch.object(packaging, "PLANNED_BYTES_PER_S", bytes_per_s):
+            left_s = time_s and time_s + ABORT_RESERVE_S
+            with ground() as here, mock.patch.object(run, "PLANNED_BYTES_PER_S", bytes_per_s):
                 compiled = here.each_compiled(each_model)
                 free = package(
                     here.trained,
@@ -715,15 +721,15 @@ def test_property_10_recoverable_faults_within_the_budget_end_in_success_and_bey
             coming = iter(faults)
             attempted = []
 
-            def attempt(self, *args, _whole=packaging._Run.make, **kwargs):
+            def attempt(*args, **kwargs):
                 fault = next(coming, None)
                 attempted.append(fault)
                 assert list(disk.iterdir()) == []
                 assert here.published() == set()
                 with raising(fault) if fault else nullcontext():
-                    return _whole(self, *args, **kwargs)
+                    return make_component(*args, **kwargs)
 
-            with ground() as here, mock.patch.object(packaging._Run, "make", attempt):
+            with ground() as here, mock.patch.object(run, "make_component", attempt):
                 result = package(
                     here.trained,
                     here.each_compiled([model]),

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
-import stamina
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stamina.instrumentation import get_on_retry_hooks, set_on_retry_hooks
 
+from packager.deadline import time_limit
 from packager.errors import (
+    BUSY_CODES,
+    RECOVERABLE_CODES,
     AccessDeniedError,
     ArtifactChangedError,
     ArtifactNotFoundError,
@@ -19,20 +18,15 @@ from packager.errors import (
     InsufficientStorageError,
     OperationAbortedError,
     StoreError,
+    is_recoverable,
 )
 from packager.limits import retry
 from packager.limits.cleanup import CleanupContext, TerminatedError
-from packager.limits.retry import RECOVERABLE_CODES, is_recoverable, retrying
 from packager.settings import Settings
+from telemetry.engine.aws_calls import THROTTLED
 from telemetry.engine.testing import recorded
 
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def without_pauses():
-    with stamina.set_testing(True, attempts=1000, cap=True):
-        yield
+retrying = partial(retry.retrying, pause=lambda _: None)
 
 
 def store_error(code, kind=StoreError):
@@ -113,6 +107,10 @@ def test_only_a_closed_set_of_errors_is_recoverable(kind, code):
     assert not is_recoverable(store_error("503", ArtifactChangedError))
 
 
+def test_every_answer_that_counts_as_throttled_is_recoverable():
+    assert THROTTLED <= BUSY_CODES <= RECOVERABLE_CODES
+
+
 def test_an_error_that_cannot_pass_is_raised_at_once_on_clean_ground(tmp_path):
     work = Work(tmp_path, [error := ExtractionError("damaged")])
     with recorded() as records, pytest.raises(ExtractionError) as raised:
@@ -148,28 +146,28 @@ def test_there_is_no_attempt_that_the_time_left_does_not_hold(left_s):
     def fail():
         raise store_error("SlowDown")
 
-    with recorded() as records, pytest.raises(StoreError) as raised:
-        retrying(fail, clean=lambda: None, attempts=len(left_s) + 1, time_left_s=lambda: next(times))
-    enough = [each > retry.WAIT_JITTER_S for each in left_s]
+    limit = time_limit(lambda: next(times))
+    with recorded() as records, pytest.raises(StoreError) as raised, limit:
+        retrying(fail, clean=lambda: None, attempts=len(left_s) + 1)
+    enough = [each > retry.WAIT_INITIAL_S * 2**at + retry.WAIT_JITTER_S for at, each in enumerate(left_s)]
     attempts = enough.index(False) + 1 if False in enough else len(left_s) + 1
     assert len(records) == attempts
     assert ("are left" in raised.value.__notes__[0]) == (False in enough)
 
 
-def test_the_pauses_grow_and_stay_below_the_longest(monkeypatch):
-    slept = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
-    stamina.set_testing(False)
+def test_the_pauses_grow_and_stay_below_the_longest():
+    paused = []
 
     def fail():
         raise store_error("SlowDown")
 
     with recorded() as records, pytest.raises(StoreError):
-        retrying(fail, clean=lambda: None, attempts=9)
-    planned = [min(retry.WAIT_MAX_S, retry.WAIT_INITIAL_S * 2**n) for n in range(8)]
+        retry.retrying(fail, clean=lambda: None, attempts=1100, pause=paused.append)
+    planned = [min(retry.WAIT_MAX_S, retry.WAIT_INITIAL_S * 2 ** min(n, 9)) for n in range(1099)]
     assert [each.fields["wait_s"] for each in records] == [*planned, 0.0]
-    for pause_s, least_s in zip(slept, planned, strict=True):
+    for pause_s, least_s in zip(paused, planned, strict=True):
         assert least_s <= pause_s <= min(retry.WAIT_MAX_S, least_s + retry.WAIT_JITTER_S)
+    assert len(set(paused[:5])) == 5  # clients that failed together do not come back together
 
 
 def test_being_told_to_end_is_not_retried_and_nothing_is_cleaned_twice(tmp_path):
@@ -179,38 +177,3 @@ def test_being_told_to_end_is_not_retried_and_nothing_is_cleaned_twice(tmp_path)
             retrying(work, clean=work.clean, attempts=5, on=lambda _: True)
         assert (work.attempts, work.cleaned) == (1, 0)
         work.clean()
-
-
-def test_stamina_tells_of_the_retries_of_others_only(tmp_path):
-    told = []
-    before = get_on_retry_hooks()
-    retry._silence_hooks.cache_clear()
-    set_on_retry_hooks([told.append])
-    try:
-        inner = iter([ValueError(), "inner"])
-
-        @stamina.retry(on=ValueError)
-        def of_others():
-            value = next(inner)
-            if isinstance(value, Exception):
-                raise value
-            return value
-
-        work = Work(tmp_path, [store_error("SlowDown")])
-        retrying(lambda: (work(), of_others()), clean=work.clean, attempts=3)
-        assert [each.name.rpartition(".")[2] for each in told] == ["of_others"]
-    finally:
-        set_on_retry_hooks(before)
-        retry._silence_hooks.cache_clear()
-
-
-def test_a_retry_writes_nothing_to_the_standard_streams():
-    program = (
-        "from packager.errors import StoreError; from packager.limits.retry import retrying; import stamina\n"
-        "stamina.set_testing(True, attempts=9, cap=True)\n"
-        "errors = [StoreError('busy', code='SlowDown')]\n"
-        "def work():\n  if errors: raise errors.pop()\n"
-        "retrying(work, clean=lambda: None, attempts=3)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("", "")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -29,7 +30,7 @@ supplies = st.builds(
     memory_bytes=st.none() | st.integers(0, 1000),
     memory_per_target_bytes=st.integers(1, 300),
     at_once=st.integers(1, 9),
-    time_left_s=st.none() | st.floats(0, 1000),
+    time_left_s=st.just(math.inf) | st.floats(0, 1000),
     streaming_enabled=st.booleans(),
 )
 wishes = st.sampled_from((AUTO, *STRATEGIES))
@@ -88,7 +89,7 @@ def test_auto_takes_the_first_of_the_table_that_fits_and_says_why_not_the_others
     names = list(STRATEGIES)
     assert list(outcome.refused) == names[: names.index(outcome.strategy)]
     assert all(f"{name} {why}" in outcome.reason for name, why in outcome.refused.items())
-    if supply.streaming_enabled and not demand.needs_staging and supply.time_left_s is None:
+    if supply.streaming_enabled and not demand.needs_staging and supply.time_left_s == math.inf:
         assert outcome.strategy == "streaming"
 
 

@@ -1,0 +1,177 @@
+"""Components that a call asks for, and their layouts: which members of an artifact go where, behind which manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from posixpath import basename
+from typing import TYPE_CHECKING, Any
+
+from packager.core.component import Contents
+from packager.core.members import ArchiveReader, Member
+from packager.errors import ExtractionError, PackagerError, RequestError
+from packager.model import targets
+from packager.model.identity import component_identity, component_key
+from packager.model.manifest import EXPORTS, MANIFEST, for_compiled_onnx, is_onnx, render, stage_types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from packager.core.pipeline import File
+    from packager.core.ports import Source
+    from packager.model.targets import Target
+    from packager.model.trained import ManifestSource, TrainedArtifact
+    from packager.settings import Settings
+    from packager.stores import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way in which the members of an artifact are arranged in a component.
+
+    Attributes:
+        name: part of the component's identity.
+        manifest: the component's manifest, from the model's and the artifact.
+        select: the members that go along, each with its path below the folder of the first stage.
+    """
+
+    name: str
+    manifest: Callable[[dict[str, Any], Source, Settings], dict[str, Any]]
+    select: Callable[[Mapping[str, Any], Iterator[Member]], Iterator[tuple[str, Member]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What one component is made from, and for whom.
+
+    Attributes:
+        label: the compile target it was asked for as.
+        targets: the targets it serves.
+        source: the artifact that its files come from.
+        layout: how they are arranged.
+        manifest_source: where its manifest comes from.
+    """
+
+    label: str
+    targets: tuple[Target, ...]
+    source: Source
+    layout: Layout
+    manifest_source: ManifestSource
+
+    def identify(self) -> tuple[str, str]:
+        """Its key, and its full identity: 64 hex digits that decide every byte of it."""
+        manifest = self.manifest_source.stands_for_manifest  # first: what it fails with, every component fails with
+        identity = component_identity([self.source.identity().marks], manifest, self.layout.name)
+        return component_key(identity), identity
+
+    def contents(self, settings: Settings) -> Contents:
+        """What goes into it. Errors: those of its manifest, and RequestError when that is of another kind of model."""
+        manifest = self.layout.manifest(self.manifest_source.manifest, self.source, settings)
+        return Contents([(MANIFEST, render(manifest))], partial(_files, self.layout, manifest))
+
+    def packed_bytes(self) -> int:
+        """The size of its artifact; 0 when that cannot be had, which making the component will tell."""
+        try:
+            return self.source.size_bytes()
+        except PackagerError:
+            return 0
+
+
+def components_of(
+    model: TrainedArtifact,
+    compiled: Mapping[str, str],
+    stores: Stores,
+    imported_targets: Sequence[str] = (),
+    manifest_source: ManifestSource | None = None,
+) -> list[Component]:
+    """One component for each compiled artifact, or one for an imported model. RequestError for a wrong target.
+
+    The manifest comes from `manifest_source`, by default the model itself.
+    """
+    manifest_source = manifest_source or model
+    if imported_targets and compiled:
+        raise RequestError(
+            "Targets of an imported model were named together with compiled artifacts.",
+            next_step="Name either the compiled artifact of each target, or the targets of an imported ONNX model.",
+            field="targets",
+        )
+    if not compiled:
+        named = dict.fromkeys(targets.target(name) for name in imported_targets)
+        served = tuple(named) or targets.SERVED_BY_IMPORTED_ONNX
+        label = served[0].name
+        return [Component(label, served, model.source, layout_of(label, imported=True), manifest_source)]
+    return [
+        Component(target, targets.served_by(target), stores.source(uri), layout_of(target), manifest_source)
+        for target, uri in compiled.items()
+    ]
+
+
+def layout_of(compile_target: str, *, imported: bool = False) -> Layout:
+    """The layout for the artifact of a compile target, or for an imported model."""
+    if compile_target.startswith(targets.COMPILED_ONNX):
+        return COMPILED_ONNX
+    return IMPORTED_ONNX if imported else COMPILED
+
+
+def _files(layout: Layout, manifest: Mapping[str, Any], members: Iterator[Member]) -> Iterator[File]:
+    """The files of a component where devices look for them: below a folder named after the first stage's type."""
+    folder = stage_types(manifest)[0]
+    empty = True
+    for path, member in layout.select(manifest, members):
+        empty = False
+        yield f"{folder}/{path}", member.size_bytes, member.readinto
+    if empty:
+        raise ExtractionError(
+            "The artifact holds no file for the component.",
+            next_step="Compile the model again; an empty component would fail on every device.",
+        )
+
+
+def _every_file(_: Mapping[str, Any], members: Iterator[Member]) -> Iterator[tuple[str, Member]]:
+    return ((member.path, member) for member in members)
+
+
+def _runtime_artifact(manifest: Mapping[str, Any], members: Iterator[Member]) -> Iterator[tuple[str, Member]]:
+    """The first export that bears the name in the manifest; the others are read past, to the archive's checked end."""
+    wanted = True
+    for member in members:
+        name = basename(member.path)
+        if wanted and name == manifest["runtime_artifact"] and member.path.startswith(EXPORTS):
+            wanted = False
+            yield name, member
+
+
+def _compiled_manifest(manifest: dict[str, Any], _: Source, __: Settings) -> dict[str, Any]:
+    if is_onnx(manifest):
+        raise _wrong_kind("The trained artifact is an imported ONNX model, which takes no compiled artifact.")
+    return manifest
+
+
+def _imported_manifest(manifest: dict[str, Any], _: Source, __: Settings) -> dict[str, Any]:
+    if not is_onnx(manifest):
+        raise _wrong_kind("The trained artifact is a model that has to be compiled, and no compiled artifact is named.")
+    return manifest
+
+
+def _wrong_kind(message: str) -> RequestError:
+    return RequestError(
+        message,
+        next_step="Name the compiled artifact of each target for a trained model, none for an imported ONNX model.",
+        field="compiled",
+    )
+
+
+def _exported_manifest(manifest: dict[str, Any], source: Source, settings: Settings) -> dict[str, Any]:
+    """The manifest comes first in the component and names the model's file, so that is looked for beforehand."""
+    with source.open() as reader:
+        for member in ArchiveReader(reader, settings).files_and_links():
+            if member.path.endswith(".onnx"):
+                return for_compiled_onnx(manifest, basename(member.path))
+    raise ExtractionError(
+        "The compiled artifact holds no .onnx file.", next_step="Export the model as ONNX again, and pack the export."
+    )
+
+
+COMPILED = Layout("compiled", _compiled_manifest, _every_file)
+COMPILED_ONNX = Layout("compiled onnx", _exported_manifest, _every_file)
+IMPORTED_ONNX = Layout("imported onnx", _imported_manifest, _runtime_artifact)
