@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from packager.aws_errors import cause_of, code_of
 from packager.deadline import call_with_deadline, send_nothing_late
 from packager.errors import OutOfTimeError, PackagerError
-from telemetry.engine.aws_calls import count_calls
+from telemetry.engine.aws_calls import observe_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def new_client(service: str, **options: Any) -> Any:  # noqa: ANN401  as client(
     """A new client with other credentials or another region; its user closes it."""
     with _making:
         made = _session().client(service, **options)
-    count_calls(made)
+    observe_calls(made)
     send_nothing_late(made)
     return made
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from packager.deadline import ABORT_RESERVE_S, call_with_deadline, send_nothing_late, time_left_s
 from packager.errors import OperationAbortedError, RequestError, printable
-from packager.stores.s3_errors import can_be_sent_again, is_throttled
+from packager.stores.s3_errors import can_be_sent_again
 from telemetry import current
+from telemetry.engine.aws_calls import observe_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,12 +109,6 @@ def _made(endpoint_url: str | None) -> S3Client:
             next_step="Correct --endpoint-url, or what the environment says (AWS_PROFILE, AWS_REGION, ~/.aws).",
             field="endpoint_url",
         ) from error
-    client.meta.events.register("needs-retry.s3", _count_attempt)
+    observe_calls(client)
     send_nothing_late(client)
     return client
-
-
-def _count_attempt(response: tuple[Any, dict[str, Any]] | None, attempts: int, **_: object) -> None:
-    """Count what botocore tries again by itself, and what S3 slows down, in the step that it happens in."""
-    code = str(response[1].get("Error", {}).get("Code", "")) if response else ""
-    count(retries=int(attempts > 1), throttles=int(is_throttled(code)))

@@ -16,7 +16,6 @@ from packager.errors import (
     StoreError,
     printable,
 )
-from telemetry.engine.aws_calls import THROTTLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,10 +82,6 @@ def can_be_sent_again(error: BaseException) -> bool:
     if status is not None:
         return not BUSY_CODES.isdisjoint((str(status), code_of(error)))
     return isinstance(error, _broken_connection())
-
-
-def is_throttled(error_code: str) -> bool:
-    return error_code in THROTTLED
 
 
 _KINDS: tuple[tuple[frozenset[str], type[StoreError], str], ...] = (

@@ -53,6 +53,7 @@ ROWS: tuple[Operation, ...] = (*WORK, *LIMITS, *FUNCTION)
 
 VOCABULARY = Vocabulary(
     service="edge-model-packager",
+    version="0.1.0",
     namespace=NAMESPACE,
     prefix="packager.",
     rows=ROWS,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from telemetry.catalog import parts
 from telemetry.catalog.parts import OVERVIEW, STORAGE_BOARD, TELEMETRY_BOARD
-from telemetry.engine.operation import Fold, Metric, Operation, Panel, Property, Unit
+from telemetry.engine import conventions
+from telemetry.engine.operation import Fold, Kind, Metric, Operation, Panel, Property, Unit
 from telemetry.engine.standard import (
     CALLS,
     HEALTH_METRICS,
@@ -17,6 +18,7 @@ INVOKE_FUNCTION = Operation(
     name="InvokeFunction",
     span="invoke function",
     meaning="One invocation of the function",
+    kind=Kind.SERVER,
     metrics=(
         *INVOCATION_METRICS,
         parts.PEAK_SCRATCH,
@@ -85,7 +87,7 @@ ASSUME_ROLE = Operation(
     span="assume role",
     meaning="Credentials of the use case's account",
     metrics=CALLS,
-    properties=(Property("account_id", "Account of the use case", "cloud.account.id"),),
+    properties=(Property("account_id", "Account of the use case", conventions.CLOUD_ACCOUNT_ID),),
     panels=(
         Panel(TELEMETRY_BOARD, "Roles assumed", ("success", "failure", "retries", "throttles")),
         Panel(TELEMETRY_BOARD, "Time of a role", ("duration_ms",)),
@@ -95,9 +97,10 @@ TRIGGER_PUBLISH = Operation(
     name="TriggerPublish",
     span="trigger publish",
     meaning="The publishing function asked to go on",
+    kind=Kind.PRODUCER,
     metrics=CALLS,
     properties=(
-        Property("function", "Function that was asked", "faas.invoked_name"),
+        Property("function", "Function that was asked", conventions.FAAS_INVOKED_NAME),
         Property("component_name", "Component to publish"),
     ),
     panels=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from telemetry.engine import conventions
 from telemetry.engine.operation import OTHER, Dimension, Fold, Metric, Property, Unit
 from telemetry.engine.standard import REQUEST_ID
 
@@ -48,7 +49,7 @@ TRIGGER = Dimension(
     "Trigger",
     ("api", "direct", "event", OTHER),
     "Who called the function",
-    attribute="faas.trigger",
+    attribute=conventions.FAAS_TRIGGER,
     attribute_values=(("api", "http"), ("direct", "other"), ("event", "pubsub")),
 )
 TABLE = Dimension(
@@ -56,7 +57,7 @@ TABLE = Dimension(
     "Table",
     ("training_jobs", "usecases", "user_roles", "audit_log", OTHER),
     "The table of the portal",
-    attribute="db.collection.name",
+    attribute=conventions.DB_COLLECTION_NAME,
 )
 
 FAULT = Dimension(
@@ -88,8 +89,8 @@ STORAGE = (
 
 STORAGE_FIELDS = tuple(metric.field for metric in STORAGE)
 
-KEY = Property("key", "Key of the object, or path of the file", "aws.s3.key")
-BUCKET = Property("bucket", "Bucket of the object", "aws.s3.bucket")
+KEY = Property("key", "Key of the object, or path of the file", conventions.S3_KEY)
+BUCKET = Property("bucket", "Bucket of the object", conventions.S3_BUCKET)
 SOURCE = Property("source", "URI that was read")
 SHA256 = Property("sha256", "SHA-256 of what was written or identified, hexadecimal")
 

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from telemetry.engine.emf import MAX_LINE_BYTES
-from telemetry.engine.failures import FAULT, error_type, fault
+from telemetry.engine.failures import FAULT, error_type
 from telemetry.engine.operation import DURATION, EVERY_ROW, FAILURE, SUCCESS
 from telemetry.engine.values import fitted
 
@@ -86,8 +86,8 @@ class EmbeddedMetrics:
         good = step.outcome == "success"
         members: dict[str, Any] = {**values.properties, **step.ids, "outcome": step.outcome}
         if not good:
-            members["error_type"] = error_type(step)
-            members[FAULT] = fault(step)
+            members["error_type"] = error_type(step.error)
+            members[FAULT] = step.fault
         members[DURATION.name] = values.duration_ms
         members[SUCCESS.name] = int(good)
         members[FAILURE.name] = int(not good)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from telemetry.engine.health import HEALTH, text_of
 from telemetry.engine.values import plain, writable
-
-if TYPE_CHECKING:
-    from telemetry.engine.steps import Step
 
 T = TypeVar("T")
 
@@ -17,12 +14,12 @@ MAX_STACK = 8000
 """Characters of a stack; the innermost calls are kept."""
 
 
-def error_type(step: Step) -> str:
-    """Return the type of the exception, with the service's code when it carries one; `Incomplete` when cut off."""
-    if step.error is None:
+def error_type(error: BaseException | None) -> str:
+    """Return the type of an exception, with the service's code when it carries one; `Incomplete` for none."""
+    if error is None:
         return "Incomplete"
-    name = type(step.error).__qualname__
-    response = _carried(step.error, "response", dict)  # botocore's ClientError; its type alone says nothing
+    name = type(error).__qualname__
+    response = _carried(error, "response", dict)  # botocore's ClientError; its type alone says nothing
     answer = None if response is None else dict.get(response, "Error")
     code = dict.get(answer, "Code") if isinstance(answer, dict) else None
     return f"{name}.{plain(code)}" if isinstance(code, str) else name
@@ -34,18 +31,18 @@ FAULT = "fault"
 NO_FAULT, DEFAULT_FAULT = "none", "service"
 
 
-def fault(step: Step) -> str:
+def fault(error: BaseException | None) -> str:
     """Return whose failure it is: what the exception says under `fault`; the service's when it does not say."""
-    if step.outcome == "success":
-        return NO_FAULT
-    carried = None if step.error is None else _carried(step.error, FAULT, str)
+    carried = None if error is None else _carried(error, FAULT, str)
     return DEFAULT_FAULT if carried is None else str(plain(carried)) or DEFAULT_FAULT
 
 
-def error_details(step: Step) -> dict[str, Any]:
-    """Return what the log line says of a failure: type, message, figures, next step, and where it came from."""
-    details: dict[str, Any] = {"error_type": error_type(step), FAULT: fault(step)}
-    error = step.error
+def error_details(error: BaseException | None, *, with_stack: bool = True) -> dict[str, Any]:
+    """Return what the log line says of a failure: type, message, figures, next step, and where it came from.
+
+    Without an exception the step was cut off. The stack is left out where a step inside has shown it.
+    """
+    details: dict[str, Any] = {"error_type": error_type(error), FAULT: fault(error)}
     if error is None:
         details["error"] = "the step was still open when the process had to end"
         details["next_step"] = "look at the time left at the end of the invocation, and at what ran longest inside"
@@ -55,7 +52,7 @@ def error_details(step: Step) -> dict[str, Any]:
     if figures is not None:
         details["figures"] = plain(figures)
     details["next_step"] = plain(_carried(error, "next_step", str) or DEFAULT_NEXT_STEP)
-    if step.inner_error is not error:  # the step inside has shown the stack already
+    if with_stack:
         details["stack"] = stack(error)
     return details
 

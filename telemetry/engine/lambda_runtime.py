@@ -16,13 +16,17 @@ import resource
 import sys
 import threading
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from telemetry.engine import conventions
 from telemetry.engine.configure import library_logs, to_stdout
 from telemetry.engine.health import HEALTH
 from telemetry.engine.observing import context, observe
+from telemetry.engine.operation import Kind
 from telemetry.engine.settings import Settings, trace_header
 from telemetry.engine.steps import Step, close_open_spans
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
     from telemetry.engine.operation import Operation
     from telemetry.engine.vocabulary import Vocabulary
 
+TRACE_HEADER = "X-Amzn-Trace-Id"
+_ARN_PARTS = 7
 REQUEST_HEADER = "trace_header"
 """The key of an event under which another invocation hands over the header of its request."""
 
@@ -42,6 +48,7 @@ class LambdaContext(Protocol):
 
     aws_request_id: str
     function_version: str
+    invoked_function_arn: str
     log_stream_name: str
 
     def get_remaining_time_in_millis(self) -> int:
@@ -63,6 +70,8 @@ class LambdaRuntime:
         self._stack = ExitStack()
         self._pipeline: Pipeline | None = None
         self._invocations = 0
+        self._context = copy_context()
+        """Of the present invocation: its request and its trace."""
         self._measure: Callable[[], None] = lambda: None
         """Adds to the present invocation what is only known at its end."""
 
@@ -76,19 +85,16 @@ class LambdaRuntime:
         and version come by themselves. At the end the health line is written and waiting spans are flushed, in 300 ms
         at most. Exceptions pass through unchanged.
         """
-        pipeline = self._recording(settings)
-        try:
-            with ExitStack() as stack:
-                self._enter_context(stack, event, lambda_context)
-                with observe(self._row) as step:
-                    self._begin(step, lambda_context)
-                    self._measure = partial(_finish, step, lambda_context)
-                    try:
-                        yield step
-                    finally:
-                        self._measure()
-        finally:
-            pipeline.close()
+        pipeline = self._recording(settings, lambda_context)
+        with ExitStack() as stack:
+            self._enter_context(stack, pipeline.settings, event, lambda_context)
+            self._context = copy_context()
+            stack.callback(pipeline.close)
+            step = stack.enter_context(_observed(self._row, event))
+            self._begin(step, lambda_context)
+            self._measure = partial(_finish, step, lambda_context)
+            stack.callback(self._measure)
+            yield step
 
     def last_words(self) -> int:
         """End all open steps as incomplete, write their lines, flush, and return how many there were.
@@ -97,7 +103,8 @@ class LambdaRuntime:
         """
         self._measure()
         closed = close_open_spans()
-        self._recording(None).close()
+        if self._pipeline is not None:
+            self._context.copy().run(self._pipeline.close)  # the guard's thread knows nothing of the request
         return closed
 
     def close(self) -> None:
@@ -107,10 +114,11 @@ class LambdaRuntime:
             self._stack.close()
             self._pipeline, self._invocations = None, 0
 
-    def _recording(self, settings: Settings | None) -> Pipeline:
+    def _recording(self, settings: Settings | None, lambda_context: LambdaContext) -> Pipeline:
         with self._lock:
             if self._pipeline is None:
                 settings = settings or Settings.from_environ()
+                settings = replace(settings, resource=(*settings.resource, *_resource(lambda_context)))
                 self._pipeline = self._stack.enter_context(to_stdout(self._vocabulary, settings))
                 atexit.register(self.close)  # later, when the interpreter is taken apart, no thread can be started
                 if settings.in_lambda:
@@ -118,16 +126,18 @@ class LambdaRuntime:
                     logging.getLogger().handlers[:] = [library_logs(settings)]
             return self._pipeline
 
-    def _enter_context(self, stack: ExitStack, event: object, lambda_context: LambdaContext) -> None:
+    def _enter_context(
+        self, stack: ExitStack, settings: Settings, event: object, lambda_context: LambdaContext
+    ) -> None:
         """Bind the request, continue the trace of this invocation, and link it to a request that was handed over."""
         try:
             stack.enter_context(context(self._vocabulary, request_id=getattr(lambda_context, "aws_request_id", None)))
-            from telemetry.engine.spans import continued, linked  # noqa: PLC0415  imports OpenTelemetry
+            from telemetry.engine.propagation import continued, linked  # noqa: PLC0415  imports OpenTelemetry
 
-            stack.enter_context(continued(trace_header() or _header(event)))
+            stack.enter_context(continued(_headers(event), settings.propagators))
             handed = event.get(REQUEST_HEADER) if isinstance(event, dict) else None
             if isinstance(handed, str):
-                stack.enter_context(linked(handed))
+                stack.enter_context(linked({TRACE_HEADER: handed}))
         except Exception as error:  # noqa: BLE001  a strange event must not stop the work
             HEALTH.fault("the trace could not be continued", error)
 
@@ -141,17 +151,60 @@ class LambdaRuntime:
             step.add(
                 function_version=getattr(lambda_context, "function_version", ""),
                 log_stream=getattr(lambda_context, "log_stream_name", ""),
+                invoked_arn=_arn(lambda_context),
             )
         except Exception as error:  # noqa: BLE001  a broken context must not stop the work
             HEALTH.fault("the context could not be read", error)
 
 
-def _header(event: object) -> str:
-    """Return the trace header of an API request, for callers without Lambda's own tracing."""
+def _observed(row: Operation, event: object) -> Step:
+    step = observe(row)
+    if step.kind is Kind.SERVER and is_message(event):
+        step.kind = Kind.CONSUMER
+    return step
+
+
+def is_message(event: object) -> bool:
+    """Tell whether an event comes from a queue, a topic, a bus, a store or a clock, and nobody waits for the answer.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-services.html
+    """
+    if not isinstance(event, dict):
+        return False
+    records = event.get("Records")
+    return (isinstance(records, list) and bool(records)) or {"detail-type", "source", "detail"} <= event.keys()
+
+
+def _headers(event: object) -> dict[str, str]:
+    """Return the headers of an API request, with Lambda's own of this invocation before the caller's."""
     headers = event.get("headers") if isinstance(event, dict) else None
-    if not isinstance(headers, dict):
-        return ""
-    return next((str(value) for key, value in headers.items() if str(key).lower() == "x-amzn-trace-id"), "")
+    found = {str(name): str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
+    lambdas = trace_header()
+    if lambdas:
+        found = {name: value for name, value in found.items() if name.lower() != TRACE_HEADER.lower()}
+        found[TRACE_HEADER] = lambdas
+    return found
+
+
+def _arn(lambda_context: object) -> str:
+    return str(getattr(lambda_context, "invoked_function_arn", ""))
+
+
+def _resource(lambda_context: object) -> Iterator[tuple[str, str]]:
+    """Yield what only the context of an invocation says of the function.
+
+    The resource is the version that runs, whichever alias of it was invoked.
+    """
+    try:
+        parts = _arn(lambda_context).split(":")  # arn:aws:lambda:REGION:ACCOUNT:function:NAME[:QUALIFIER]
+        version = getattr(lambda_context, "function_version", "")
+    except Exception as error:  # noqa: BLE001  a broken context must not stop the work
+        HEALTH.fault("the context could not be read", error)
+        return
+    if len(parts) >= _ARN_PARTS:
+        yield conventions.CLOUD_ACCOUNT_ID, parts[4]
+        qualified = [*parts[:_ARN_PARTS], str(version)] if len(parts) > _ARN_PARTS and version else parts
+        yield conventions.CLOUD_RESOURCE_ID, ":".join(qualified)
 
 
 def _finish(step: Step, lambda_context: LambdaContext | None) -> None:

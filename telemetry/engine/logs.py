@@ -67,7 +67,7 @@ class Logs:
         }
         if step.outcome == "success":
             return self._line("info", step.row.name, keys)
-        return self._line("error", step.row.name, {**keys, **error_details(step)})
+        return self._line("error", step.row.name, {**keys, **error_details(step.error, with_stack=step.shows_stack)})
 
     def render_event(self, level: str, name: str, keys: Mapping[str, object]) -> str | None:
         """Return the line of something that is no step, or None when the level leaves it out."""

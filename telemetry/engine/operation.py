@@ -22,6 +22,16 @@ class Unit(StrEnum):
     NONE = "None"
 
 
+class Kind(StrEnum):
+    """The kinds of spans, as OpenTelemetry names them."""
+
+    INTERNAL = "internal"
+    SERVER = "server"
+    CLIENT = "client"
+    PRODUCER = "producer"
+    CONSUMER = "consumer"
+
+
 class Fold(StrEnum):
     """What several `add` calls on one field come to, and whether steps inside contribute.
 
@@ -118,7 +128,7 @@ class Operation:
     `dimension_sets` lists, beyond the operation itself, which combinations of dimension fields CloudWatch keeps
     metrics for; each value of each costs a custom metric per metric of the row. `links_to` names the operation
     to whose nearest enclosing step the span is linked. `label` is the field that tells its runs apart in a waterfall.
-    Duration, success and failure come by themselves.
+    `kind` is that of its spans. Duration, success and failure come by themselves.
     """
 
     name: str
@@ -131,6 +141,7 @@ class Operation:
     panels: tuple[Panel, ...] = ()
     links_to: str = ""
     label: str = ""
+    kind: Kind = Kind.INTERNAL
 
     @cached_property
     def all_metrics(self) -> tuple[Metric, ...]:

@@ -32,7 +32,7 @@ def otlp_json(span: Any) -> str:  # noqa: ANN401  the SDK's ReadableSpan, of whi
         "traceId": format(span.context.trace_id, "032x"),
         "spanId": format(span.context.span_id, "016x"),
         "name": span.name,
-        "kind": 1,
+        "kind": span.kind.value + 1,  # OTLP counts from UNSPECIFIED
         "startTimeUnixNano": str(span.start_time),
         "endTimeUnixNano": str(span.end_time),
         "attributes": _key_values(span.attributes),
@@ -50,9 +50,11 @@ def otlp_json(span: Any) -> str:  # noqa: ANN401  the SDK's ReadableSpan, of whi
             {"traceId": format(link.context.trace_id, "032x"), "spanId": format(link.context.span_id, "016x")}
             for link in span.links
         ]
-    scope = {"scope": {"name": "telemetry"}, "spans": [body]}
+    found = span.instrumentation_scope
+    scope = {"scope": {"name": found.name, "version": found.version}, "schemaUrl": found.schema_url, "spans": [body]}
     resource = {"attributes": _key_values(span.resource.attributes)}
-    return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]})
+    spans = {"resource": resource, "schemaUrl": span.resource.schema_url, "scopeSpans": [scope]}
+    return json.dumps({"resourceSpans": [spans]})
 
 
 def _key_values(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from telemetry.engine import conventions
 from telemetry.engine.operation import Fold, Metric, Property, Unit
 
 RETRIES = Metric("retries", "Retries", Unit.COUNT, "Calls that were made again", "Sum", Fold.SUM)
@@ -12,18 +13,26 @@ CALLS = (RETRIES, THROTTLES)
 PEAK_MEMORY = Metric("peak_memory_bytes", "PeakMemoryBytes", Unit.BYTES, "Most memory the process held", "Maximum")
 
 INVOCATION_METRICS = (
-    Metric("cold_start", "ColdStart", Unit.COUNT, "1 when the environment was new", "Sum", attribute="faas.coldstart"),
+    Metric(
+        "cold_start",
+        "ColdStart",
+        Unit.COUNT,
+        "1 when the environment was new",
+        "Sum",
+        attribute=conventions.FAAS_COLDSTART,
+    ),
     Metric("invocations", "Invocations", Unit.COUNT, "Invocations of this environment so far", "Maximum"),
     Metric("time_left_ms", "TimeLeft", Unit.MILLISECONDS, "Time the function still had at the end", "Minimum"),
     PEAK_MEMORY,
 )
 INVOCATION_PROPERTIES = (
-    Property("function_version", "Version of the function", "faas.version"),
-    Property("log_stream", "Log stream of the environment", "aws.log.stream.names"),
+    Property("function_version", "Version of the function", conventions.FAAS_VERSION),
+    Property("log_stream", "Log stream of the environment", conventions.AWS_LOG_STREAM_NAMES),
+    Property("invoked_arn", "ARN by which the function was invoked", conventions.AWS_INVOKED_ARN),
 )
 """Of the row of an invocation, filled by `lambda_runtime`."""
 
-REQUEST_ID = Property("request_id", "Id of the invocation", "faas.invocation_id")
+REQUEST_ID = Property("request_id", "Id of the invocation", conventions.FAAS_INVOCATION_ID)
 """Key of the context, bound by `lambda_runtime`."""
 
 HEALTH_METRICS = (
@@ -45,7 +54,7 @@ LOG_KEYS = (
     Property("duration_ms", "Time from start to end of the step"),
     Property("trace_id", "X-Ray compatible trace id, 32 hexadecimal digits"),
     Property("span_id", "Id of the step's span, 16 hexadecimal digits"),
-    Property("error_type", "Type of the exception, and code of the service when there is one", "error.type"),
+    Property("error_type", "Type of the exception, and code of the service when there is one", conventions.ERROR_TYPE),
     Property("fault", "Whose failure it is, as the exception says; the service's when it does not say"),
     Property("error", "Message of the exception"),
     Property("figures", "Numbers that the exception carries, by name"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from telemetry.engine.failures import FAULT, fault
+from telemetry.engine.failures import FAULT, NO_FAULT, fault
 from telemetry.engine.health import HEALTH
 from telemetry.engine.values import render
 
@@ -27,6 +28,21 @@ _OPEN: dict[int, Step] = {}
 _FOLDING = threading.Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of another service that has ended; times are nanoseconds since 1970.
+
+    `attributes` are named as the semantic conventions do. `error_type` is empty when the call succeeded.
+    """
+
+    name: str
+    start_wall_ns: int
+    end_wall_ns: int
+    attributes: Mapping[str, Any]
+    error_type: str = ""
+    error: str = ""
+
+
 class Recorder:
     """What is called for every step. Whatever it raises is counted and never reaches the work."""
 
@@ -38,6 +54,12 @@ class Recorder:
 
     def end(self, step: Step) -> None:
         """Record that the step is over; called in any thread: fields, outcome, error and duration are final."""
+
+    def call(self, step: Step, call: Call) -> None:
+        """Record a call of another service that the step made."""
+
+    def inject(self, step: Step, headers: dict[str, str]) -> None:
+        """Add to the headers of a request what lets its receiver continue the step's trace."""
 
     def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
         """Record something that is no step."""
@@ -76,6 +98,8 @@ class Recorders:
         self.begins = _hooks(recorders, "begin")
         self.leaves = _hooks(recorders[::-1], "leave")
         self.ends = _hooks(recorders[::-1], "end")
+        self.calls = _hooks(recorders, "call")
+        self.injects = _hooks(recorders, "inject")
         self.events = _hooks(recorders, "event")
 
 
@@ -99,6 +123,7 @@ class Step:
         "fields",
         "gathered",
         "inner_error",
+        "kind",
         "outcome",
         "parent",
         "recorders",
@@ -112,6 +137,7 @@ class Step:
 
     def __init__(self, row: Operation, recorders: Recorders, fields: dict[str, Any]) -> None:
         self.row = row
+        self.kind = row.kind
         self.recorders = recorders
         self.fields: dict[str, Any] = {}
         self.context: Mapping[str, Plain] = {}
@@ -207,10 +233,20 @@ class Step:
     def rendered(self) -> Rendered:
         """The fields in the form that leaves the process; made once, when the step is over, for all recorders."""
         if self._rendered is None:
-            fields = {**self.fields, FAULT: fault(self)} if FAULT in self.row.fields else self.fields
+            fields = {**self.fields, FAULT: self.fault} if FAULT in self.row.fields else self.fields
             self._rendered = render(self.row, fields, self.context)
             self._rendered.duration_ms = round(self.duration_ns / 1e6, 3)
         return self._rendered
+
+    @property
+    def fault(self) -> str:
+        """Whose failure it is, `none` when there is none."""
+        return NO_FAULT if self.outcome == "success" else fault(self.error)
+
+    @property
+    def shows_stack(self) -> bool:
+        """Whether no step inside ended by the same exception, and has shown where it came from."""
+        return self.inner_error is not self.error
 
     @property
     def ids(self) -> dict[str, str]:

@@ -17,13 +17,14 @@ STAGE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Vocabulary:
     """One product's words. Recorders belong to one vocabulary; several may record the same process.
 
-    `service` is the default of `service.name`. `namespace` is CloudWatch's; every metric has the dimension
-    `operation_dimension` with its row's name. `prefix` begins every span attribute for which the semantic conventions
-    have no name. `health` is the row of the health line, `invocation` that of an invocation in Lambda; their metrics
-    and properties begin with those of `standard`. `context_keys` are what `context` may bind.
+    `service` is the default of `service.name`, `version` the product's. `namespace` is CloudWatch's; every metric has
+    the dimension `operation_dimension` with its row's name. `prefix` begins every span attribute for which the semantic
+    conventions have no name. `health` is the row of the health line, `invocation` that of an invocation in Lambda; the
+    metrics and properties of both begin with those of `standard`. `context_keys` are what `context` may bind.
     """
 
     service: str
+    version: str
     namespace: str
     prefix: str
     rows: tuple[Operation, ...]

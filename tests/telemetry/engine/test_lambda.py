@@ -1,11 +1,13 @@
 """Under the real runtime client: whatever happens to the function, what CloudWatch would have received is whole."""
 
 import contextlib
+import json
 import mmap
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +16,6 @@ import pytest
 import telemetry
 from telemetry import catalog
 from telemetry.check import check_lines
-from telemetry.engine import aws_calls
 from telemetry.engine.lambda_runtime import LambdaRuntime, forget_peak, peak_memory_bytes
 from telemetry.engine.settings import Settings
 from telemetry.engine.testing import recorded
@@ -227,6 +228,7 @@ class Context:
     aws_request_id = "request-0"
     function_version = "1"
     log_stream_name = "stream"
+    invoked_function_arn = ""
 
     def get_remaining_time_in_millis(self):
         return 1234
@@ -294,28 +296,72 @@ def test_a_bad_endpoint_costs_the_end_of_an_invocation_at_most_300_ms(kind, runt
     assert min(took) < 0.3, took
 
 
-def test_retries_and_throttles_of_a_client_count_in_the_step_and_in_the_function(runtime):
-    import boto3  # noqa: PLC0415  only here
-    from botocore.awsrequest import AWSResponse  # noqa: PLC0415  same
+EVENTS = [
+    ({"httpMethod": "POST"}, 2),
+    ({"version": "2.0", "requestContext": {"http": {}}}, 2),
+    ({"trained": "s3://b/k"}, 2),
+    (None, 2),
+    ({"Records": []}, 2),
+    ({"Records": [{"eventSource": "aws:sqs"}]}, 5),
+    ({"detail-type": "x", "source": "aws.sagemaker", "detail": {}}, 5),
+]
 
-    client = boto3.client("s3", region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
-    aws_calls.count_calls(client)
-    reply = AWSResponse("https://bucket", 200, {}, None)
-    emit = client.meta.events.emit
-    with recorded() as records, runtime.invocation({}, Context()), telemetry.observe(catalog.READ_ARTIFACT):
-        for attempt in (1, 2, 3):
-            emit(
-                "needs-retry.s3.GetObject",
-                response=(reply, {"Error": {"Code": "SlowDown"}} if attempt < 3 else {}),
-                attempts=attempt,
-                endpoint=None,
-                operation=None,
-                caught_exception=None,
-                request_dict={"context": {}},
-            )
-    assert records[0].fields == {"retries": 2, "throttles": 2}
-    function = records[1].fields
-    assert (function["retries"], function["throttles"]) == (2, 2)
+
+@pytest.mark.parametrize(("event", "kind"), EVENTS)
+def test_who_waits_for_an_answer_is_served_and_who_does_not_is_a_producer(event, kind, runtime, monkeypatch):
+    with endpoints.collecting() as (endpoint, collector):
+        settings = Settings(traces_endpoint=endpoint, flush_s=60)
+        with runtime.invocation(event, Context(), settings):
+            pass
+    assert [span.kind for span in collector.spans if span.name == "invoke function"] == [kind]
+
+
+ARN = "arn:aws:lambda:eu-west-1:123456789012:function:tiny"
+
+
+@pytest.mark.parametrize(
+    ("arn", "about"),
+    [
+        (ARN, {"cloud.account.id": "123456789012", "cloud.resource_id": ARN}),
+        (f"{ARN}:live", {"cloud.account.id": "123456789012", "cloud.resource_id": f"{ARN}:1"}),
+        ("", {}),
+    ],
+)
+def test_the_resource_is_the_version_that_runs_and_the_span_says_which_alias_was_invoked(arn, about, runtime):
+    context = Context()
+    context.invoked_function_arn = arn
+    with (
+        endpoints.collecting() as (endpoint, collector),
+        runtime.invocation({}, context, Settings(traces_endpoint=endpoint, flush_s=60)),
+    ):
+        runtime.last_words()
+    assert about.items() <= collector.resource.items()
+    (span,) = [span for span in collector.spans if span.name == "invoke function"]
+    assert {pair.key: pair.value.string_value for pair in span.attributes}["aws.lambda.invoked_arn"] == arn
+
+
+def test_the_health_line_carries_the_ids_of_its_request_also_as_last_words(runtime, capfd):
+    with runtime.invocation({"headers": {"x-amzn-trace-id": TRACE.format(5)}}, Context()):
+        guard = threading.Thread(target=runtime.last_words)
+        guard.start()
+        guard.join()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    health = [line for line in lines if line.get("Operation") == "TelemetryHealth"]
+    assert [(line["request_id"], line["trace_id"]) for line in health] == [
+        ("request-0", "5759e988bd862e3fe1be46a994272795")
+    ] * 2
+
+
+def test_three_invocations_that_are_sampled_out_post_nothing(runtime):
+    event = {"headers": {"x-amzn-trace-id": TRACE.format(5).replace("Sampled=1", "Sampled=0")}}
+    with endpoints.collecting() as (endpoint, collector):
+        for _ in range(3):
+            with (
+                runtime.invocation(event, Context(), Settings(traces_endpoint=endpoint)),
+                telemetry.observe(catalog.PLAN_PACKAGE),
+            ):
+                pass
+    assert collector.bodies == []
 
 
 def test_peak_memory_is_that_of_the_present_invocation():

@@ -390,7 +390,7 @@ def test_adding_while_the_clock_ends_the_step_loses_no_last_word(recorded_in):
     ["telemetry.engine.logs.error_details", "telemetry.engine.embedded.error_type"],
 )
 def test_a_broken_line_takes_neither_its_sister_nor_the_work(part, recorded_in, monkeypatch):
-    def broken(_step):
+    def broken(*_, **__):
         raise RuntimeError("broken")
 
     monkeypatch.setattr(part, broken)

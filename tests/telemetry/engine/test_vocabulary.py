@@ -40,6 +40,7 @@ HEALTH = Operation(
 )
 KITCHEN = Vocabulary(
     service="kitchen",
+    version="2.0",
     namespace="Kitchen",
     prefix="kitchen.",
     rows=(BREW, HEALTH),
