@@ -9,110 +9,73 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from packager.errors import (
+    AccessDeniedError as AccessDeniedError,
+    ArtifactChangedError as ArtifactChangedError,
+    ArtifactNotFoundError as ArtifactNotFoundError,
+    CleanupFailedError as CleanupFailedError,
+    ComponentRefusedError as ComponentRefusedError,
+    CompressionError as CompressionError,
+    ExtractionError as ExtractionError,
+    InsufficientStorageError as InsufficientStorageError,
+    LimitExceededError as LimitExceededError,
+    ManifestError as ManifestError,
+    OperationAbortedError as OperationAbortedError,
+    OutOfTimeError as OutOfTimeError,
+    PackagerError as PackagerError,
+    RequestError as RequestError,
+    SettingsError as SettingsError,
+    StagingNeededError as StagingNeededError,
+    StoreError as StoreError,
+    UnsafeArchiveError as UnsafeArchiveError,
+)
+
 if TYPE_CHECKING:
-    from packager.device.check import check_component
-    from packager.errors import (
-        AccessDeniedError,
-        ArtifactChangedError,
-        ArtifactNotFoundError,
-        CleanupFailedError,
-        ComponentRefusedError,
-        CompressionError,
-        ExtractionError,
-        InsufficientStorageError,
-        LimitExceededError,
-        ManifestError,
-        OperationAbortedError,
-        OutOfTimeError,
-        PackagerError,
-        RequestError,
-        SettingsError,
-        StagingNeededError,
-        StoreError,
-        UnsafeArchiveError,
+    from packager.device.check import check_component as check_component
+    from packager.extractor import ArchiveInfo as ArchiveInfo, StreamingExtractor as StreamingExtractor
+    from packager.limits.cleanup import CleanupContext as CleanupContext
+    from packager.limits.staging import ExtractedFile as ExtractedFile
+    from packager.limits.storage import StorageManager as StorageManager, StorageMetrics as StorageMetrics
+    from packager.packaging import (
+        create_dda_manifest as create_dda_manifest,
+        package as package,
+        package_component as package_component,
     )
-    from packager.extractor import ArchiveInfo, StreamingExtractor
-    from packager.limits.cleanup import CleanupContext
-    from packager.limits.staging import ExtractedFile
-    from packager.limits.storage import StorageManager, StorageMetrics
-    from packager.packaging import create_dda_manifest, package, package_component
-    from packager.results import ComponentResult, Finding, PackageResult, ProcessingState
-    from packager.settings import Settings
-    from packager.zipper import IncrementalZipper
+    from packager.results import (
+        ComponentResult as ComponentResult,
+        Finding as Finding,
+        PackageResult as PackageResult,
+        ProcessingState as ProcessingState,
+    )
+    from packager.settings import Settings as Settings
+    from packager.stores import Stores as Stores
+    from packager.zipper import IncrementalZipper as IncrementalZipper
 
-__all__ = [
-    "AccessDeniedError",
-    "ArchiveInfo",
-    "ArtifactChangedError",
-    "ArtifactNotFoundError",
-    "CleanupContext",
-    "CleanupFailedError",
-    "ComponentRefusedError",
-    "ComponentResult",
-    "CompressionError",
-    "ExtractedFile",
-    "ExtractionError",
-    "Finding",
-    "IncrementalZipper",
-    "InsufficientStorageError",
-    "LimitExceededError",
-    "ManifestError",
-    "OperationAbortedError",
-    "OutOfTimeError",
-    "PackageResult",
-    "PackagerError",
-    "ProcessingState",
-    "RequestError",
-    "Settings",
-    "SettingsError",
-    "StagingNeededError",
-    "StorageManager",
-    "StorageMetrics",
-    "StoreError",
-    "StreamingExtractor",
-    "UnsafeArchiveError",
-    "check_component",
-    "create_dda_manifest",
-    "package",
-    "package_component",
-]
-
-_NAMES_OF = {
-    "packager.device.check": ("check_component",),
-    "packager.errors": (
-        "AccessDeniedError",
-        "ArtifactChangedError",
-        "ArtifactNotFoundError",
-        "CleanupFailedError",
-        "ComponentRefusedError",
-        "CompressionError",
-        "ExtractionError",
-        "InsufficientStorageError",
-        "LimitExceededError",
-        "ManifestError",
-        "OperationAbortedError",
-        "OutOfTimeError",
-        "PackagerError",
-        "RequestError",
-        "SettingsError",
-        "StagingNeededError",
-        "StoreError",
-        "UnsafeArchiveError",
-    ),
-    "packager.extractor": ("ArchiveInfo", "StreamingExtractor"),
-    "packager.limits.cleanup": ("CleanupContext",),
-    "packager.limits.staging": ("ExtractedFile",),
-    "packager.limits.storage": ("StorageManager", "StorageMetrics"),
-    "packager.packaging": ("create_dda_manifest", "package", "package_component"),
-    "packager.results": ("ComponentResult", "Finding", "PackageResult", "ProcessingState"),
-    "packager.settings": ("Settings",),
-    "packager.zipper": ("IncrementalZipper",),
+_MODULE_OF = {
+    "ArchiveInfo": "packager.extractor",
+    "CleanupContext": "packager.limits.cleanup",
+    "ComponentResult": "packager.results",
+    "ExtractedFile": "packager.limits.staging",
+    "Finding": "packager.results",
+    "IncrementalZipper": "packager.zipper",
+    "PackageResult": "packager.results",
+    "ProcessingState": "packager.results",
+    "Settings": "packager.settings",
+    "StorageManager": "packager.limits.storage",
+    "StorageMetrics": "packager.limits.storage",
+    "Stores": "packager.stores",
+    "StreamingExtractor": "packager.extractor",
+    "check_component": "packager.device.check",
+    "create_dda_manifest": "packager.packaging",
+    "package": "packager.packaging",
+    "package_component": "packager.packaging",
 }
-_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
+"""The public names besides the errors, each imported when it is first used: a refused request needs few of them."""
+
+__all__ = [*_MODULE_OF, *(name for name in dir() if name.endswith("Error"))]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  whatever bears the name
-    """Import a public name when it is first used: a refused request of the function needs hardly any of them."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)

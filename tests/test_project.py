@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zipfile
 from dataclasses import fields
+from graphlib import TopologicalSorter
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import packager
+from packager import errors
 from packager.cli.commands import packager as command_line
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
@@ -61,8 +63,22 @@ LATE = {"boto3", "botocore"}
 """Imported only inside the functions that need them: they cost start-up time."""
 
 
-def imports(path: Path) -> Iterator[tuple[int, str, bool]]:
-    """Line, imported module and whether it is imported late, for every import that runs."""
+GROUND = ("errors", "os_errors", "aws_errors", "settings", "results", "deadline", "locks")
+BELOW = {
+    "core": ("core", "errors", "settings"),
+    "stores": ("stores", "core", *GROUND),
+    "limits": ("limits", "stores", "core", *GROUND),
+    "model": ("model", "stores", "core", *GROUND),
+    "device": ("device", "model", "stores", "core", *GROUND),
+    **dict.fromkeys(GROUND, GROUND),
+}
+"""What the folders and ground files of the packager may import of it, types included."""
+
+CORE_LINES = 1500
+
+
+def imports(path: Path, *, types: bool = False) -> Iterator[tuple[int, str, bool]]:
+    """Line, imported module and whether it is imported late, for every import that runs; with `types`, for all."""
 
     def walk(node: ast.AST, *, late: bool) -> Iterator[tuple[int, str, bool]]:
         for child in ast.iter_child_nodes(node):
@@ -71,7 +87,7 @@ def imports(path: Path) -> Iterator[tuple[int, str, bool]]:
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path}:{child.lineno} imports relatively"
                 yield from ((child.lineno, f"{child.module}.{each.name}", late) for each in child.names)
-            elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING" and not types:
                 yield from walk(ast.Module(child.orelse, []), late=late)
             else:
                 yield from walk(child, late=late or isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)))
@@ -94,6 +110,36 @@ def test_no_room_imports_what_is_not_below_it():
         and not any(f"{module}.".startswith(f"{allowed}.") for allowed in MAY_IMPORT[name.split("/")[0]])
     ]
     assert wrong == []
+
+
+def test_no_folder_of_the_packager_imports_what_is_not_below_it_types_included():
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in sorted((ROOT / "packager").rglob("*.py"))
+        if (part := path.relative_to(ROOT / "packager").parts[0].removesuffix(".py")) in BELOW
+        for line, module, _ in imports(path, types=True)
+        if module.startswith("packager.") and module.split(".")[1] not in BELOW[part]
+    ]
+    assert wrong == []
+
+
+def test_no_import_of_the_packager_closes_a_circle_types_included():
+    files = {module_name(path): path for path in (ROOT / "packager").rglob("*.py")}
+    graph = {
+        name: {each if each in files else each.rpartition(".")[0] for _, each, _ in imports(path, types=True)}
+        & {*files}
+        for name, path in files.items()
+    }
+    assert len(graph["packager.packaging"]) > 5
+    TopologicalSorter(graph).prepare()  # a CycleError names the modules
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_the_core_is_small_enough_to_be_read():
+    assert sum(len(path.read_text().splitlines()) for path in (ROOT / "packager" / "core").glob("*.py")) <= CORE_LINES
 
 
 def test_each_library_is_known_only_where_it_is_spoken_and_imported_late_where_that_costs():
@@ -265,8 +311,12 @@ def test_the_demo_runs_on_a_small_model_and_again_and_leaves_what_it_says(tmp_pa
         assert {"result.json", "telemetry"} <= set(left)
 
 
-def test_every_public_name_of_the_library_is_there_and_nothing_is_imported_before_its_use():
-    assert set(packager.__all__) == set(packager._MODULE_OF)
+def test_every_public_name_of_the_library_is_there_and_none_but_the_errors_is_imported_before_its_use():
+    declared = ast.walk(ast.parse(Path(packager.__file__).read_text()))
+    assert sorted(packager.__all__) == sorted(
+        each.asname for node in declared if isinstance(node, ast.ImportFrom) for each in node.names if each.asname
+    )
     assert all(getattr(packager, name) is not None for name in packager.__all__)
-    code = "import sys, packager; sys.exit(any(name.startswith('packager.') for name in sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert {name for name in vars(errors) if name.endswith("Error")} <= set(packager.__all__)
+    code = "import sys, packager; print(*[name for name in sys.modules if name.startswith('packager.')])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "packager.errors\n"

@@ -83,7 +83,7 @@ _endpoint = click.option(
     "stores",
     callback=_stores,
     metavar="URL",
-    help="Where S3 is spoken, when that is not AWS.",
+    help="Address of an S3 service other than AWS.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
 
