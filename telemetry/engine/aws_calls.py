@@ -76,7 +76,7 @@ def observe_calls(client: Any) -> None:  # noqa: ANN401  any boto3 client; their
 
 
 @dataclass(slots=True)
-class _State:
+class _CallState:
     """What is known of a call before its answer."""
 
     attributes: dict[str, Any]
@@ -91,7 +91,7 @@ def _parameters(params: Mapping[str, Any], model: Any, context: dict[str, Any], 
     if step is not None and step.recorders.calls:
         names = _PARAMETERS.get(model.service_model.service_id, {})
         given = ((attribute, params.get(name)) for name, attribute in names.items())
-        context[_KEY] = _State({name: plain(value) for name, value in given if isinstance(value, str | int)}, step)
+        context[_KEY] = _CallState({name: plain(value) for name, value in given if isinstance(value, str | int)}, step)
 
 
 class _Beginning:
@@ -102,7 +102,7 @@ class _Beginning:
 
     def __call__(self, model: Any, params: dict[str, Any], context: dict[str, Any], **_: object) -> None:  # noqa: ANN401  botocore's own shapes
         state = context.get(_KEY)
-        if not isinstance(state, _State) or state.step is None:
+        if not isinstance(state, _CallState) or state.step is None:
             return
         try:
             self._begin(state, model, params)
@@ -110,7 +110,7 @@ class _Beginning:
             HEALTH.fault("a call could not be observed", error)
             del context[_KEY]
 
-    def _begin(self, state: _State, model: Any, params: dict[str, Any]) -> None:  # noqa: ANN401  as above
+    def _begin(self, state: _CallState, model: Any, params: dict[str, Any]) -> None:  # noqa: ANN401  as above
         service, operation, found = str(model.service_model.service_id), str(model.name), state.attributes
         state.name = f"{service}.{operation}"
         server = urlsplit(params["url"])
@@ -134,7 +134,7 @@ class _Beginning:
 
 def _answered(parsed: dict[str, Any], context: dict[str, Any], **_: object) -> None:
     state = context.pop(_KEY, None)
-    if not isinstance(state, _State) or not state.start_wall_ns:
+    if not isinstance(state, _CallState) or not state.start_wall_ns:
         return
     about, error = parsed.get("ResponseMetadata", {}), parsed.get("Error", {})
     for name, attribute in (
@@ -150,11 +150,11 @@ def _answered(parsed: dict[str, Any], context: dict[str, Any], **_: object) -> N
 
 def _failed(exception: BaseException, context: dict[str, Any], **_: object) -> None:
     state = context.pop(_KEY, None)
-    if isinstance(state, _State) and state.start_wall_ns:
+    if isinstance(state, _CallState) and state.start_wall_ns:
         _record(state, error_type(exception), {"Message": text_of(exception)})
 
 
-def _record(state: _State, kind: str, error: Mapping[str, Any]) -> None:
+def _record(state: _CallState, kind: str, error: Mapping[str, Any]) -> None:
     if state.attempts > 1:
         state.attributes[conventions.HTTP_RESEND_COUNT] = state.attempts - 1
     message = str(plain(error.get("Message", ""))) if kind else ""
@@ -167,7 +167,7 @@ def _record(state: _State, kind: str, error: Mapping[str, Any]) -> None:
 
 def _tried(attempts: int = 1, response: Any = None, request_dict: Any = None, **_: object) -> None:  # noqa: ANN401  botocore's own shapes
     state = request_dict["context"].get(_KEY) if request_dict else None
-    if isinstance(state, _State):
+    if isinstance(state, _CallState):
         state.attempts = attempts
     step = current()
     if step is None:
