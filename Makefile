@@ -9,12 +9,13 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
 
-.PHONY: help demo test soak mutate lint bench synth diff deploy cdk bundle lock clean
+.PHONY: help demo test soak reliability mutate lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
 	@echo "make test   lint, types and every test"
 	@echo "make soak   the slow tests: gigabytes, hundreds of signals"
+	@echo "make reliability  S3 servers of other people, faults and signals in full counts"
 	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
 	@echo "make synth  the CloudFormation templates; make diff, make deploy, make cdk: see docs/deploy.md"
@@ -36,13 +37,17 @@ demo: $(DEMO_READY)
 	$(BIN)/python -m tests.demo
 
 test: $(READY) lint
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not reliability"
 
 soak: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
 
 mutate: $(READY)
 	$(BIN)/python -m tests.mutation $(MUTATE)
+
+reliability: $(READY)
+	-npm install --prefix build/servers --no-audit --no-fund --silent s3rver@3.7.1
+	$(BIN)/pytest -n 2 --dist worksteal -m reliability
 
 lint: $(READY)
 	$(BIN)/ruff check .

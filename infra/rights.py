@@ -106,7 +106,6 @@ def _writing(places: Sequence[str]) -> list[Right]:
         "s3:GetObjectTagging",
         "s3:ListMultipartUploadParts",
         "s3:PutObject",
-        "s3:PutObjectTagging",
     )
     objects = tuple(s3_arn(f"{place}/{COMPONENTS}") for place in places)
     buckets = tuple(dict.fromkeys(s3_arn(place.partition("/")[0]) for place in places))

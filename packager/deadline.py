@@ -1,4 +1,4 @@
-"""A time limit for calls of AWS that may hang: whoever waits for one is let go when the time is up.
+"""Time limits for calls that may hang: whoever waits for one is let go when the time is up or the work is stopped.
 
 A thread that waits for a socket, or for a name to be resolved, cannot be interrupted. So a call that may outlast the
 time is made in a thread of its own, and is left to itself when it does: it ends with its socket, sends nothing more,
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from packager.errors import OutOfTimeError
+from packager.errors import OperationAbortedError, OutOfTimeError
 from telemetry import carrying
 
 if TYPE_CHECKING:
@@ -31,10 +32,32 @@ COMMIT_RESERVE_S = 1.0
 LONGEST_CALL_S = 300.0
 """By then a call has ended by its own time-outs (25 s for S3, three times, and pauses): it needs no thread before."""
 
-_LOOKS_EVERY_S = 0.1
-"""The caller's clock need not go as ours does: a function can be frozen while it waits."""
+LOOKS_EVERY_S = 0.1
+"""How often whoever waits looks at the time. The caller's clock need not go as ours does: a function can be frozen."""
+
+
+class Stop:
+    """Tells the work to stop, from any thread: from then on it has `ABORT_RESERVE_S` to abort uploads and clean up."""
+
+    def __init__(self) -> None:
+        self._told_at: float | None = None
+
+    def tell(self) -> None:
+        if self._told_at is None:
+            self._told_at = time.monotonic()
+
+    @property
+    def told(self) -> bool:
+        return self._told_at is not None
+
+    def left_s(self) -> float:
+        """Seconds that are left to clean up; infinity until it is told."""
+        told_at = self._told_at
+        return math.inf if told_at is None else ABORT_RESERVE_S - (time.monotonic() - told_at)
+
 
 _LEFT_S: ContextVar[Callable[[], float]] = ContextVar("packager_time_left", default=lambda: math.inf)
+_STOPS: ContextVar[tuple[Stop, ...]] = ContextVar("packager_stops", default=())
 
 
 @contextmanager
@@ -47,23 +70,55 @@ def time_limit(left_s: Callable[[], float]) -> Iterator[None]:
         _LEFT_S.reset(token)
 
 
+@contextmanager
+def stopped_by(stop: Stop) -> Iterator[None]:
+    """Let the calls inside, in threads that carry this context too, end as soon as `stop` is told."""
+    token = _STOPS.set((*_STOPS.get(), stop))
+    try:
+        yield
+    finally:
+        _STOPS.reset(token)
+
+
 def time_left_s() -> float:
-    """Seconds until the time limit of this context; infinity without one."""
-    return _LEFT_S.get()()
+    """Seconds until this context's time limit, or until a stopped work must have ended; infinity without either."""
+    return min(_LEFT_S.get()(), *(stop.left_s() for stop in _STOPS.get()), math.inf)
 
 
-def call_with_deadline(call: Callable[[], T], reserve_s: float = ABORT_RESERVE_S) -> T:
-    """What `call` returns or raises; OutOfTimeError as soon as no more than `reserve_s` is left of the time limit."""
-    if time_left_s() > LONGEST_CALL_S:
+def raise_if_late(reserve_s: float = ABORT_RESERVE_S) -> None:
+    """OutOfTimeError when no more than `reserve_s` is left, OperationAbortedError when the work was told to stop."""
+    if time_left_s() <= reserve_s:
+        raise _late("the work ends here")
+
+
+def call_with_deadline(
+    call: Callable[[], T], reserve_s: float = ABORT_RESERVE_S, *, give_up: Callable[[], None] | None = None
+) -> T:
+    """What `call` returns or raises; OutOfTimeError as soon as no more than `reserve_s` is left of the time limit.
+
+    `give_up` is asked again and again while the answer is waited for; what it raises ends the waiting.
+    OperationAbortedError when the work was told to stop.
+    """
+    if give_up is None and time_left_s() > LONGEST_CALL_S:
         return call()
     answer: Future[T] = Future()
     if time_left_s() > reserve_s:
         threading.Thread(target=_answer, args=(answer, carrying(call)), name="call-in-time", daemon=True).start()
     while (left_s := time_left_s() - reserve_s) > 0 and not answer.done():
-        wait((answer,), timeout=min(left_s, _LOOKS_EVERY_S))
+        wait((answer,), timeout=min(left_s, LOOKS_EVERY_S))
+        if give_up is not None and not answer.done():
+            give_up()
     if not answer.done():
         raise _late("no answer came")
     return answer.result()
+
+
+def pause(seconds: float, stop: threading.Event, reserve_s: float = ABORT_RESERVE_S) -> None:
+    """Wait so long, or until `stop` is set or no more than `reserve_s` is left of the time limit."""
+    until = time.monotonic() + seconds
+    while (left_s := min(until - time.monotonic(), time_left_s() - reserve_s)) > 0:
+        if stop.wait(min(left_s, LOOKS_EVERY_S)):
+            return
 
 
 def send_nothing_late(client: Any) -> None:  # noqa: ANN401  any boto3 client; their types are made at run time
@@ -83,7 +138,12 @@ def _refuse_when_late(**_: object) -> None:
         raise _late("no request is sent")
 
 
-def _late(what: str) -> OutOfTimeError:
+def _late(what: str) -> OperationAbortedError:
+    if any(stop.told for stop in _STOPS.get()):
+        return OperationAbortedError(
+            f"The work was told to stop; {what}.",
+            next_step="Run it again; what is finished is not done again.",
+        )
     return OutOfTimeError(
         f"The time is nearly up; {what}.",
         next_step="Call again, or give one call more time.",

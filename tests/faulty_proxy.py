@@ -270,6 +270,17 @@ def flipped(at: int) -> Fault:
     return altered(flip)
 
 
+def flipped_request(at: int) -> Fault:
+    """One bit of what is sent is another."""
+
+    def act(exchange: Exchange, request: Request) -> None:
+        body = bytearray(request.body)
+        body[at % len(body)] ^= 1
+        exchange.reply(exchange.pass_on(replace(request, body=bytes(body))))
+
+    return act
+
+
 def altered(change: Callable[[Answer], Answer]) -> Fault:
     """Whatever the answer is, something else comes."""
     return lambda exchange, request: exchange.reply(change(exchange.pass_on(request)))

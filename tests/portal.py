@@ -138,9 +138,9 @@ class Portal:
         return sorted(found, key=lambda entry: entry["timestamp"])
 
     def keys(self) -> list[str]:
-        """What lies in the bucket below model_artifacts/."""
+        """What lies in the bucket below model_artifacts/, but for the records of SHA-256."""
         found = self.s3.list_objects_v2(Bucket=self.bucket, Prefix="model_artifacts/").get("Contents", [])
-        return [each["Key"] for each in found]
+        return [each["Key"] for each in found if "/sha256/" not in each["Key"]]
 
     def uploads(self) -> list[str]:
         return [each["Key"] for each in self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])]

@@ -39,10 +39,11 @@ class S3Server:
 
     endpoint_url: str
     process_id: int
+    credentials: tuple[str, str] = (CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
 
     def client(self, **config: Any) -> S3Client:
         """A client of boto3 that tries everything once, so that a test sees each fault; `config` as for botocore."""
-        return client(self.endpoint_url, **config)
+        return client(self.endpoint_url, self.credentials, **config)
 
     def bucket(self) -> str:
         """The name of a new, empty bucket."""
@@ -51,7 +52,7 @@ class S3Server:
         return name
 
 
-def client(endpoint_url: str, **config: Any) -> S3Client:
+def client(endpoint_url: str, credentials: tuple[str, str] | None = None, **config: Any) -> S3Client:
     """A client of boto3 for any endpoint, a proxy before the server for instance."""
     given = {
         "retries": {"total_max_attempts": 1},
@@ -61,17 +62,14 @@ def client(endpoint_url: str, **config: Any) -> S3Client:
         "s3": {"addressing_style": "path"},
         **config,
     }
-    return _session().client("s3", endpoint_url=endpoint_url, config=Config(**given))
+    keys = credentials or (CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+    return _session(*keys).client("s3", endpoint_url=endpoint_url, config=Config(**given))
 
 
 @cache
-def _session() -> boto3.session.Session:
+def _session(key_id: str, secret: str) -> boto3.session.Session:
     """One for all clients: it keeps the description of S3, which takes longer to load than most tests to run."""
-    return boto3.session.Session(
-        CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
-    )
+    return boto3.session.Session(key_id, secret, region_name=CREDENTIALS["AWS_DEFAULT_REGION"])
 
 
 @contextmanager

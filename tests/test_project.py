@@ -21,6 +21,7 @@ from packager import errors
 from packager.cli.commands import packager as command_line
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
+from packager.stores.s3_options import S3Options
 from tests import models
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def test_every_command_and_option_is_documented_and_no_other():
     assert documented == there
 
 
-@pytest.mark.parametrize("settings", [Settings, PortalSettings], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("settings", [Settings, PortalSettings, S3Options], ids=lambda each: each.__name__)
 def test_every_setting_is_documented_with_its_default_and_meaning(settings):
     page = (ROOT / "docs" / "settings.md").read_text()
     expected = "\n".join(setting_row(each) for each in fields(settings))

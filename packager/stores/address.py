@@ -16,13 +16,25 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from packager.core.ports import Sink, Source
+    from packager.stores.s3_options import S3Options
     from packager.stores.whole_file import Scratch
 
-ACCEPTED = "Accepted: s3://bucket/key, file:///path, or a plain path."
-ACCEPTED_OUTPUT = "Accepted: s3://bucket, s3://bucket/prefix/, file:///folder, or a plain path of a folder."
+ACCEPTED = (
+    "Accepted: s3://bucket/key, s3://bucket/key?versionId=..., file:///path, or a plain path; "
+    "the ARN of an access point can stand for the bucket."
+)
+ACCEPTED_OUTPUT = (
+    "Accepted: s3://bucket, s3://bucket/prefix/, file:///folder, or a plain path of a folder; "
+    "the ARN of an access point can stand for the bucket."
+)
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}|arn:[^/]+(:[^/]+)*")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}"
+_ACCESS_POINT = rf"arn:[a-z-]+:s3[a-z-]*:[a-z0-9-]*:\d*:(?:outpost[/:]{_NAME}[/:])?accesspoint[/:]{_NAME}"
+_BUCKET = re.compile(rf"({_ACCESS_POINT}|{_NAME})(?:/|$)")
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html"""
+
+_VERSION = re.compile(r"\?versionId=([^?&=/#]+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +44,13 @@ class Stores:
     Attributes:
         client: the S3 client to use; without one, the process's own for `endpoint_url`.
         endpoint_url: address of an S3 service other than AWS.
+        s3: what is asked of S3 beside the bytes; default: from the environment.
         scratch: where the files of a client that knows only whole files are staged.
     """
 
     client: S3Client | None = None
     endpoint_url: str | None = None
+    s3: S3Options | None = None
     scratch: Scratch | None = None
 
     def with_scratch(self, scratch: Scratch) -> Stores:
@@ -48,12 +62,14 @@ class Stores:
         path = _local_path(uri, ACCEPTED)
         if path is not None:
             return FileSource(path)
-        bucket, key = _bucket_and_rest(uri, ACCEPTED)
+        bucket, rest = _bucket_and_rest(uri, ACCEPTED)
+        key, version = _key_and_version(rest)
         if not key or key.endswith("/"):
             raise _refused(uri, "it names no object", ACCEPTED)
         from packager.stores import s3  # noqa: PLC0415  boto3 is loaded only where S3 is used
 
-        return s3.source(bucket, key, self.client or s3.client_for(self.endpoint_url), self.scratch)
+        name = s3.ObjectName(bucket, key, version)
+        return s3.source(name, s3.calls(self.client, self.endpoint_url, self.s3), self.scratch)
 
     def sink(self, uri: str) -> Sink:
         """The output at `uri`, a bucket with an optional prefix or a folder; nothing is made yet."""
@@ -63,7 +79,7 @@ class Stores:
         bucket, prefix = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
         from packager.stores import s3  # noqa: PLC0415  same
 
-        return s3.sink(bucket, prefix.strip("/"), self.client or s3.client_for(self.endpoint_url), self.scratch)
+        return s3.sink(bucket, prefix.strip("/"), s3.calls(self.client, self.endpoint_url, self.s3), self.scratch)
 
 
 def _local_path(uri: str, accepted: str) -> Path | None:
@@ -84,10 +100,18 @@ def _local_path(uri: str, accepted: str) -> Path | None:
 
 
 def _bucket_and_rest(uri: str, accepted: str) -> tuple[str, str]:
-    bucket, _, rest = uri.removeprefix("s3://").partition("/")
-    if not _BUCKET.fullmatch(bucket):
-        raise _refused(uri, f"{printable(bucket)!r} is no name of a bucket", accepted)
-    return bucket, rest
+    """The bucket, or the ARN of an access point, in which a slash is as good as a colon; and what follows it."""
+    whole = uri.removeprefix("s3://")
+    bucket = _BUCKET.match(whole)
+    if bucket is None:
+        raise _refused(uri, f"{printable(whole.partition('/')[0])!r} is no name of a bucket", accepted)
+    return bucket[1], whole[bucket.end() :]
+
+
+def _key_and_version(rest: str) -> tuple[str, str]:
+    """A key may hold question marks; only `?versionId=` at its end asks for a version."""
+    version = _VERSION.search(rest)
+    return (rest[: version.start()], version[1]) if version else (rest, "")
 
 
 def _refused(uri: object, why: str, accepted: str) -> RequestError:

@@ -17,7 +17,7 @@ from packager.core.ports import TEMPORARY_PREFIX, StoredComponent
 from packager.errors import CleanupFailedError, RequestError, printable
 from packager.locks import Lock, lock
 from packager.os_errors import FULL, convert_os_error, map_os_errors, storage_error
-from packager.stores.sweeping import remove_leftovers
+from packager.stores.leftovers import remove_leftovers
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from packager.errors import RequestError
-from packager.stores.s3_client import client_for
+from packager.stores.s3_client import calls_for, calls_of
+from packager.stores.s3_object import ObjectName
 from packager.stores.s3_sink import S3Sink
 from packager.stores.s3_source import S3Source
 from packager.stores.whole_file import WholeFileSink, WholeFileSource
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from packager.core.ports import Sink, Source
+    from packager.stores.s3_calls import Calls
+    from packager.stores.s3_options import S3Options
     from packager.stores.whole_file import Scratch
 
-__all__ = ["client_for", "sink", "source"]
+__all__ = ["ObjectName", "calls", "sink", "source"]
 
 _READING = ("head_object", "get_object")
 _WRITING = (
@@ -27,27 +30,31 @@ _WRITING = (
     "abort_multipart_upload",
     "list_parts",
     "head_object",
-    "get_object_tagging",
-    "put_object_tagging",
+    "get_object",
 )
 
 
-def source(bucket: str, key: str, client: S3Client, scratch: Scratch | None) -> Source:
+def calls(client: S3Client | None, endpoint_url: str | None, options: S3Options | None) -> Calls:
+    """How S3 is called: with the caller's client, or with the process's own."""
+    return calls_for(endpoint_url, options) if client is None else calls_of(client, options)
+
+
+def source(name: ObjectName, calls: Calls, scratch: Scratch | None) -> Source:
     """The object as a source. RequestError when the client can neither read ranges nor download a file."""
-    if not _missing(client, _READING):
-        return S3Source(bucket, key, client)
-    if hasattr(client, "download_file"):
-        return WholeFileSource(bucket, key, client, _needed(scratch))
-    raise _too_little(_missing(client, _READING), "download_file")
+    if not _missing(calls.client, _READING):
+        return S3Source(name, calls)
+    if hasattr(calls.client, "download_file"):
+        return WholeFileSource(name.bucket, name.key, calls.client, _needed(scratch))
+    raise _too_little(_missing(calls.client, _READING), "download_file")
 
 
-def sink(bucket: str, prefix: str, client: S3Client, scratch: Scratch | None) -> Sink:
+def sink(bucket: str, prefix: str, calls: Calls, scratch: Scratch | None) -> Sink:
     """The bucket as a sink. RequestError when the client can neither upload parts nor a file."""
-    if not _missing(client, _WRITING):
-        return S3Sink(bucket, prefix, client)
-    if hasattr(client, "upload_file"):
-        return WholeFileSink(bucket, prefix, client, _needed(scratch))
-    raise _too_little(_missing(client, _WRITING), "upload_file")
+    if not _missing(calls.client, _WRITING):
+        return S3Sink(bucket, prefix, calls)
+    if hasattr(calls.client, "upload_file"):
+        return WholeFileSink(bucket, prefix, calls.client, _needed(scratch))
+    raise _too_little(_missing(calls.client, _WRITING), "upload_file")
 
 
 def _needed(scratch: Scratch | None) -> Scratch:

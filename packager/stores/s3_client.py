@@ -1,108 +1,87 @@
-"""How S3 is spoken: one client per process and endpoint, and patience with what can be mended."""
+"""Clients of S3: one per process and way to reach S3, with credentials that are renewed while it lives."""
 
 from __future__ import annotations
 
 import os
-import random
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from packager.deadline import ABORT_RESERVE_S, call_with_deadline, send_nothing_late, time_left_s
-from packager.errors import OperationAbortedError, RequestError, printable
-from packager.stores.s3_errors import can_be_sent_again
-from telemetry import current
+from packager.deadline import send_nothing_late
+from packager.errors import RequestError, printable
+from packager.stores import s3_calls
+from packager.stores.s3_calls import Calls
+from packager.stores.s3_options import S3Options, from_process_environment
 from telemetry.engine.aws_calls import observe_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mypy_boto3_s3 import S3Client
 
-T = TypeVar("T")
+_Known = tuple[int, str | None, str, int, int]
 
-ATTEMPTS = 5
-"""How often one range, part or call is tried, each time with what botocore itself tries."""
-
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
-
-_clients: dict[tuple[int, str | None], S3Client] = {}
+_clients: dict[_Known, Calls] = {}
 _making = threading.Lock()
 
 
-def client_for(endpoint_url: str | None) -> S3Client:
+def client_for(endpoint_url: str | None, options: S3Options | None = None) -> S3Client:
     """This process's client for `endpoint_url` (None: AWS); made at the first call, safe to share between threads."""
+    return calls_for(endpoint_url, options).client
+
+
+def calls_for(endpoint_url: str | None, options: S3Options | None = None) -> Calls:
+    """This process's client for `endpoint_url`, with how often it is to be used.
+
+    Connections left from an earlier call are closed: a firewall may have forgotten them, and a request on one of those
+    waits for its time-out.
+    """
+    options = options or from_process_environment()
     # Sockets must not be shared with a forked child, hence the process id.
-    known_as = (os.getpid(), endpoint_url)
+    known_as = (
+        os.getpid(),
+        endpoint_url,
+        options.addressing_style,
+        options.connect_timeout_s,
+        options.read_timeout_s,
+    )
     with _making:  # making a client from a session is not safe in two threads
-        if known_as not in _clients:
-            _clients[known_as] = _made(endpoint_url)
-        return _clients[known_as]
+        known = _clients.get(known_as)
+        if known is None:
+            known = _clients[known_as] = _made(endpoint_url, options)
+        elif not s3_calls.in_flight(known.client):
+            known.client.close()
+    return Calls(known.client, options, known.attempts)
 
 
-def with_retries(
-    call: Callable[[], T],
-    stop: threading.Event,
-    *,
-    counted_as: str = "retries",
-    reserve_s: float = ABORT_RESERVE_S,
-) -> T:
-    """What `call` returns. A recoverable failure is tried again, `ATTEMPTS` in all, after a capped, jittered pause.
-
-    Each further try is added to the step's field `counted_as`. OperationAbortedError when `stop` is set, OutOfTimeError
-    as soon as no more than `reserve_s` is left of the time limit.
-    """
-    for attempt in range(1, ATTEMPTS + 1):
-        if stop.is_set():
-            break
-        try:
-            return call_with_deadline(call, reserve_s)
-        except Exception as error:
-            if stop.is_set() or attempt == ATTEMPTS or not can_be_sent_again(error):
-                raise
-        count(**{counted_as: 1})
-        stop.wait(pause_s(attempt))
-    raise OperationAbortedError("The transfer was told to stop.")
+def calls_of(client: S3Client, options: S3Options | None = None) -> Calls:
+    """A caller's own client, which may try again by itself: the more it does, the less is done here."""
+    retries = getattr(getattr(getattr(client, "meta", None), "config", None), "retries", None) or {}
+    own = int(retries.get("total_max_attempts") or retries.get("max_attempts", 4) + 1)
+    return Calls(client, options or from_process_environment(), max(1, -(-s3_calls.ATTEMPTS // own)))
 
 
-def count(**fields: int) -> None:
-    """Add to the step that this happens in, if its row counts such things; looking something up has no such row."""
-    step = current()
-    if step is not None and step.row.fields >= fields.keys():
-        step.add(**fields)
+def is_aws(client: S3Client) -> bool:
+    """Whether the client speaks to AWS itself, which verifies every checksum."""
+    host = urlsplit(str(client.meta.endpoint_url)).hostname or ""
+    return f".{host}".endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
-def pause_s(attempt: int) -> float:
-    """Seconds to wait after failure number `attempt`: anything up to a bound that doubles each time and is capped.
-
-    Never beyond the time limit.
-    """
-    longest = max(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 1), time_left_s()))
-    return random.uniform(0, longest)  # noqa: S311  spreads clients out; nobody is kept from guessing it
-
-
-def _made(endpoint_url: str | None) -> S3Client:
+def _made(endpoint_url: str | None, options: S3Options) -> Calls:
     import boto3  # noqa: PLC0415  boto3 only where S3 is spoken
-    from botocore.config import Config  # noqa: PLC0415  same
+    import botocore.session  # noqa: PLC0415  same
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415  same
 
-    config = Config(
-        connect_timeout=5,
-        read_timeout=20,
-        retries={"mode": "standard", "total_max_attempts": 3},
-        max_pool_connections=32,
-        tcp_keepalive=True,
-        # Bodies come with a checksum of ours, ranges have none that could be validated.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        s3={
-            "addressing_style": "path" if endpoint_url else "auto",
-            # TLS and the CRC-32 of every part protect the body; hashing it for the signature too costs 1 s per GB.
-            "payload_signing_enabled": endpoint_url is not None and not endpoint_url.startswith("https:"),
-        },
-    )
+    from packager.stores.s3_credentials import renew_credentials  # noqa: PLC0415  same
+
     try:
-        client: S3Client = boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
+        session = botocore.session.get_session()
+        renew_credentials(session)
+        attempts = session.get_config_variable("max_attempts")
+        config = _config(session, endpoint_url, options)
+        client: S3Client = boto3.session.Session(botocore_session=session).client(
+            "s3", endpoint_url=endpoint_url, config=config
+        )
+        if endpoint_url is None and not is_aws(client):  # the environment, or the user's files, name a server
+            return _made(client.meta.endpoint_url, options)
     except (ValueError, BotoCoreError) as error:
         raise RequestError(
             f"There can be no client of S3: {printable(error)}.",
@@ -111,4 +90,37 @@ def _made(endpoint_url: str | None) -> S3Client:
         ) from error
     observe_calls(client)
     send_nothing_late(client)
-    return client
+    # Else each body would wait for a `100 Continue`, which takes a round trip and helps only those who are refused.
+    client.meta.events.register_last("before-call.s3", _expect_nothing)
+    return Calls(client, options, int(attempts) if attempts else s3_calls.ATTEMPTS)
+
+
+def _config(session: Any, endpoint_url: str | None, options: S3Options) -> Any:  # noqa: ANN401  botocore has no types
+    from botocore.config import Config  # noqa: PLC0415  boto3 only where S3 is spoken
+
+    of_user = session.get_scoped_config().get("s3")
+    style = options.addressing_style
+    if style == "auto":
+        of_user = of_user.get("addressing_style") if isinstance(of_user, dict) else None
+        style = of_user or ("path" if endpoint_url else "auto")
+    of_s3: Any = {
+        "addressing_style": style,
+        # TLS and the CRC-32 of every part protect the body; hashing it for the signature too costs 1 s per GB.
+        "payload_signing_enabled": endpoint_url is not None and not endpoint_url.startswith("https:"),
+    }
+    return Config(
+        connect_timeout=options.connect_timeout_s,
+        read_timeout=options.read_timeout_s,
+        # Tried again by `Calls`, which knows when to give up; `adaptive` slows the client down all the same.
+        retries={"mode": session.get_config_variable("retry_mode") or "standard", "total_max_attempts": 1},
+        max_pool_connections=32,
+        tcp_keepalive=True,
+        # Bodies come with a checksum of ours, ranges have none that could be validated.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3=of_s3,
+    )
+
+
+def _expect_nothing(params: dict[str, Any], **_: object) -> None:
+    params["headers"].pop("Expect", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from packager.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from packager.stores.s3_options import S3Options
+
 ABSENT = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
 DENIED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "Forbidden"})
 _CREDENTIALS = frozenset(
@@ -37,8 +40,17 @@ _CREDENTIALS = frozenset(
         "UnauthorizedSSOTokenError",
     }
 )
+DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
+"""What servers say of a request whose bytes changed on their way."""
+
 _CHANGED = frozenset({"412", "PreconditionFailed"})
 _ELSEWHERE = frozenset({"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"})
+_UNKNOWN_OUTCOME = frozenset({500, 502, 504})
+
+CHECKSUM_REFUSED = frozenset(
+    {"MalformedXML", "InvalidArgument", "InvalidRequest", "NotImplemented", "BadRequest", "400", "501"}
+)
+"""What servers say that do not know the checksums of a request; AWS says other things of a checksum that is wrong."""
 
 
 class BrokenTransferError(ConnectionError):
@@ -56,19 +68,78 @@ def map_s3_errors(operation: str, uri: str) -> Iterator[None]:
         raise convert_s3_error(error, operation, uri) from error
 
 
-def convert_s3_error(error: BaseException, operation: str, uri: str) -> StoreError:
+def convert_s3_error(error: BaseException, operation: str, uri: str, options: S3Options | None = None) -> StoreError:
     """The packager's error for `error`, with `operation`, `uri`, `code` and S3's own request id as figures."""
     code = code_of(error)
+    cause = cause_of(error)
     where = printable(uri, 1100)
     kind, next_step = _kind(code)
+    if code in DENIED:
+        next_step = _missing_right(operation, where, cause, options)
     return kind(
-        f"S3 {operation} of {where} failed with {code}: {cause_of(error)}.",
+        f"S3 {operation} of {where} failed with {code}: {cause}.",
         next_step=next_step,
         operation=operation,
         uri=where,
         code=code,
         request_id=response_of(error).get("ResponseMetadata", {}).get("RequestId", ""),
     )
+
+
+_RIGHTS = {
+    "HeadObject": "s3:GetObject",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListParts": "s3:ListMultipartUploadParts",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+}
+"""The right that an operation needs, where it has another name.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html"""
+
+_NAMED_RIGHT = re.compile(r"not authorized to perform: ([a-z0-9-]+:\w+)(?: on resource: (\S+))?")
+
+
+def _missing_right(operation: str, where: str, cause: str, options: S3Options | None) -> str:
+    """What to allow, in the server's own words when it names the right."""
+    named = _NAMED_RIGHT.search(cause)
+    right = named[1] if named else _RIGHTS.get(operation, f"s3:{operation}")
+    resource = named[2] if named and named[2] else where
+    steps = [f"Allow {right} on {resource.strip(chr(34))} to this role."]
+    if right == "s3:GetObject":
+        if "?versionId=" in where:
+            steps.append("A version needs s3:GetObjectVersion.")
+        steps.append("Without s3:ListBucket on the bucket, S3 says the same of an object that is not there.")
+    if right == "s3:PutObject":
+        steps += _asked_with(options)
+    return " ".join(steps)
+
+
+def _asked_with(options: S3Options | None) -> list[str]:
+    """What else a policy can demand of an upload, or an upload of the role."""
+    if options is None:
+        return ["If a policy of the bucket demands encryption, ask for it."]
+    steps = []
+    if options.encryption.startswith("aws:kms"):
+        key = options.kms_key_id or "the account's key for S3"
+        steps.append(f"Encryption needs kms:GenerateDataKey and kms:Decrypt on {key}.")
+    else:
+        asked = options.encryption or "none"
+        steps.append(
+            f"The encryption asked for is {asked}; if a policy of the bucket demands another, set S3_ENCRYPTION "
+            "(aws:kms, with S3_KMS_KEY_ID)."
+        )
+    if options.acl:
+        steps.append(f"The ACL {options.acl} needs s3:PutObjectAcl.")
+    if options.tags:
+        steps.append("Tags need s3:PutObjectTagging.")
+    return steps
+
+
+def is_answered(error: BaseException) -> bool:
+    """Whether S3 itself has answered that it did nothing."""
+    status = response_of(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status is not None and status not in _UNKNOWN_OUTCOME
 
 
 def can_be_sent_again(error: BaseException) -> bool:
@@ -94,7 +165,7 @@ _KINDS: tuple[tuple[frozenset[str], type[StoreError], str], ...] = (
     (
         DENIED,
         AccessDeniedError,
-        "Allow this role to read (s3:GetObject, s3:ListBucket) or write (s3:PutObject, s3:AbortMultipartUpload).",
+        "",
     ),
     (_CREDENTIALS, AccessDeniedError, "Renew the credentials, or name others (AWS_PROFILE, a role)."),
     (_ELSEWHERE, StoreError, "The bucket is in another region; set AWS_REGION to it."),
@@ -107,7 +178,7 @@ _KINDS: tuple[tuple[frozenset[str], type[StoreError], str], ...] = (
     (frozenset({"InvalidObjectState"}), StoreError, "Restore the object from its archive storage class first."),
     (frozenset({"EntityTooSmall"}), StoreError, "The store wants larger parts than 8 MiB; use another one."),
     (
-        frozenset({"BadDigest", "XAmzContentChecksumMismatch"}),
+        DAMAGED,
         StoreError,
         "The bytes changed on their way; package again, and look at the network when it happens twice.",
     ),
@@ -118,6 +189,8 @@ def _kind(code: str) -> tuple[type[StoreError], str]:
     for codes, kind, next_step in _KINDS:
         if code in codes:
             return kind, next_step
+    if code.isdecimal():
+        return StoreError, "The answer was no document of S3: a proxy may have given it. Check the endpoint."
     return StoreError, "Check the endpoint, the network and the figures of this error."
 
 
@@ -125,9 +198,10 @@ def _kind(code: str) -> tuple[type[StoreError], str]:
 def _foreign() -> tuple[type[BaseException], ...]:
     from boto3.exceptions import Boto3Error  # noqa: PLC0415  boto3 only where S3 is spoken
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  same
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415  same
     from urllib3.exceptions import HTTPError  # noqa: PLC0415  same
 
-    return (ClientError, BotoCoreError, Boto3Error, HTTPError, OSError)
+    return (ClientError, BotoCoreError, Boto3Error, ResponseParserError, HTTPError, OSError)
 
 
 @cache

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-import threading
-from base64 import b64encode
-from typing import TYPE_CHECKING, TypedDict, cast
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from packager.aws_errors import code_of
-from packager.errors import StoreError
-from packager.stores.s3_client import with_retries
-from packager.stores.s3_errors import ABSENT, DENIED, map_s3_errors
+from packager.errors import PackagerError, StoreError
+from packager.stores.s3_calls import Calls, heard, required
+from packager.stores.s3_checksums import Arrival, as_checksum, without_where_refused
+from packager.stores.s3_errors import ABSENT, DENIED, is_answered
+from telemetry import log
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    import threading
+    from collections.abc import Mapping
+
+    from mypy_boto3_s3.type_defs import (
+        CompletedPartTypeDef,
+        CreateMultipartUploadOutputTypeDef,
+        MultipartUploadTypeDef,
+        UploadPartOutputTypeDef,
+    )
+
+    from packager.stores.s3_object import ObjectName
 
 MOST_PARTS = 10_000
 PART_BYTES = 8 << 20
 
 _GONE = ABSENT | {"NoSuchUpload"}
 _REMOVALS = 5
+_CLOCKS_DIFFER_S = 5.0
+"""How much the server's clock may be off within one upload."""
+
+_open: dict[int, str] = {}
+
+
+def left_open() -> list[str]:
+    """The uploads of this process that are begun and neither complete nor removed, by name."""
+    return sorted(_open.values())
 
 
 def part_size_bytes(number: int) -> int:
@@ -31,9 +52,39 @@ def part_size_bytes(number: int) -> int:
     return PART_BYTES << ((number - 1) // 1024)
 
 
-def as_checksum(crc32: int) -> str:
-    """A CRC-32 as S3 wants it: four bytes, big-endian, in base64."""
-    return b64encode(crc32.to_bytes(4)).decode()
+class Body:
+    """The bytes of a request, which botocore reads like a file.
+
+    Bytes that leave for the first time show that S3 takes them: a slow line is not a silent one. Those of a further
+    try do not, since a server that takes nothing leaves room for the first ones each time.
+    """
+
+    def __init__(self, content: bytearray) -> None:
+        self._content = memoryview(content)
+        self._position = 0
+        self._furthest = 0
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def read(self, size: int = -1, /) -> memoryview:
+        first, self._position = self._position, len(self._content) if size < 0 else self._position + size
+        self._position = min(self._position, len(self._content))
+        if self._position > self._furthest:
+            self._furthest = self._position
+            heard()
+        return self._content[first : self._position]
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._position = offset + (0, self._position, len(self._content))[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def release(self) -> None:
+        """Let the buffer be used again."""
+        self._content.release()
 
 
 class _Named(TypedDict):
@@ -45,56 +96,78 @@ class _Named(TypedDict):
 class Multipart:
     """An upload that S3 has begun. Parts may be sent from several threads.
 
-    When only S3's answer to the beginning is lost, a second upload is begun, and the first stays: without a part, so
-    without a cost, and without an id that it could be told apart by from another packager's of the same component.
+    When S3's answer to the beginning is lost, a second upload is begun, and the first, whose id nobody knows, is looked
+    for when this one ends: see `remove_lost`.
     """
 
-    def __init__(
-        self, client: S3Client, bucket: str, key: str, metadata: dict[str, str], stop: threading.Event
-    ) -> None:
-        self._client = client
-        self._uri = f"s3://{bucket}/{key}"
+    def __init__(self, calls: Calls, name: ObjectName, metadata: Mapping[str, str], stop: threading.Event) -> None:
+        self._calls = calls
+        self._uri = name.uri
+        self._bucket, self._key = name.bucket, name.key
         self._parts: dict[int, CompletedPartTypeDef] = {}
-        with map_s3_errors("CreateMultipartUpload", self._uri):
-            answer = with_retries(
-                lambda: client.create_multipart_upload(
-                    Bucket=bucket,
-                    Key=key,
-                    Metadata=metadata,
-                    ContentType="application/zip",
-                    ChecksumAlgorithm="CRC32",
-                    ChecksumType="FULL_OBJECT",
-                ),
-                stop,
-            )
-        self._named: _Named = {"Bucket": bucket, "Key": key, "UploadId": answer["UploadId"]}
+        self._unanswered_s: list[float] = []
+        self._metadata = metadata
+        _open[id(self)] = f"{self._uri} (an upload that may have begun)"
+        try:
+            answer = calls.make("CreateMultipartUpload", self._uri, self._create, stop=stop)
+        except BaseException:
+            if self.remove_lost(""):
+                self.ended()
+            raise
+        upload_id = required(answer, "UploadId", "CreateMultipartUpload", self._uri)
+        self._named: _Named = {"Bucket": name.bucket, "Key": name.key, "UploadId": upload_id}
+        _open[id(self)] = f"{self._uri} (upload {upload_id})"
 
     @property
     def parts(self) -> int:
         """How many parts have arrived."""
         return len(self._parts)
 
-    def send(self, number: int, body: bytearray, crc32: int, stop: threading.Event) -> None:
-        """Upload one part; S3 refuses it when its CRC-32 is another."""
+    def send(self, number: int, content: bytearray, crc32: int, stop: threading.Event) -> None:
+        """Upload one part; StoreError when other bytes arrive, again and again."""
         checksum = as_checksum(crc32)
-        with map_s3_errors("UploadPart", self._uri):
-            answer = with_retries(
-                lambda: self._client.upload_part(
-                    **self._named, PartNumber=number, Body=cast("bytes", body), ChecksumCRC32=checksum
-                ),
-                stop,
-            )
-        self._parts[number] = {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": checksum}
+        body = Body(content)
+        arrival = Arrival(self._calls, content, checksum, "UploadPart", self._uri)
 
-    def complete(self, size_bytes: int, crc32: int) -> None:
-        """Ask S3 to make the object of its parts, once; S3 refuses when size or CRC-32 of the whole are others."""
-        self._client.complete_multipart_upload(
-            **self._named,
-            MultipartUpload={"Parts": [self._parts[number] for number in sorted(self._parts)]},
-            ChecksumCRC32=as_checksum(crc32),
-            ChecksumType="FULL_OBJECT",
-            MpuObjectSize=size_bytes,
+        def once(with_checksums: bool) -> UploadPartOutputTypeDef:  # noqa: FBT001  see without_where_refused
+            body.seek(0)
+            asked: dict[str, Any] = {"ChecksumCRC32": checksum} if with_checksums else {}
+            return self._calls.client.upload_part(
+                **self._named,
+                PartNumber=number,
+                Body=cast("Any", body),
+                **self._calls.options.writing(),
+                **asked,
+            )
+
+        def upload() -> str:
+            try:
+                return arrival.etag(without_where_refused(self._calls, once))
+            except Exception as error:
+                if arrival.was_wrong and is_answered(error):
+                    raise _cannot_be_replaced(number, self._uri) from error
+                raise
+
+        etag = self._calls.make("UploadPart", self._uri, upload, stop=stop)
+        body.release()
+        self._parts[number] = {"PartNumber": number, "ETag": etag, "ChecksumCRC32": checksum}
+
+    def complete(self, size_bytes: int, crc32: int) -> str:
+        """Ask S3 to make the object of its parts, once; its ETag. S3 refuses when size or CRC-32 are others."""
+        answer = without_where_refused(
+            self._calls,
+            lambda with_checksums: self._calls.client.complete_multipart_upload(
+                **self._named,
+                **self._calls.options.writing(),
+                **(self._whole(size_bytes, crc32) if with_checksums else self._only_parts()),
+            ),
         )
+        etag: str = required(answer, "ETag", "CompleteMultipartUpload", self._uri)
+        return etag
+
+    def ended(self) -> None:
+        """The object is made, or nothing of the upload is left."""
+        _open.pop(id(self), None)
 
     def remove(self) -> None:
         """Drop the upload until no part of it is left: one that was on its way can arrive after the first request.
@@ -105,6 +178,7 @@ class Multipart:
         for _ in range(_REMOVALS):
             self.abort()
             if not self._is_anything_left():
+                self.ended()
                 return
         raise StoreError(
             f"Parts of the upload of {self._uri} are still there after {_REMOVALS} requests to remove them.",
@@ -116,24 +190,129 @@ class Multipart:
 
     def abort(self) -> None:
         """Ask S3 once to drop the upload. That there is none is success."""
-        with map_s3_errors("AbortMultipartUpload", self._uri):
-            try:
-                with_retries(
-                    lambda: self._client.abort_multipart_upload(**self._named), threading.Event(), reserve_s=0.0
-                )
-            except Exception as error:
-                if code_of(error) not in _GONE:
-                    raise
+        self._clean_up("AbortMultipartUpload", self._named["UploadId"], _GONE)
 
-    def _is_anything_left(self) -> bool:
-        with map_s3_errors("ListParts", self._uri):
-            try:
-                listed = with_retries(
-                    lambda: self._client.list_parts(**self._named, MaxParts=1), threading.Event(), reserve_s=0.0
-                )
-            except Exception as error:
-                # Who may not list has to take S3's answer to the abort for it.
-                if code_of(error) in _GONE | DENIED:
-                    return False
-                raise
-        return bool(listed.get("Parts"))
+    def remove_lost(self, upload_id: str | None = None) -> bool:
+        """Abort the uploads that S3 began without our hearing of it. False, and a warning, when that cannot be done.
+
+        They have this key, began no later than the last answer was lost, and have no part: another packager's would
+        have some by now.
+        """
+        if not self._unanswered_s:
+            return True
+        last_s = self._unanswered_s[-1]
+        self._unanswered_s = []
+        known = self._named["UploadId"] if upload_id is None else upload_id
+        try:
+            listed = self._calls.make(
+                "ListMultipartUploads", self._uri, self._list_uploads, reserve_s=0.0, cleans_up=True
+            )
+            began = _server_time(listed) - timedelta(seconds=time.monotonic() - last_s - _CLOCKS_DIFFER_S)
+            for each in listed.get("Uploads", []):
+                if each["Key"] == self._key and each["UploadId"] != known and each["Initiated"] <= began:
+                    self._remove_if_empty(each)
+        except (PackagerError, KeyError) as error:
+            log(
+                "warning",
+                "an upload may be left open",
+                uri=self._uri,
+                error_type=type(error).__name__,
+                error=str(error),
+                next_step="Let a lifecycle rule of the bucket abort incomplete uploads.",
+            )
+            return False
+        return True
+
+    def _create(self) -> CreateMultipartUploadOutputTypeDef:
+        """Begin an upload, and remember when no answer tells whether one was begun."""
+        self._unanswered_s.append(time.monotonic())
+        created = {
+            "Bucket": self._bucket,
+            "Key": self._key,
+            "Metadata": self._metadata,
+            "ContentType": "application/zip",
+            **self._calls.options.writing(),
+            **self._calls.options.creating(),
+        }
+        checked: dict[str, Any] = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
+        try:
+            answer = without_where_refused(
+                self._calls,
+                lambda with_checksums: self._calls.client.create_multipart_upload(
+                    **created, **(checked if with_checksums else {})
+                ),
+            )
+        except Exception as error:
+            if is_answered(error):
+                self._unanswered_s.pop()
+            raise
+        if not answer.get("ResponseMetadata", {}).get("RetryAttempts"):  # a caller's client can try again by itself
+            self._unanswered_s.pop()
+        return answer
+
+    def _whole(self, size_bytes: int, crc32: int) -> dict[str, Any]:
+        return {
+            "MultipartUpload": {"Parts": [self._parts[number] for number in sorted(self._parts)]},
+            "ChecksumCRC32": as_checksum(crc32),
+            "ChecksumType": "FULL_OBJECT",
+            "MpuObjectSize": size_bytes,
+        }
+
+    def _only_parts(self) -> dict[str, Any]:
+        parts = [{"PartNumber": number, "ETag": self._parts[number]["ETag"]} for number in sorted(self._parts)]
+        return {"MultipartUpload": {"Parts": parts}}
+
+    def _list_uploads(self) -> Any:  # noqa: ANN401  an answer
+        return self._calls.client.list_multipart_uploads(
+            Bucket=self._bucket, Prefix=self._key, **self._calls.options.writing()
+        )
+
+    def _remove_if_empty(self, upload: MultipartUploadTypeDef) -> None:
+        if not self._is_anything_left(upload["UploadId"]):
+            self._clean_up("AbortMultipartUpload", upload["UploadId"], _GONE)
+
+    def _is_anything_left(self, upload_id: str | None = None) -> bool:
+        # Who may not list has to take S3's answer to the abort for it.
+        listed = self._clean_up("ListParts", upload_id or self._named["UploadId"], _GONE | DENIED)
+        return bool(listed and listed.get("Parts"))
+
+    def _clean_up(self, operation: str, upload_id: str, as_gone: frozenset[str]) -> Any:  # noqa: ANN401  an answer
+        """The answer; None for the codes that mean that nothing is there."""
+        asked: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key, "UploadId": upload_id}
+        client: Any = self._calls.client
+        call = client.list_parts if operation == "ListParts" else client.abort_multipart_upload
+        if operation == "ListParts":
+            asked["MaxParts"] = 1
+        try:
+            return self._calls.make(
+                operation,
+                self._uri,
+                lambda: call(**asked, **self._calls.options.writing()),
+                reserve_s=0.0,
+                cleans_up=True,
+                unchanged=lambda error: code_of(error) in as_gone,
+            )
+        except PackagerError:
+            raise
+        except Exception as error:
+            if code_of(error) in as_gone:
+                return None
+            raise
+
+
+def _cannot_be_replaced(number: int, uri: str) -> StoreError:
+    return StoreError(
+        f"Part {number} of {uri} changed on its way, and the server does not let it be sent again.",
+        next_step="Package again: the upload begins anew.",
+        operation="UploadPart",
+        uri=uri,
+        code="BadDigest",
+    )
+
+
+def _server_time(answer: Mapping[str, Any]) -> datetime:
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC) if date else datetime.now(UTC)
+    except ValueError:
+        return datetime.now(UTC)

@@ -8,21 +8,23 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from isal.isal_zlib import crc32 as crc32_of
+
 from packager.core.ports import Identity
-from packager.deadline import call_with_deadline
-from packager.errors import StoreError
-from packager.stores.s3_client import with_retries
-from packager.stores.s3_errors import BrokenTransferError, map_s3_errors
+from packager.errors import CompressionError, ExtractionError, ManifestError, PackagerError, StoreError
+from packager.stores.s3_calls import Calls, heard
+from packager.stores.s3_errors import BrokenTransferError
+from packager.stores.s3_object import ObjectHead, ObjectName
 from telemetry import carrying, catalog, observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from _typeshed import WriteableBuffer
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+    from botocore.response import StreamingBody
 
     from packager.core.ports import Reader
 
@@ -32,38 +34,52 @@ Two of them are in memory."""
 
 _AT_ONCE = 2
 _PIECE_BYTES = 1 << 19
-_CHECKSUMS = ("CRC64NVME", "SHA256", "SHA1", "CRC32C", "CRC32")
+_CAN_COME_OF_DAMAGE = (ExtractionError, ManifestError, CompressionError)
 
 
 @dataclass(frozen=True, slots=True)
 class S3Object:
-    """Where an object is, and as which version of itself it was first seen."""
+    """An object, and as which version of itself it was first seen."""
 
-    client: S3Client
-    bucket: str
-    key: str
+    calls: Calls
+    name: ObjectName
     etag: str
     size_bytes: int
 
     @property
     def uri(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        return self.name.uri
+
+    def get(self, first: int, last: int) -> StreamingBody:
+        """The body of a range, of that version only. One request."""
+        answer = self.calls.client.get_object(
+            **self.name.parameters(),
+            Range=f"bytes={first}-{last}",
+            IfMatch=self.etag,
+            **self.calls.options.reading(),
+        )
+        body = answer["Body"]
+        try:
+            _check_range(self, first, last, answer.get("ContentRange", ""))
+        except StoreError:
+            body.close()
+            raise
+        return body
 
 
 class S3Source:
     """One artifact in a bucket. Memory while it is read: two ranges."""
 
-    def __init__(self, bucket: str, key: str, client: S3Client, *, range_bytes: int = RANGE_BYTES) -> None:
-        self._bucket = bucket
-        self._key = key
-        self._client = client
+    def __init__(self, name: ObjectName, calls: Calls, *, range_bytes: int = RANGE_BYTES) -> None:
+        self._name = name
+        self._calls = calls
         self._range_bytes = range_bytes
         self._looking = threading.Lock()
         self._seen: tuple[S3Object, Identity] | None = None
 
     @property
     def uri(self) -> str:
-        return f"s3://{self._bucket}/{self._key}"
+        return self._name.uri
 
     @property
     def identity_is_at_hand(self) -> bool:
@@ -82,14 +98,13 @@ class S3Source:
             return b""
 
         def read() -> bytes:
-            answer = seen.client.get_object(
-                Bucket=seen.bucket, Key=seen.key, Range=f"bytes={first}-{last}", IfMatch=seen.etag
-            )
-            _check_range(seen, first, last, answer.get("ContentRange", ""))
-            return answer["Body"].read()
+            with seen.get(first, last) as body:
+                content = bytes(body.read())
+            if len(content) != last - first + 1:
+                raise BrokenTransferError(f"{len(content)} bytes of {last - first + 1} came")
+            return content
 
-        with map_s3_errors("GetObject", self.uri):
-            return with_retries(read, threading.Event())
+        return self._calls.make("GetObject", self.uri, read)
 
     @contextmanager
     def open(self) -> Iterator[Reader]:
@@ -98,8 +113,8 @@ class S3Source:
             catalog.READ_ARTIFACT,
             store="s3",
             source=self.uri,
-            bucket=self._bucket,
-            key=self._key,
+            bucket=self._name.bucket,
+            key=self._name.key,
             resumed=0,
             retries=0,
             throttles=0,
@@ -107,32 +122,67 @@ class S3Source:
             reader = RangeReader(seen, self._range_bytes)
             try:
                 yield reader
+            except _CAN_COME_OF_DAMAGE as error:
+                reader.close()
+                self._compare(seen, reader, error)
+                raise
             finally:
                 reader.close()
                 step.add(bytes_read=reader.bytes_read, requests=reader.requests)
 
+    def _compare(self, seen: S3Object, reader: RangeReader, error: PackagerError) -> None:
+        """Read what was read once more: StoreError when it comes as other bytes, a note on the error when it does not.
+
+        S3 keeps no checksum that a range could be held against, and a byte that flips on its way looks like damage.
+        """
+        again = RangeReader(seen, self._range_bytes)
+        try:
+            while again.bytes_read < reader.bytes_read and again.read(
+                min(_PIECE_BYTES, reader.bytes_read - again.bytes_read)
+            ):
+                pass
+        finally:
+            again.close()
+        if again.crc32s() == reader.crc32s():
+            error.add_note(
+                f"{self.uri} was read twice, up to byte {reader.bytes_read}, and came as the same bytes: what is wrong "
+                "with it is wrong with the object, and did not happen on its way here."
+            )
+            return
+        at = next(n for n, pair in enumerate(zip_longest(again.crc32s(), reader.crc32s())) if len(set(pair)) > 1)
+        raise StoreError(
+            f"{self.uri} came as other bytes when it was read again, in the {self._range_bytes} bytes from "
+            f"{at * self._range_bytes} on: the archive may be whole, and was damaged on its way here. "
+            f"{type(error).__name__}: {error.message}",
+            next_step="Package again; when it happens again, look at the network and at proxies on the way.",
+            operation="GetObject",
+            uri=self.uri,
+            code="BrokenTransferError",
+        ) from error
+
     def _look(self) -> tuple[S3Object, Identity]:
         with self._looking:
             if self._seen is None:
-                with (
-                    observe(catalog.IDENTIFY_ARTIFACT, source=self.uri, bytes_hashed=0),
-                    map_s3_errors("HeadObject", self.uri),
-                ):
-                    head = call_with_deadline(
-                        lambda: self._client.head_object(Bucket=self._bucket, Key=self._key, ChecksumMode="ENABLED")
+                with observe(catalog.IDENTIFY_ARTIFACT, source=self.uri, bytes_hashed=0):
+                    answer = self._calls.make(
+                        "HeadObject",
+                        self.uri,
+                        lambda: self._calls.client.head_object(
+                            **self._name.parameters(), ChecksumMode="ENABLED", **self._calls.options.reading()
+                        ),
                     )
-                    seen = S3Object(self._client, self._bucket, self._key, head["ETag"], head["ContentLength"])
+                    head = ObjectHead.of(answer, self.uri)
+                    seen = S3Object(self._calls, self._name, head.etag, head.size_bytes)
                     self._seen = seen, _identity(head)
             return self._seen
 
 
-def _identity(head: HeadObjectOutputTypeDef) -> Identity:
-    marks = {"etag": head["ETag"].strip('"'), "size": str(head["ContentLength"])}
-    for name in _CHECKSUMS:
-        if value := head.get(f"Checksum{name}"):
-            marks["checksum"] = f"{name}:{value}"
-            break
-    return Identity(head["ContentLength"], tuple(sorted(marks.items())))
+def _identity(head: ObjectHead) -> Identity:
+    marks = {"etag": head.etag.strip('"'), "size": str(head.size_bytes)}
+    for name, value in head.checksums.items():
+        marks["checksum"] = f"{name}:{value}"
+        break
+    return Identity(head.size_bytes, tuple(sorted(marks.items())))
 
 
 class _Range:
@@ -161,10 +211,15 @@ class RangeReader(io.RawIOBase):
         self._stop = threading.Event()
         self._news = threading.Condition()
         self._bodies: set[io.IOBase] = set()
+        self._crc32s: list[int] = []
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="range-read")
         self._carried = carrying(self._fetch)
         for _ in range(_AT_ONCE):
             self._request(None, min(range_bytes, seen.size_bytes))
+
+    def crc32s(self) -> list[int]:
+        """The CRC-32 of each range, as far as it was given out."""
+        return self._crc32s
 
     def readable(self) -> bool:
         return True
@@ -206,6 +261,8 @@ class RangeReader(io.RawIOBase):
         given = now.wanted[self._taken : min(now.filled, self._taken + most_bytes)]
         self._taken += len(given)
         self.bytes_read += len(given)
+        before = self._crc32s.pop() if self._taken > len(given) else 0
+        self._crc32s.append(crc32_of(given, before))
         return given
 
     def _request(self, buffer: memoryview | None, size_bytes: int) -> None:
@@ -219,8 +276,14 @@ class RangeReader(io.RawIOBase):
 
     def _fetch(self, coming: _Range) -> None:
         try:
-            with map_s3_errors("GetObject", self._seen.uri):
-                with_retries(lambda: self._fill(coming), self._stop, counted_as="resumed")
+            self._seen.calls.make(
+                "GetObject",
+                self._seen.uri,
+                lambda: self._fill(coming),
+                stop=self._stop,
+                counted_as="resumed",
+                leave_at_stop=True,
+            )
         except BaseException as error:  # noqa: BLE001  raised where the range is waited for
             with self._news:
                 coming.error = error
@@ -234,6 +297,7 @@ class RangeReader(io.RawIOBase):
                 data = body.read(min(_PIECE_BYTES, size - coming.filled))
                 if not data:
                     raise BrokenTransferError(f"{size - coming.filled} bytes of a range did not come")
+                heard()
                 coming.wanted[coming.filled : coming.filled + len(data)] = data
                 with self._news:
                     coming.filled += len(data)
@@ -242,15 +306,10 @@ class RangeReader(io.RawIOBase):
     @contextmanager
     def _body(self, first: int, last: int) -> Iterator[io.IOBase]:
         """The open body of one range of the object as it was first seen, known to `close` while it is open."""
-        seen = self._seen
         with self._news:
             self.requests += 1
-        answer = seen.client.get_object(
-            Bucket=seen.bucket, Key=seen.key, Range=f"bytes={first}-{last}", IfMatch=seen.etag
-        )
-        body = answer["Body"]
+        body = self._seen.get(first, last)
         with body as raw:
-            _check_range(seen, first, last, answer.get("ContentRange", ""))
             with self._news:
                 self._bodies.add(raw)
             try:

@@ -73,7 +73,8 @@ class Way:
         if self.folder:
             return sorted(self.folder.rglob("*greengrass_model_component.zip"))
         fetched = []
-        for each in self.client.list_objects_v2(Bucket=self.bucket).get("Contents", []):
+        listed = self.client.list_objects_v2(Bucket=self.bucket, Prefix="model_artifacts/model-")
+        for each in listed.get("Contents", []):
             fetched.append(self.scratch.with_name("fetched.zip"))
             self.client.download_file(self.bucket, each["Key"], str(fetched[-1]))
         return fetched

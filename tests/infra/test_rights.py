@@ -20,7 +20,7 @@ MAP = {"states:StartExecution", "states:DescribeExecution", "states:StopExecutio
 MACHINE = OBSERVING | LOG_DELIVERY | MAP | {"xray:GetSamplingRules", "xray:GetSamplingTargets"}
 WRITING = {
     "s3:AbortMultipartUpload", "s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket", "s3:ListBucketMultipartUploads",
-    "s3:ListMultipartUploadParts", "s3:PutObject", "s3:PutObjectTagging",
+    "s3:ListMultipartUploadParts", "s3:PutObject",
 }  # fmt: skip
 ALONE = OBSERVING | WRITING | {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
 FUNCTION = ALONE | {
@@ -182,7 +182,7 @@ CALLS = {
     "get_item": "dynamodb:GetItem", "get_object": "s3:GetObject", "get_object_tagging": "s3:GetObjectTagging",
     "head_object": "s3:GetObject", "invoke": "lambda:InvokeFunction",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads", "list_parts": "s3:ListMultipartUploadParts",
-    "put_item": "dynamodb:PutItem", "put_object": "s3:PutObject", "put_object_tagging": "s3:PutObjectTagging",
+    "put_item": "dynamodb:PutItem", "put_object": "s3:PutObject",
     "query": "dynamodb:Query", "scan": "dynamodb:Scan", "update_item": "dynamodb:UpdateItem",
     "upload_part": "s3:PutObject",
 }  # fmt: skip

@@ -32,7 +32,7 @@ from packager.limits import retry
 from packager.model.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
 from packager.packaging import create_dda_manifest, package, package_component
 from packager.settings import Settings
-from packager.stores import s3_client
+from packager.stores import s3_calls
 from packager.stores.file import FileSource
 from telemetry.engine.testing import recorded
 from tests import archives, models
@@ -62,7 +62,7 @@ def limits(tmp_path):
 @pytest.fixture
 def without_pauses():
     pauses = mock.patch.multiple(retry, WAIT_INITIAL_S=0, WAIT_JITTER_S=0)
-    with pauses, mock.patch.object(s3_client, "FIRST_PAUSE_S", 0):
+    with pauses, mock.patch.object(s3_calls, "FIRST_PAUSE_S", 0):
         yield
 
 
@@ -82,10 +82,10 @@ class Bucket:
         return f"s3://{self.name}/trained.tar.gz", {"arm64-cpu": f"s3://{self.name}/compiled.tar.gz"}
 
     def published(self):
-        """Every object and every open upload."""
+        """Every object, but for the records of SHA-256, and every open upload."""
         objects = self.client.list_objects_v2(Bucket=self.name, Prefix="out").get("Contents", [])
         uploads = self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
-        return [each["Key"] for each in (*objects, *uploads)]
+        return [each["Key"] for each in (*objects, *uploads) if "/sha256/" not in each["Key"]]
 
     def read(self, key):
         return self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
@@ -610,7 +610,7 @@ def test_an_upload_that_cannot_be_removed_in_time_is_told_and_hides_nothing(here
 def test_a_component_that_is_there_is_no_failure_when_its_sha256_cannot_be_kept_in_time(here, limits, store):
     trained, compiled = store.put(here, LARGE)
     with faulty_proxy(store.endpoint_url) as proxy:
-        clock = Stalling(proxy, "PutObjectTagging", 0)
+        clock = Stalling(proxy, "PutObject", 0)
         client = client_of(proxy.endpoint_url)
         result = package(trained, compiled, store.out, settings=limits, time_left_s=clock, client=client)
     assert result.succeeded
@@ -667,8 +667,8 @@ def test_a_store_that_fails_longer_than_one_attempt_bears_is_asked_again_and_wha
         assert any("3 of 3" in note for note in component.error.__notes__)
         assert store.published() == []
         proxy.forget()
-        # An attempt begins by looking at the artifact, once; everything else is patient in itself.
-        proxy.break_next(operation, fault, times=4 if operation == "HeadObject" else 2 * s3_client.ATTEMPTS)
+        # Two ranges or parts are asked for at a time; an artifact's size is asked for in vain before its turn comes.
+        proxy.break_next(operation, fault, times=(4 if operation == "HeadObject" else 2) * s3_calls.ATTEMPTS)
         with recorded() as records:
             result = package(trained, compiled, store.out, **asked)
     [component] = result.components

