@@ -117,14 +117,14 @@ def _recorders(pipeline: Pipeline, writer: LineWriter, processors: list[SpanProc
     def metrics() -> EmbeddedMetrics:
         from telemetry.engine.embedded import EmbeddedMetrics  # noqa: PLC0415  imports aws-embedded-metrics
 
-        return EmbeddedMetrics(vocabulary)
+        return EmbeddedMetrics(vocabulary, settings.platform_level)
 
     def logs() -> Logs:
         from telemetry.engine.logs import Logs  # noqa: PLC0415  imports structlog
 
         if settings.console:
             return Logs.for_people(settings.log_level, colors=sys.stderr.isatty())
-        return Logs.as_json(settings.log_level)
+        return Logs.as_json(settings.log_level, settings.platform_level)
 
     lines = Lines(writer, _made(logs), _made(metrics), health=vocabulary.health, console=settings.console)
     ids = _made(spans)

@@ -25,7 +25,7 @@ _SIZES = tuple(
 )
 _OTHER_UNITS = ("Seconds", "Microseconds", "Milliseconds", "Percent", "None", "Count", "Count/Second")
 UNITS = frozenset((*_SIZES, *(f"{size}/Second" for size in _SIZES), *_OTHER_UNITS))
-_LEVELS = ("debug", "info", "warning", "error")
+_LEVELS = ("debug", "info", "warning", "warn", "error")
 _OLDEST_MS, _NEWEST_MS = 946_684_800_000, 253_402_300_800_000  # years 2000 to 9999: seconds and microseconds stand out
 
 
@@ -117,7 +117,7 @@ def _check_log(document: dict[str, Any]) -> Iterator[str]:
     level = document.get("level")
     if level not in _LEVELS:
         yield f"the level {level!r} is none of {', '.join(_LEVELS)}"
-    if level == "error" and not document.get("next_step"):
+    if level == "error" and not document.get("next_step") and "kept_level" not in document:
         yield f"an error line ({document.get('event')}) that does not say the next step"
 
 

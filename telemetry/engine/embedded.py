@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from telemetry.engine.emf import MAX_LINE_BYTES
 from telemetry.engine.failures import FAULT, error_type
 from telemetry.engine.operation import DURATION, EVERY_ROW, FAILURE, SUCCESS
-from telemetry.engine.values import fitted
+from telemetry.engine.values import fitted, iso_time
 
 if TYPE_CHECKING:
     from aws_embedded_metrics.logger.metrics_context import MetricsContext
@@ -74,7 +74,8 @@ class EmbeddedMetrics:
 
     MAX_SHAPES = 1000
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Vocabulary, platform_level: str = "") -> None:
+        self._level = platform_level if platform_level not in {"trace", "debug"} else "info"
         self._namespace = vocabulary.namespace
         self._operation = vocabulary.operation_dimension
         self._library = _library()
@@ -88,6 +89,8 @@ class EmbeddedMetrics:
         if not good:
             members["error_type"] = error_type(step.error)
             members[FAULT] = step.fault
+        if self._level:  # a line without level and time is "info" to Lambda, which drops it below its own level
+            members["level"], members["timestamp"] = self._level, iso_time(step.end_wall_ns or time.time_ns())
         members[DURATION.name] = values.duration_ms
         members[SUCCESS.name] = int(good)
         members[FAILURE.name] = int(not good)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import select
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
 
 from telemetry.engine.health import HEALTH, say
-from telemetry.engine.steps import Guard, Recorder
+from telemetry.engine.steps import INNERMOST, Guard, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,11 +77,36 @@ class LineWriter:
             self.descriptor = -1
 
 
+KEPT_LINES, KEPT_CHARACTERS = 200, 64 * 1024
+
+
+class _DebugLines:
+    """The newest debug lines of a run, bounded in number and size; safe for threads."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._characters = 0
+        self._lock = threading.Lock()
+
+    def add(self, line: str) -> None:
+        with self._lock:
+            self._lines.append(line)
+            self._characters += len(line)
+            while len(self._lines) > KEPT_LINES or self._characters > KEPT_CHARACTERS:
+                self._characters -= len(self._lines.popleft())
+
+    def take(self) -> list[str]:
+        with self._lock:
+            lines, self._lines = list(self._lines), deque()
+            return lines
+
+
 class Lines(Recorder):
     """Writes both lines of every step in one go, which costs half of two; each is guarded alone.
 
     With `console`, logs go to standard error for people, and only metrics are written. When the line of the row
-    `health` cannot be written, what it counted is counted again.
+    `health` cannot be written, what it counted is counted again. Debug lines below the level are kept by the outermost
+    step, and written when it fails.
     """
 
     def __init__(
@@ -98,10 +124,15 @@ class Lines(Recorder):
         self._log = Guard(logs.render) if logs is not None else None
         self._metric = Guard(metrics.render) if metrics is not None else None
         self._event = Guard(logs.render_event) if logs is not None else None
+        self._keep = Guard(logs.render_kept) if logs is not None and logs.level != "debug" else None
+        self._me = id(self)
 
     def end(self, step: Step) -> None:
         log = self._log(step) if self._log is not None else None
         metric = self._metric(step) if self._metric is not None else None
+        kept = step.states.get(self._me)
+        if kept is not None and step.outcome != "success":
+            self._put(*kept.take())
         if log is not None and self._console:
             say(log)
             log = None
@@ -110,10 +141,25 @@ class Lines(Recorder):
             HEALTH.give_back(step.fields)
 
     def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
-        line = self._event(level, name, keys) if self._event is not None else None
-        if line is None:
+        if level == "debug" and self._keep is not None:
+            outermost = _outermost()
+            if outermost is not None and (line := self._keep(name, keys)) is not None:
+                outermost.states.setdefault(self._me, _DebugLines()).add(line)
             return
+        line = self._event(level, name, keys) if self._event is not None else None
+        if line is not None:
+            self._put(line)
+
+    def _put(self, *lines: str) -> None:
         if self._console:
-            say(line)
+            for line in lines:
+                say(line)
         else:
-            self._writer.write(line)
+            self._writer.write(*lines)
+
+
+def _outermost() -> Step | None:
+    step = INNERMOST.get()
+    while step is not None and step.parent is not None:
+        step = step.parent
+    return step

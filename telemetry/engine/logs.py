@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import time
@@ -14,7 +13,7 @@ from telemetry.engine.emf import MAX_LINE_BYTES
 from telemetry.engine.failures import DEFAULT_NEXT_STEP, error_details, stack
 from telemetry.engine.health import HEALTH
 from telemetry.engine.observing import bound, current
-from telemetry.engine.values import fitted, plain
+from telemetry.engine.values import fitted, iso_time, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,18 +33,23 @@ class _Returning:
 
 
 class Logs:
-    """Renders log lines. Nothing global is configured: the host's own structlog stays as it is."""
+    """Renders log lines. Nothing global is configured: the host's own structlog stays as it is.
 
-    def __init__(self, level: str, renderer: Processor) -> None:
-        # Wrapped by hand: structlog.wrap_logger makes a lazy proxy that is built again at every call.
-        bound_logger: Any = structlog.make_filtering_bound_logger(LEVELS[level])
-        processors = [_spread, structlog.processors.add_log_level, _stamp, renderer]
-        self._log: FilteringBoundLogger = bound_logger(_Returning(), processors, {})
+    Where the platform drops lines below `platform_level`, levels have the platform's names.
+    """
+
+    def __init__(self, level: str, renderer: Processor, platform_level: str = "") -> None:
+        self.level = level
+        self._platform_level = platform_level
+        name_level = _add_platform_level if platform_level else structlog.processors.add_log_level
+        processors = [_spread, name_level, _stamp, renderer]
+        self._log = _logger_at(level, processors)
+        self._all = _logger_at("debug", processors)
 
     @classmethod
-    def as_json(cls, level: str) -> Logs:
+    def as_json(cls, level: str, platform_level: str = "") -> Logs:
         """Return logs as JSON lines."""
-        return cls(level, _json_line)
+        return cls(level, _json_line, platform_level)
 
     @classmethod
     def for_people(cls, level: str, *, colors: bool) -> Logs:
@@ -63,7 +67,7 @@ class Logs:
             **values.metrics,
             "outcome": step.outcome,
             "duration_ms": values.duration_ms,
-            **step.ids,
+            **_ids(step),
         }
         if step.outcome == "success":
             return self._line("info", step.row.name, keys)
@@ -71,19 +75,51 @@ class Logs:
 
     def render_event(self, level: str, name: str, keys: Mapping[str, object]) -> str | None:
         """Return the line of something that is no step, or None when the level leaves it out."""
-        step = current()
-        context = step.context if step is not None else bound()
         if level not in LEVELS:
             HEALTH.fault(f"{plain(level)} is no level; say one of {', '.join(LEVELS)}")
             level = "error"
-        shown: dict[str, Any] = {**context, **(step.ids if step is not None else {})}
-        shown.update({key: plain(value) for key, value in keys.items()})
+        shown = _shown(keys)
         if level == "error":
             shown.setdefault("next_step", DEFAULT_NEXT_STEP)
         return self._line(level, str(plain(name)), shown)
 
+    def render_kept(self, name: str, keys: Mapping[str, object]) -> str:
+        """Return a debug line whatever the level, to be kept; the platform's filter lets it pass when it is written."""
+        shown = _shown(keys)
+        if not self._platform_level:
+            return cast("str", self._all.debug(str(plain(name)), keys=shown))
+        shown["kept_level"] = "debug"
+        level = {"trace": "debug", "warn": "warning", "fatal": "error"}.get(self._platform_level, self._platform_level)
+        return cast("str", self._all.log(LEVELS[level], str(plain(name)), keys=shown))
+
     def _line(self, level: str, event: str, keys: dict[str, Any]) -> str | None:
         return cast("str | None", self._log.log(LEVELS[level], event, keys=keys))
+
+
+def _logger_at(level: str, processors: list[Processor]) -> FilteringBoundLogger:
+    # Wrapped by hand: structlog.wrap_logger makes a lazy proxy that is built again at every call.
+    bound_logger: Any = structlog.make_filtering_bound_logger(LEVELS[level])
+    logger: FilteringBoundLogger = bound_logger(_Returning(), processors, {})
+    return logger
+
+
+def _shown(keys: Mapping[str, object]) -> dict[str, Any]:
+    step = current()
+    context = step.context if step is not None else bound()
+    shown: dict[str, Any] = {**context, **(_ids(step) if step is not None else {})}
+    shown.update({key: plain(value) for key, value in keys.items()})
+    return shown
+
+
+def _ids(step: Step) -> dict[str, str]:
+    """Return the ids of the step, that of the trace in X-Ray's form too, by which its console looks for lines."""
+    ids = step.ids
+    return {**ids, "xray_trace_id": f"1-{step.trace_id[:8]}-{step.trace_id[8:]}"} if ids else ids
+
+
+def _add_platform_level(_logger: object, method: str, document: EventDict) -> EventDict:
+    document["level"] = "warn" if method == "warning" else method
+    return document
 
 
 def _spread(_logger: object, _method: str, document: EventDict) -> EventDict:
@@ -98,14 +134,8 @@ def _spread(_logger: object, _method: str, document: EventDict) -> EventDict:
 
 def _stamp(_logger: object, _method: str, document: EventDict) -> EventDict:
     """Add the time as structlog's TimeStamper does, whose own way of formatting takes three times as long."""
-    second, rest_ns = divmod(time.time_ns(), 1_000_000_000)
-    document["timestamp"] = f"{_second(second)}.{rest_ns // 1000:06d}Z"
+    document["timestamp"] = iso_time(time.time_ns())
     return document
-
-
-@functools.lru_cache(maxsize=2)
-def _second(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 _encode = json.JSONEncoder(default=str).encode  # json.dumps makes a new encoder for each line that has a default

@@ -12,6 +12,7 @@ from telemetry.engine.vocabulary import STAGE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PLATFORM_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 XRAY, TRACECONTEXT = "xray", "tracecontext"
 Attribute = str | int | tuple[str, ...]
 
@@ -21,7 +22,8 @@ class Settings:
     """What the environment decides.
 
     `service` is the name of the service, empty for the vocabulary's. Metrics of a `stage` go to a namespace of its own
-    below the vocabulary's. `log_level` is debug, info, warning or error.
+    below the vocabulary's. `log_level` is debug, info, warning or error. `platform_level` is the level below which the
+    platform drops JSON lines by itself (trace, debug, info, warn, error or fatal), empty where it drops none.
     `traces_endpoint` is the whole address that spans are posted to, empty when they go nowhere over the network.
     `propagators` are the forms of the trace context that are read and written, the later before the earlier. Of new
     traces `sampled_share` is recorded, from 0 to 1; None leaves it to the caller and to OpenTelemetry's own variables.
@@ -32,6 +34,7 @@ class Settings:
     service: str = ""
     stage: str = ""
     log_level: str = "info"
+    platform_level: str = ""
     console: bool = False
     traces_endpoint: str = ""
     flush_s: float = 0.25
@@ -61,6 +64,7 @@ class Settings:
         return cls(
             service=service,
             log_level=level if level in {"debug", "info", "warning", "error"} else "info",
+            platform_level=_platform_level(environ),
             stage=stage if STAGE.fullmatch(stage) else "",
             console=environ.get("TELEMETRY_LOG_FORMAT", "") == "console",
             traces_endpoint="" if off else endpoint,
@@ -69,6 +73,17 @@ class Settings:
             propagators=_propagators(environ.get("OTEL_PROPAGATORS", XRAY)),
             sampled_share=_sampled_share(environ),
         )
+
+
+def _platform_level(environ: Mapping[str, str]) -> str:
+    """Return the level of Lambda's own filter, which it applies to functions whose log format is JSON.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    """
+    if environ.get("AWS_LAMBDA_LOG_FORMAT", "").lower() != "json":
+        return ""
+    level = environ.get("AWS_LAMBDA_LOG_LEVEL", "").lower()
+    return level if level in PLATFORM_LEVELS else "info"
 
 
 def _propagators(names: str) -> tuple[str, ...]:

@@ -54,6 +54,10 @@ LOG_KEYS = (
     Property("duration_ms", "Time from start to end of the step"),
     Property("trace_id", "X-Ray compatible trace id, 32 hexadecimal digits"),
     Property("span_id", "Id of the step's span, 16 hexadecimal digits"),
+    Property("xray_trace_id", "The trace id as X-Ray writes it"),
+    Property(
+        "kept_level", "Level of a line that was kept until its run failed, where `level` says what the platform asks"
+    ),
     Property("error_type", "Type of the exception, and code of the service when there is one", conventions.ERROR_TYPE),
     Property("fault", "Whose failure it is, as the exception says; the service's when it does not say"),
     Property("error", "Message of the exception"),

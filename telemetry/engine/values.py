@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import time
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -126,6 +128,17 @@ def _short(text: str, limit: int = MAX_TEXT) -> str:
         return writable(text)
     HEALTH.count("lines_trimmed")
     return f"{writable(text[:limit])}... ({len(text)} characters)"
+
+
+def iso_time(time_ns: int) -> str:
+    """Return nanoseconds since 1970 as ISO 8601 in UTC, with microseconds."""
+    second, rest_ns = divmod(time_ns, 1_000_000_000)
+    return f"{_iso_second(second)}.{rest_ns // 1000:06d}Z"
+
+
+@functools.lru_cache(maxsize=2)
+def _iso_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def writable(text: str) -> str:
