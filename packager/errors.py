@@ -1,4 +1,4 @@
-"""Every public failure of the packager: few types, figures as fields, and the next thing to try."""
+"""The packager's errors: few types, each with its numbers as fields and the next step; and which of them can pass."""
 
 from __future__ import annotations
 

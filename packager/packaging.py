@@ -1,4 +1,4 @@
-"""The public calls: `package`, its two halves `create_dda_manifest` and `package_component`, and `prepare_manifest`."""
+"""The public calls that make components and manifests."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     previous: Mapping[str, Any] | None = None,
     prepared: bool = False,
 ) -> PackageResult:
-    """Package a model for several targets; each succeeds or fails on its own. Never raises a failure of the work.
+    """Package a model for several targets. Each succeeds or fails on its own; failures are results, never raised.
 
     Args:
         trained: URI or path of the trained artifact (tar.gz).
@@ -60,8 +60,8 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         client: an S3 client to use in place of the process's own.
         endpoint_url: address of an S3 service other than AWS.
         on_progress: see OnProgress.
-        time_left_s: gives the seconds until everything must have ended; targets that do not make it are left.
-        previous: the document of an earlier result to go on from; what it has done is not done again.
+        time_left_s: gives the seconds until everything must have ended; targets for which it is too short are left.
+        previous: the document of an earlier result; targets that are done in it are not made again.
         prepared: look for the manifest that `prepare_manifest` kept at `output` before the trained artifact is read.
 
     Memory: about 30 MiB a target besides the interpreter, whatever the size of the artifacts. Raises RequestError for
@@ -89,7 +89,7 @@ def prepare_manifest(
 ) -> str | None:
     """Make the manifest of a trained artifact and keep it at `output`, for calls of `package` with `prepared`.
 
-    Returns its URI; None when it could not be kept, which leaves those calls to read the artifact themselves. Reads
+    Returns its URI; None when it could not be kept, and those calls read the artifact themselves. Reads
     nothing when it is there already. Arguments and memory as for `package`. Errors: ManifestError for what is missing
     or wrong in the artifact, ExtractionError and StoreError with their kinds, OutOfTimeError.
     """
@@ -112,7 +112,7 @@ def create_dda_manifest(  # noqa: PLR0913  the customer's signature
 ) -> tuple[dict[str, Any], str]:
     """The component's manifest, and the file name of the model it speaks of, from the trained artifact.
 
-    Reads the artifact once, to its checked end, keeping three small facts. `model_type` is recorded, not needed.
+    Reads the artifact once, to its checked end. `model_type` is only recorded.
     Errors: ManifestError for what is missing or wrong in it, ExtractionError and StoreError with their kinds.
     """
     settings = settings or from_process_environment()
@@ -138,7 +138,7 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
     endpoint_url: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> str:
-    """Package one target with a manifest at hand, and return the component's URI.
+    """Package one target with its manifest, and return the component's URI.
 
     The output is `output`, or the bucket of the use case (`usecase["s3_bucket"]`). With the manifest of an imported
     ONNX model, `compiled_model_s3` is the trained artifact itself. Raises the error of the work, a PackagerError.

@@ -1,4 +1,4 @@
-"""What a package would take, found out by reading the artifacts once and writing nothing."""
+"""The plan of a package: what it would take, from reading every artifact once, with nothing written."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from packager.limits.strategy import (
     Demand,
     Strategy,
     Supply,
-    at_most_at_once,
     choose,
+    most_at_once,
+    refusal,
     supply_of,
-    why_not_now,
 )
 from packager.model.layouts import components_of
 from packager.model.trained import TrainedArtifact
@@ -143,7 +143,7 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     extractor = StreamingExtractor(settings, stores=stores)
     started = time.monotonic()
     _ = model.manifest
-    infos = [extractor.get_archive_info(each.source.uri, _told(report, each)) for each in wanted]
+    infos = [extractor.get_archive_info(each.source.uri, _reporter(report, each)) for each in wanted]
     expected_s = time.monotonic() - started
     demand = Demand(
         staged_bytes=[storage.estimate_space_needed(info.members) for info in infos],
@@ -162,7 +162,7 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     )
 
 
-def _told(report: OnProgress, component: Component) -> Callable[[int], None]:
+def _reporter(report: OnProgress, component: Component) -> Callable[[int], None]:
     total_bytes = component.source.size_bytes()
     return lambda done_bytes: report(ProcessingState("planning", component.label, done_bytes, total_bytes))
 
@@ -189,13 +189,13 @@ def _chosen(wanted: str, demand: Demand, there: Supply) -> tuple[str, str]:
 
 
 def _strategy(strategy: Strategy, demand: Demand, there: Supply) -> PlannedStrategy:
-    at_once = at_most_at_once(strategy, demand, there)
+    at_once = most_at_once(strategy, demand, there)
     return PlannedStrategy(
         name=strategy.name,
         scratch_bytes=strategy.scratch_bytes(demand, at_once),
         memory_bytes=at_once * there.memory_per_target_bytes,
         at_once=at_once,
-        refused=why_not_now(strategy, demand, there, at_once, auto=False),
+        refused=refusal(strategy, demand, there, at_once, auto=False),
     )
 
 

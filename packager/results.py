@@ -1,4 +1,4 @@
-"""What callers get back: frozen records, each with its JSON form."""
+"""Results, findings and progress of a call: frozen records, with their JSON documents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class ComponentResult:
-    """What became of one target; sizes are bytes.
+    """The outcome of one target; sizes are bytes.
 
     `status` is packaged, already_there, failed, or left: not done for want of time or space, for the next call.
     """
@@ -58,7 +58,7 @@ class ComponentResult:
 
 @dataclass(frozen=True, slots=True)
 class PackageResult:
-    """What became of one call. `error` is set when nothing could begin.
+    """The outcome of one call. `error` is set when nothing could begin.
 
     Its document can be handed to the next call, which goes on with what is not done.
     """
@@ -118,7 +118,7 @@ class ProcessingState:
 
 
 OnProgress = Callable[[ProcessingState], None]
-"""Told how far the work is, from the threads that do it, one call at a time. What it raises stops that target."""
+"""Called with the progress of the work, in its threads, one call at a time. It may raise to stop a target."""
 
 
 def done_before(document: Mapping[str, Any] | None) -> dict[str, ComponentResult]:

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 _NOTICE_SIGNALS_S = 0.1
 
 PLANNED_BYTES_PER_S = 32 << 20
-"""Packed bytes per second that a plan counts on: cautious, since a target that is begun in vain is time lost."""
+"""Packed bytes per second that a plan counts on; cautious, since a target that does not finish costs its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Run:
 
 
 def make_components(run: Run, components: Sequence[Component], done: Mapping[str, ComponentResult]) -> PackageResult:
-    """Make the components that are not `done`, and say what became of all of them."""
+    """Make the components that are not `done`; the results of all."""
     started = time.monotonic()
     to_do = [each for each in components if not all(target.name in done for target in each.targets)]
     targets = sum(len(each.targets) for each in components)
@@ -195,7 +195,7 @@ def _pool(run: Run, workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 class _ComponentRun:
-    """The making of one component by a choice, which changes when a stream turns out not to serve it."""
+    """The making of one component: attempts, a second choice when it cannot be streamed, and its results."""
 
     def __init__(self, run: Run, component: Component, choice: Choice) -> None:
         self._run = run
@@ -335,7 +335,7 @@ def _as_packager_error(error: Exception) -> PackagerError:
 
 
 def _reporter(run: Run, component: Component, phase: Phase) -> Callable[[int, int], None]:
-    """Told packed bytes read and files done, it reports the phase of the component with the time it still takes."""
+    """A function that reports the progress of a phase, from packed bytes read and files done."""
     started = time.monotonic()
     total_bytes = component.packed_bytes()
 

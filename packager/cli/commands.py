@@ -1,4 +1,4 @@
-"""The commands, each a thin layer: arguments in, one call of the library, a result for people or machines out."""
+"""The commands: each turns its options into one call of the library, and the result into text or JSON."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
     return compiled
 
 
-def _what_to_package(command: Command) -> Command:
+def _package_options(command: Command) -> Command:
     options = (
         click.option("--trained", required=True, metavar="URI", help="Trained artifact (tar.gz)."),
         click.option(
@@ -89,7 +89,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON docume
 
 
 @packager.command()
-@_what_to_package
+@_package_options
 @_endpoint
 @_as_json
 @click.option("--force", is_flag=True, help="Package although the component is already there.")
@@ -108,18 +108,18 @@ def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -
     from packager.results import PackageResult  # noqa: PLC0415  same
 
     with (
-        _faults_of_use(PackageResult().as_dict() if as_json else None),
-        _observed(telemetry, trace=trace),
+        _usage_errors(PackageResult().as_dict() if as_json else None),
+        _recorded(telemetry, trace=trace),
         terminate_cleanly(),
         _progress() as bars,
     ):
         result = package_model(**wanted, on_progress=bars)
-    _say(result.as_dict() if as_json else "\n".join(_package_lines(result)))
+    _print(result.as_dict() if as_json else "\n".join(_package_lines(result)))
     sys.exit(0 if result.succeeded else FAILED)
 
 
 @packager.command()
-@_what_to_package
+@_package_options
 @_endpoint
 @_as_json
 def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
@@ -128,7 +128,7 @@ def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
 
     with _failures(as_json=as_json), _progress() as bars:
         planned = plan_package(**wanted, on_progress=bars)
-    _say(planned.as_dict() if as_json else "\n".join(planned.lines()))
+    _print(planned.as_dict() if as_json else "\n".join(planned.lines()))
     sys.exit(0 if planned.fits else FAILED)
 
 
@@ -148,14 +148,14 @@ def inspect(uri: str, stores: Stores, as_json: bool) -> None:  # noqa: FBT001  c
             bars and (lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))),
         )
     if as_json:
-        _say(info.as_dict())
+        _print(info.as_dict())
     else:
         for member in info.members:
-            _say(f"{member.size_bytes:>14}  {member.kind:<13}  {member.name}")
+            _print(f"{member.size_bytes:>14}  {member.kind:<13}  {member.name}")
         sizes = f"{in_units(info.packed_bytes)} packed, {in_units(info.unpacked_bytes)} unpacked"
-        _say(f"{len(info.members)} members, {sizes}, ratio {info.ratio:.2f}")
+        _print(f"{len(info.members)} members, {sizes}, ratio {info.ratio:.2f}")
         for finding in info.findings:
-            _say(_finding_line(finding))
+            _print(_finding_line(finding))
     sys.exit(FAILED if info.findings else 0)
 
 
@@ -172,11 +172,11 @@ def check(uri: str, target: str | None, strict: bool, stores: Stores, as_json: b
     with _failures(as_json=as_json):
         findings = check_component(uri, target, stores=stores)
     if as_json:
-        _say({"uri": uri, "findings": [asdict(finding) for finding in findings]})
+        _print({"uri": uri, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            _say(_finding_line(finding))
-        _say(f"{len(findings)} rules are broken." if findings else "A device would take this component.")
+            _print(_finding_line(finding))
+        _print(f"{len(findings)} rules are broken." if findings else "A device would take this component.")
     sys.exit(FAILED if findings and strict else 0)
 
 
@@ -200,7 +200,7 @@ def recipe(uri: str, name: str, version: str, target: str, published_as: str | N
     click.echo(made, nl=False)
 
 
-def _say(what: dict[str, Any] | str) -> None:
+def _print(what: dict[str, Any] | str) -> None:
     click.echo(what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False))
 
 
@@ -247,8 +247,8 @@ def _progress() -> Iterator[OnProgress | None]:
 
 
 @contextmanager
-def _faults_of_use(document: dict[str, Any] | None) -> Iterator[None]:
-    """What cannot be asked for is wrong use of the command; machines get the error in the document they expect."""
+def _usage_errors(document: dict[str, Any] | None) -> Iterator[None]:
+    """Exit with WRONG_USE for what cannot be asked for; with `document`, the error is printed in it as JSON."""
     try:
         yield
     except (RequestError, SettingsError) as error:
@@ -257,10 +257,10 @@ def _faults_of_use(document: dict[str, Any] | None) -> Iterator[None]:
 
 @contextmanager
 def _failures(*, as_json: bool) -> Iterator[None]:
-    """A failure of a command that has nothing else to show."""
+    """Exit with FAILED, or WRONG_USE, for an error of the library."""
     document: dict[str, Any] | None = {} if as_json else None
     try:
-        with _faults_of_use(document):
+        with _usage_errors(document):
             yield
     except PackagerError as error:
         _fail(error, FAILED, document)
@@ -268,14 +268,14 @@ def _failures(*, as_json: bool) -> Iterator[None]:
 
 def _fail(error: PackagerError, status: int, document: dict[str, Any] | None) -> NoReturn:
     if document is not None:
-        _say({**document, "error": error.as_dict()})
+        _print({**document, "error": error.as_dict()})
     click.echo(f"Error: {error}", err=True)
     sys.exit(status)
 
 
 @contextmanager
-def _observed(folder: Path | None, *, trace: bool) -> Iterator[None]:
-    """Record the work where the options say."""
+def _recorded(folder: Path | None, *, trace: bool) -> Iterator[None]:
+    """Record the work as the options of telemetry say."""
     import telemetry  # noqa: PLC0415  kept off the path of --help
 
     with ExitStack() as stack:

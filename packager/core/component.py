@@ -44,7 +44,7 @@ class IdentityLookup:
     Args:
         identify: gives key and identity; it may have to read and hash a whole file.
         sink: where the component may be already.
-        at_hand: whether `identify` answers at once, so that it is waited for.
+        at_hand: whether `identify` takes no time, so that the identity is waited for.
         look: whether to look for the component at all.
     """
 
@@ -78,7 +78,7 @@ class IdentityLookup:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What became of a component.
+    """A component that was made or found.
 
     Attributes:
         stored: where it is.
@@ -104,15 +104,15 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
     lookahead: Lookahead,
     measured: Callable[[Step | None], AbstractContextManager[None]],
 ) -> Made:
-    """Write the component, or find half-way that it is there already and leave it alone.
+    """Write the component, or find half-way that it is there already. After an error nothing is left.
 
     Args:
         contents: what goes into it.
         name: its key and identity.
         sink: where it is written.
         members: the artifact that its files come from.
-        check: told the key and what was written before that becomes visible; what it raises refuses the component.
-        report: told packed bytes read and files done after every chunk; what it raises ends the work without a trace.
+        check: called with the key and what was written, before that becomes visible; may raise to refuse it.
+        report: called with packed bytes read and files done after every chunk; may raise to end the work.
         lookahead: how far the threads work ahead of each other.
         measured: wraps a step so that it records how much scratch was in use.
     """

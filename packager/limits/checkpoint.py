@@ -1,4 +1,4 @@
-"""The checkpoint of a run: after every block of work, whether it goes on, and the caller's report of its progress."""
+"""The checkpoint of a run, passed after every block: memory is relieved, progress reported, and work ended in time."""
 
 from __future__ import annotations
 
@@ -15,27 +15,24 @@ if TYPE_CHECKING:
 
 
 class Checkpoint:
-    """What every thread of the work calls after each block: it relieves memory, ends the work or tells the caller.
-
-    `on_progress` is the caller's, or None.
-    """
+    """Called by every thread of a run after each block. `on_progress` is the caller's, if any."""
 
     def __init__(self, memory: MemoryMonitor, on_progress: OnProgress | None) -> None:
         self._memory = memory
         self._on_progress = on_progress
-        self._one_at_a_time = threading.Lock()
+        self._report_lock = threading.Lock()
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Have the next report in every thread end the work there."""
+        """Make the next report of each thread end its work."""
         self._stopped.set()
 
     def pause(self, seconds: float) -> None:
-        """Wait, but no longer than until `stop`."""
+        """Wait until the time is over or `stop` is called."""
         self._stopped.wait(seconds)
 
     def report(self, state: ProcessingState) -> None:
-        """Tell the caller how far the work is. OperationAbortedError or OutOfTimeError when it has to stop."""
+        """Relieve memory and report progress. OperationAbortedError or OutOfTimeError when the work has to end."""
         self._memory.relieve_if_needed()
         if self._stopped.is_set():
             raise OperationAbortedError(
@@ -48,16 +45,16 @@ class Checkpoint:
                 next_step="Call again with this result as `previous`, or give one call more time.",
                 time_left_s=round(left_s, 3),
             )
-        self._tell(state)
+        self._call_back(state)
 
     def report_done(self, state: ProcessingState) -> None:
-        """Tell the caller that a component is there. It is too late to stop: what this raises is logged."""
+        """Report a component that is visible. It is too late to stop: what the caller raises is logged."""
         try:
-            self._tell(state)
-        except Exception as error:  # noqa: BLE001  the component is visible, and must not be called a failure
+            self._call_back(state)
+        except Exception as error:  # noqa: BLE001  the component is there, so that this is no failure
             log("warning", "on_progress failed", target=state.target, error_type=type(error).__name__)
 
-    def _tell(self, state: ProcessingState) -> None:
+    def _call_back(self, state: ProcessingState) -> None:
         if self._on_progress:
-            with self._one_at_a_time:
+            with self._report_lock:
                 self._on_progress(state)

@@ -67,7 +67,7 @@ class Strategy:
 
     Attributes:
         scratch_bytes: what it takes of scratch for a demand with so many targets at once.
-        reads_again: whether it can make archives that need earlier bytes again (a hard link).
+        reads_again: whether it serves archives that need earlier bytes again, for a hard link.
         side_by_side: whether it makes several targets at a time.
         makes_all: whether one call makes all targets, however long that takes.
         reason: why one would choose it.
@@ -112,7 +112,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What `choose` came to.
+    """The result of `choose`.
 
     Attributes:
         strategy: a name of STRATEGIES.
@@ -134,11 +134,11 @@ class Choice:
 def choose(wanted: str, demand: Demand, supply: Supply) -> Choice:
     """The strategy for a demand: `wanted`, or for `auto` the first of the table that fits.
 
-    The same arguments give the same choice. Time counts for `auto` only: it is an estimate, and whoever names a
-    strategy means it. Memory decides how many targets are under way, never whether one is.
+    The same arguments give the same choice. Time counts for `auto` only: it is an estimate, which must not overrule a
+    caller who names a strategy. Memory decides how many targets are under way, never whether one is.
 
-    Errors: RequestError for an unknown name; InsufficientStorageError with figures and a way out when scratch is
-    short; StagingNeededError when streaming is wanted for an archive that cannot be streamed.
+    Errors: RequestError for an unknown name; InsufficientStorageError with figures and suggestions when scratch
+    is short; StagingNeededError when streaming is wanted for an archive that cannot be streamed.
     """
     if wanted not in STRATEGY_NAMES:
         raise RequestError(
@@ -152,8 +152,8 @@ def choose(wanted: str, demand: Demand, supply: Supply) -> Choice:
             demand = replace(demand, needs_staging=True)
         refused: dict[str, str] = {}
         for strategy in STRATEGIES.values() if wanted == AUTO else (STRATEGIES[wanted],):
-            at_once = at_most_at_once(strategy, demand, supply)
-            why_not = why_not_now(strategy, demand, supply, at_once, auto=wanted == AUTO)
+            at_once = most_at_once(strategy, demand, supply)
+            why_not = refusal(strategy, demand, supply, at_once, auto=wanted == AUTO)
             if not why_not:
                 choice = _choice(strategy, demand, at_once, refused)
                 step.add(
@@ -180,8 +180,8 @@ def supply_of(settings: Settings, storage: StorageManager, memory: MemoryMonitor
     )
 
 
-def at_most_at_once(strategy: Strategy, demand: Demand, supply: Supply) -> int:
-    """The most targets at a time that concurrency, memory and scratch allow; side by side means two where it can."""
+def most_at_once(strategy: Strategy, demand: Demand, supply: Supply) -> int:
+    """The most targets at a time that the supply allows; for want of scratch alone no fewer than two."""
     most = min(len(demand.staged_bytes), supply.at_once) if strategy.side_by_side else 1
     if supply.memory_bytes is not None:
         most = min(most, supply.memory_bytes // supply.memory_per_target_bytes)
@@ -191,7 +191,7 @@ def at_most_at_once(strategy: Strategy, demand: Demand, supply: Supply) -> int:
     return next(fits, fewest)
 
 
-def why_not_now(strategy: Strategy, demand: Demand, supply: Supply, at_once: int, *, auto: bool) -> str:
+def refusal(strategy: Strategy, demand: Demand, supply: Supply, at_once: int, *, auto: bool) -> str:
     """Why the strategy cannot make the demand with the supply; empty when it can."""
     if demand.needs_staging and not strategy.reads_again:
         return "is switched off" if auto and not supply.streaming_enabled else "cannot go back to earlier bytes"
@@ -227,7 +227,7 @@ def _nothing_fits(
             next_step="Use the strategy auto, standard or sequential; they put the members on scratch.",
             strategy=last.name,
         )
-    required_bytes = last.scratch_bytes(demand, at_most_at_once(last, demand, supply))
+    required_bytes = last.scratch_bytes(demand, most_at_once(last, demand, supply))
     return InsufficientStorageError(
         f"The strategy {wanted}" if wanted != AUTO else "Every strategy is refused; the least of them, partial,",
         required_bytes=required_bytes,
@@ -242,7 +242,7 @@ def _suggestions(wanted: str, demand: Demand, supply: Supply, required_bytes: in
         yield "set ENABLE_STREAMING_PROCESSING=true: streaming takes no scratch"
     for each in STRATEGIES.values():
         if wanted not in (AUTO, each.name):
-            at_once = at_most_at_once(each, demand, supply)
-            if not why_not_now(each, demand, supply, at_once, auto=False):
+            at_once = most_at_once(each, demand, supply)
+            if not refusal(each, demand, supply, at_once, auto=False):
                 yield f"use the strategy {each.name}: {each.reason}"
     yield f"make {in_units(required_bytes)} of scratch available (the function's ephemeral storage, SCRATCH_DIR)"

@@ -1,4 +1,4 @@
-"""The name of a component, known before its first byte is written."""
+"""Identity and key of a component, computed before its first byte is written."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ FILE_NAME_ENDING = "greengrass_model_component.zip"
 Marks = Sequence[tuple[str, str]]
 
 
-def component_identity(artifacts: Sequence[Marks], manifest_source: Any, layout: str) -> str:  # noqa: ANN401  JSON
+def component_identity(artifacts: Sequence[Marks], manifest_identity: Any, layout: str) -> str:  # noqa: ANN401  JSON
     """SHA-256 (64 hex digits) over everything that decides the component's bytes.
 
     Args:
         artifacts: the marks of each artifact that goes in, in the order they go in.
-        manifest_source: the manifest, or what it is made from, as a JSON value. The order of keys counts, since it
+        manifest_identity: the manifest, or what it is made from, as a JSON value. The order of keys counts, since it
             shows in the component's bytes.
-        layout: the name of the arrangement of entries.
+        layout: the name of the layout.
 
-    RequestError when `manifest_source` is no JSON value.
+    RequestError when `manifest_identity` is no JSON value.
     """
-    parts = [FORMAT_VERSION, layout, [[list(mark) for mark in marks] for marks in artifacts], manifest_source]
+    parts = [FORMAT_VERSION, layout, [[list(mark) for mark in marks] for marks in artifacts], manifest_identity]
     try:
         canonical = json.dumps(parts, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Components that a call asks for, and their layouts: which members of an artifact go where, behind which manifest."""
+"""Components to be made, and their layouts: which members of an artifact go where, behind which manifest."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ class Component:
 
     def identify(self) -> tuple[str, str]:
         """Its key, and its full identity: 64 hex digits that decide every byte of it."""
-        manifest = self.manifest_source.stands_for_manifest  # first: what it fails with, every component fails with
-        identity = component_identity([self.source.identity().marks], manifest, self.layout.name)
+        # The manifest's first: when the trained artifact cannot be read, all components fail with the same error.
+        manifest_identity = self.manifest_source.manifest_identity
+        identity = component_identity([self.source.identity().marks], manifest_identity, self.layout.name)
         return component_key(identity), identity
 
     def contents(self, settings: Settings) -> Contents:
@@ -70,7 +71,7 @@ class Component:
         return Contents([(MANIFEST, render(manifest))], partial(_files, self.layout, manifest))
 
     def packed_bytes(self) -> int:
-        """The size of its artifact; 0 when that cannot be had, which making the component will tell."""
+        """The size of its artifact; 0 when it cannot be had, an error that making the component will raise."""
         try:
             return self.source.size_bytes()
         except PackagerError:

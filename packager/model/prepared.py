@@ -1,8 +1,8 @@
-"""The manifest of a trained artifact, kept where its components lie: however many these are, it is made once.
+"""Prepared manifests: the manifest of a trained artifact, kept beside its components, so that it is made once for all.
 
-What is kept there is found as components are, by an identity that is at hand without reading the artifact. Who could
-put another manifest there could put another component there just as well; even so, it is read as strictly as that of
-an archive, and what is not whole is made again.
+It is found as components are, by an identity that is known without reading the artifact. Whoever can replace it there
+can replace the components too; even so, it is read as strictly as a manifest in an archive, and made again when it is
+damaged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from packager.model.trained import TrainedArtifact
 
 LARGEST_BYTES = LIMITS_BYTES[TRAINED_MANIFEST]
-"""Of a manifest that is kept; a larger one is made again each time."""
+"""The largest manifest that is kept; a larger one is made again each time."""
 
 _LAYOUT = "manifest"
 
@@ -38,8 +38,8 @@ class _Kept(NamedTuple):
 class PreparedManifest:
     """The manifest of `model`: the one that is kept below `sink`, else the artifact's own, read from it.
 
-    `open_kept` opens the URI of what is kept. As a component's key is made from the artifact's identity either way, key
-    and bytes of a component are the same with and without a kept manifest. Memory: LARGEST_BYTES.
+    `open_kept` opens its URI. A component's key is made from the artifact's identity either way, so that key and bytes
+    are the same with and without a kept manifest. Memory: LARGEST_BYTES.
     """
 
     def __init__(self, model: TrainedArtifact, sink: Sink, open_kept: Callable[[str], Source]) -> None:
@@ -56,15 +56,15 @@ class PreparedManifest:
         return self._kept.manifest if self._kept else self._model.manifest
 
     @property
-    def stands_for_manifest(self) -> Any:  # noqa: ANN401  JSON
-        return self._model.stands_for_manifest
+    def manifest_identity(self) -> Any:  # noqa: ANN401  JSON
+        return self._model.manifest_identity
 
     @property
     def failure(self) -> PackagerError | None:
         return self._model.failure
 
     def keep(self) -> str | None:
-        """Make the manifest unless it is kept already; where it is kept, None where that cannot be.
+        """Make the manifest unless it is kept already. Its URI; None when it cannot be kept.
 
         Errors as for the artifact's own manifest.
         """
@@ -78,11 +78,11 @@ class PreparedManifest:
                 upload.write(content)
                 return upload.commit().uri
         except PackagerError as error:
-            _told("manifest not kept", error)
+            _warn("manifest not kept", error)
             return None
 
     def _name(self) -> tuple[str, str]:
-        identity = component_identity([], self.stands_for_manifest, _LAYOUT)
+        identity = component_identity([], self.manifest_identity, _LAYOUT)
         return manifest_key(identity), identity
 
     def _found(self) -> _Kept | None:
@@ -93,7 +93,7 @@ class PreparedManifest:
                 return None
             return _Kept(there.uri, checked(read_json(self._read(there.uri, there.sha256), there.uri), there.uri))
         except PackagerError as error:
-            _told("kept manifest not used", error)
+            _warn("kept manifest not used", error)
             return None
 
     def _read(self, uri: str, sha256: str) -> bytes:
@@ -110,5 +110,5 @@ class PreparedManifest:
         return content
 
 
-def _told(event: str, error: PackagerError) -> None:
+def _warn(event: str, error: PackagerError) -> None:
     log("warning", event, error_type=type(error).__name__, error=error.message, next_step=error.next_step)

@@ -1,4 +1,4 @@
-"""The devices a component can be made for, and what one artifact serves."""
+"""The targets: kinds of devices that components are made for, and which of them one artifact serves."""
 
 from __future__ import annotations
 

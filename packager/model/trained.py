@@ -1,4 +1,4 @@
-"""The trained artifact, of which a component needs three small facts."""
+"""The trained artifact, read once for the manifest of its components."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ManifestSource(Protocol):
         """The manifest; ManifestError, ExtractionError or StoreError when it cannot be made."""
 
     @property
-    def stands_for_manifest(self) -> Any:  # noqa: ANN401  JSON
-        """A JSON value that decides the manifest, at hand without reading an artifact."""
+    def manifest_identity(self) -> Any:  # noqa: ANN401  JSON
+        """A JSON value that is the same for the same manifest, known without reading an artifact."""
 
     @property
     def failure(self) -> PackagerError | None:
@@ -36,20 +36,18 @@ class ManifestSource(Protocol):
 
 
 class GivenManifest:
-    """A manifest that the caller brought along."""
+    """A manifest that the caller already has."""
 
     failure: PackagerError | None = None
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
-        self.manifest = self.stands_for_manifest = dict(manifest)
+        self.manifest = self.manifest_identity = dict(manifest)
 
 
 class TrainedArtifact:
-    """A trained artifact; its manifest is made when first asked for, once, whoever asks.
+    """A trained artifact. Its manifest is made once, when a thread first asks for it; so is a failure that is final.
 
-    A failure is kept too, unless it can pass.
-
-    The artifact is read to its checked end. Memory: the two files that are wanted of it, at most 9 MiB.
+    The artifact is read to its checked end. Memory: the two files that are read of it, at most 9 MiB.
     """
 
     def __init__(
@@ -83,7 +81,7 @@ class TrainedArtifact:
         return self._manifest_and_name()[1]
 
     @property
-    def stands_for_manifest(self) -> dict[str, Sequence[Sequence[str]]]:
+    def manifest_identity(self) -> dict[str, Sequence[Sequence[str]]]:
         try:
             marks = self.source.identity().marks
         except PackagerError as error:

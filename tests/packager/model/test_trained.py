@@ -74,7 +74,7 @@ def test_what_stands_for_the_manifest_is_the_identity_of_the_artifact(path, tmp_
     copy.write_bytes(path.read_bytes())
     other = Path(models.trained(tmp_path / "other.tar.gz"))
     first, same, another = (
-        TrainedArtifact(Stores().source(str(each)), Settings()).stands_for_manifest for each in (path, copy, other)
+        TrainedArtifact(Stores().source(str(each)), Settings()).manifest_identity for each in (path, copy, other)
     )
     assert first == same != another
 
@@ -161,5 +161,5 @@ def test_a_given_manifest_is_its_own_identity_and_a_copy():
     manifest = {"model_graph": {}}
     given = GivenManifest(manifest)
     manifest["later"] = True
-    assert given.manifest == given.stands_for_manifest == {"model_graph": {}}
+    assert given.manifest == given.manifest_identity == {"model_graph": {}}
     assert given.failure is None
