@@ -27,10 +27,12 @@ DERIVED: dict[type[Settings | PortalSettings], frozenset[str]] = {
             "compilation_job_index",
             "publish_function",
             "cors_origin",
+            "function_time_s",
+            "function_name",
         }
     ),
 }
-"""What follows from the settings of a deployment, by the record that reads it in the function."""
+"""What a deployment or Lambda itself sets, by the record that reads it in the function."""
 
 PASSED_ON: dict[str, Field[Any]] = {
     each.name: each for kind, derived in DERIVED.items() for each in fields(kind) if each.name not in derived

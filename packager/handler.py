@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,16 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from packager.deadline import time_left_s, time_limit
 from packager.errors import PackagerError, RequestError
-from packager.portal.events import (
-    PREPARE,
-    compilation_ended,
-    is_api_event,
-    is_event_bridge_event,
-    is_package_route,
-    machine_call,
-    package_call,
-)
-from packager.portal.fields import LONGEST_TEXT, Fields
+from packager.portal.api import is_api_event, is_load_balancer_event, package_call, route
+from packager.portal.events import PREPARE, compilation_ended, is_event_bridge_event, machine_call
 from packager.portal.replies import (
     BAD_REQUEST,
     NOT_FOUND,
@@ -34,6 +27,7 @@ from packager.portal.replies import (
     document,
     http_failure,
     http_reply,
+    load_balancer_reply,
     shared_failure,
     state_document,
     status_of,
@@ -104,22 +98,29 @@ def _route(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]
 
 def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
     origin = "*"
+    body: dict[str, Any] | None
     try:
         origin = from_process_environment().cors_origin
-        fields = Fields(event)
-        method, path = fields.text("httpMethod"), fields.text("path", LONGEST_TEXT)
-        if method == "OPTIONS":
-            return _Answer(http_reply(OK, None, origin), OK)
-        if not is_package_route(method, path):
-            return _Answer(http_reply(NOT_FOUND, {"error": "Not found"}, origin), NOT_FOUND)
-        call = package_call(event)
-        with context(training_id=call.training_id):
-            status, body = _portal(lambda_context).answer(call)
-        return _Answer(http_reply(status, body, origin), status, body.get("left", ()))
+        status, body = _api_answer(event, lambda_context)
     except Exception as error:  # noqa: BLE001  every request is answered
         status, body = http_failure(error, str(getattr(lambda_context, "aws_request_id", "")))
         _log_failure(status, error)
-        return _Answer(http_reply(status, body, origin), status)
+    reply = http_reply(status, body, origin)
+    if is_load_balancer_event(event):
+        reply = load_balancer_reply(reply, event)
+    return _Answer(reply, status, (body or {}).get("left", ()))
+
+
+def _api_answer(event: dict[str, Any], lambda_context: LambdaContext) -> tuple[int, dict[str, Any] | None]:
+    """Status and body; None for a preflight."""
+    asked = route(event)
+    if asked.method == "OPTIONS":
+        return OK, None
+    if not asked.is_package:
+        return NOT_FOUND, {"error": "Not found"}
+    call = package_call(event, asked)
+    with context(training_id=call.training_id):
+        return _portal(lambda_context).answer(call)
 
 
 def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
@@ -142,7 +143,7 @@ def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
     from packager.results import PackageResult  # noqa: PLC0415  only these events need it this early
 
     try:
-        call = machine_call(event)
+        call = machine_call(event, in_lambda=bool(from_process_environment().function_name))
         with context(training_id=call.training_id):
             if call.manifest == PREPARE:
                 uri = _prepare(call.arguments, lambda_context)
@@ -242,15 +243,25 @@ def _telemetry_before_timeout(lambda_context: LambdaContext) -> Iterator[None]:
     Calls of AWS have time limits; a disk that hangs, or a computation, has none.
     """
     given_s = _left_s(lambda_context)
-    wait_s = min(max(given_s - TELEMETRY_RESERVE_S, given_s / 2), threading.TIMEOUT_MAX)
-    timer = threading.Timer(wait_s, _log_timeout, (given_s, lambda_context))
-    timer.daemon = True
-    timer.start()
+    reserve_s = min(TELEMETRY_RESERVE_S, given_s / 2)
+    ended = threading.Event()
+
+    def watch() -> None:
+        # Lambda's clock decides: ours also counts the time that the process is frozen. Should it stand still, ours
+        # decides all the same, much later.
+        latest_s = time.monotonic() + 2 * given_s
+        while (wait_s := min(_left_s(lambda_context) - reserve_s, latest_s - time.monotonic())) > 0:
+            if ended.wait(min(wait_s, threading.TIMEOUT_MAX)):
+                return
+        _log_timeout(given_s, lambda_context)
+
+    watcher = threading.Thread(target=watch, name="timeout-watch", daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join()
+        ended.set()
+        watcher.join()
 
 
 def _log_timeout(given_s: float, lambda_context: LambdaContext) -> None:

@@ -1,16 +1,12 @@
-"""Events of the function, read into frozen requests; RequestError names a field that is missing or wrong."""
+"""Events of machines and of EventBridge, read into frozen requests; RequestError names a field that is wrong."""
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError, printable
 from packager.portal.fields import LONGEST_TEXT, Fields, wrong
-from packager.portal.users import User, caller
 from packager.settings import STRATEGY_NAMES
 
 if TYPE_CHECKING:
@@ -22,18 +18,7 @@ COMPILATION_CHANGED = "SageMaker Compilation Job State Change"
 ENDED = {"Completed": "COMPLETED", "Failed": "FAILED", "Stopped": "STOPPED"}
 """SageMaker's states of a compilation that has ended, and their spelling in the portal's records."""
 
-_PACKAGE_PATH = re.compile(r"/api/v1/training/[^/]*/package/?")
 _LONGEST_REASON = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class PackageCall:
-    """A request of the portal to package a training job; without targets, all that are compiled."""
-
-    training_id: str
-    targets: tuple[str, ...]
-    auto_triggered: bool
-    user: User
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,37 +60,24 @@ class CompilationEnded:
     failure_reason: str | None
 
 
-def is_api_event(event: object) -> bool:
-    return isinstance(event, dict) and ("httpMethod" in event or "requestContext" in event)
-
-
 def is_event_bridge_event(event: object) -> bool:
     return isinstance(event, dict) and "detail-type" in event
 
 
-def is_package_route(method: str, path: str) -> bool:
-    return method == "POST" and _PACKAGE_PATH.fullmatch(path) is not None
+def machine_call(event: object, *, in_lambda: bool = False) -> MachineCall:
+    """The request in a machine's event: trained, compiled and output; optionally options, manifest, training_id.
 
-
-def package_call(event: dict[str, Any]) -> PackageCall:
-    """The request in a proxy event of `POST /api/v1/training/{id}/package`."""
-    training_id = _training_id(event)
-    user = caller(event)
-    body = Fields(_json(_body(Fields(event))), "body")
-    return PackageCall(training_id, body.texts("targets"), body.optional_flag("auto_triggered") or False, user)
-
-
-def machine_call(event: object) -> MachineCall:
-    """The request in a machine's event: trained, compiled and output; optionally options, manifest, training_id."""
-    fields = Fields(event)
+    A field that is null is a missing one. In Lambda the output has to be in S3: the function's own disk is lost.
+    """
+    fields = Fields(event).without_nulls()
     manifest = fields.optional_text("manifest")
     if manifest not in {None, PREPARE, PREPARED}:
         raise wrong("manifest", manifest, f"{PREPARE} or {PREPARED}")
-    options = _options(fields.object("options")) if "options" in fields else {}
+    options = _options(fields.object("options").without_nulls()) if "options" in fields else {}
     arguments = PackageArguments(
         trained=_uri(fields, "trained"),
         compiled=_compiled(fields) if manifest != PREPARE else {},
-        output=_uri(fields, "output"),
+        output=_output(fields, in_lambda=in_lambda),
         prepared=manifest == PREPARED,
         **options,
     )
@@ -136,50 +108,18 @@ def compilation_ended(event: dict[str, Any]) -> CompilationEnded:
     return CompilationEnded(job_name, status, None, printable(text, _LONGEST_REASON))
 
 
-def _training_id(event: dict[str, Any]) -> str:
-    parameters = event.get("pathParameters")
-    training_id = Fields(parameters, "pathParameters")["id"] if parameters is not None else None
-    if training_id in (None, ""):
-        raise RequestError("training_id is required", next_step="Name it in the path.", field="pathParameters.id")
-    return Fields(parameters, "pathParameters").text("id")
-
-
-def _body(fields: Fields) -> str:
-    """The text of the body, which API Gateway can encode as base64 (`isBase64Encoded`)."""
-    body = fields.unrestricted_text("body")
-    if not fields.optional_flag("isBase64Encoded"):
-        return body
-    try:
-        return base64.b64decode(body, validate=True).decode()
-    except ValueError:
-        raise wrong("body", body, "base64 of UTF-8, as isBase64Encoded says") from None
-
-
-def _json(text: str) -> Any:  # noqa: ANN401  any JSON value
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        raise _bad_body("it is nested too deeply") from None
-    except ValueError as error:
-        # The decoder's message holds a position, never the text.
-        raise _bad_body(error.msg if isinstance(error, json.JSONDecodeError) else "a number is out of range") from None
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise json.JSONDecodeError("NaN and Infinity are no JSON", "", 0)
-
-
-def _bad_body(why: str) -> RequestError:
-    return RequestError(
-        f"body is not valid JSON: {why}.", next_step='Send an object, {} or {"targets": [...]}.', field="body"
-    )
-
-
 def _uri(fields: Fields, name: str) -> str:
     """An s3:// or file:/// URI, or an absolute path: a function has no meaningful working folder."""
     uri = fields.text(name, LONGEST_TEXT)
     if not uri.startswith(("s3://", "file:///", "/")):
         raise wrong(fields.named(name), uri, "s3://bucket/key, file:///path or an absolute path")
+    return uri
+
+
+def _output(fields: Fields, *, in_lambda: bool) -> str:
+    uri = _uri(fields, "output")
+    if in_lambda and not uri.startswith("s3://"):
+        raise wrong(fields.named("output"), uri, "s3://bucket or s3://bucket/prefix, since Lambda keeps no files")
     return uri
 
 

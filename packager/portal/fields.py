@@ -33,6 +33,10 @@ class Fields:
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  any JSON value; None stands for a missing one too
         return self._holder.get(name)
 
+    def without_nulls(self) -> Fields:
+        """The same object without its fields that are null, for requests in which that means a missing field."""
+        return Fields({name: value for name, value in self._holder.items() if value is not None}, self._at[:-1])
+
     def names(self) -> set[Any]:
         return set(self._holder)
 

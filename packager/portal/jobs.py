@@ -30,7 +30,8 @@ class Compilation:
 class TrainingJob:
     """The fields of a training job's record that packaging needs.
 
-    `imported_onnx` is None when only the artifact itself can tell (its manifest).
+    `imported_onnx` is None when only the artifact itself can tell (its manifest). `foreign_kind` names the kind of a
+    model that only the portal's own function packages; else it is empty.
     """
 
     training_id: str
@@ -39,6 +40,7 @@ class TrainingJob:
     artifact_s3: str | None
     imported_onnx: bool | None
     compilations: tuple[Compilation, ...]
+    foreign_kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,18 @@ def training_job(record: Mapping[str, Any]) -> TrainingJob:
             for job in (jobs if isinstance(jobs, list) else [])
             if isinstance(job, dict)
         ),
+        foreign_kind=_foreign_kind(record),
     )
 
 
 def choose(job: TrainingJob, wanted: Sequence[str]) -> Choice:
     """Choose what to package of `job` for the `wanted` targets (without any, for all). RequestError when nothing is."""
+    if job.foreign_kind:
+        raise RequestError(
+            f"A model of the kind {job.foreign_kind} is not packaged here; the portal's own function packages it.",
+            next_step="Send the request to the portal's own packaging function.",
+            field="training_job",
+        )
     if job.imported_onnx or (job.imported_onnx is None and not job.compilations):
         names = tuple(target(name).name for name in wanted)
         return Choice({}, names, names or tuple(each.name for each in SERVED_BY_IMPORTED_ONNX))
@@ -189,13 +198,30 @@ def _is_onnx(compilation: Compilation) -> bool:
     return COMPILED_ONNX in {compilation.target, compilation.export_format}
 
 
+def _foreign_kind(record: Mapping[str, Any]) -> str:
+    """The kind of a model that is not packaged here; empty for those that are."""
+    if "vllm" in {(_text(record, name) or "").lower() for name in ("model_type", "source")}:
+        return "vllm"
+    if record.get("conversion") is not None:
+        return "conversion"
+    blocks = (record, *_notes(record))
+    runs_onnx = any((_text(block, "runtime") or "").lower() == COMPILED_ONNX for block in blocks)
+    detects = any(block.get("detection") is not None for block in blocks)
+    return "onnx detection" if runs_onnx and detects and record.get("source") != "imported" else ""
+
+
+def _notes(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the portal noted about a model: when it was trained, and when it was imported and validated."""
+    result = record.get("validation_result")
+    notes = [record.get("metadata"), result.get("metadata") if isinstance(result, dict) else None]
+    return [each for each in notes if isinstance(each, dict)]
+
+
 def _imported_onnx(record: Mapping[str, Any]) -> bool | None:
     """Whether the model was imported as ONNX, according to the metadata that the portal recorded."""
     if record.get("source") != "imported":
         return False
-    result = record.get("validation_result")
-    notes = [record.get("metadata"), result.get("metadata") if isinstance(result, dict) else None]
-    known = [each for each in notes if isinstance(each, dict)]
+    known = _notes(record)
     for note in known:
         if framework := _text(note, "framework") or _text(note, "runtime"):
             return framework.lower() == COMPILED_ONNX

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from packager.portal.jobs import TrainingJob
 
 COMPONENT_VERSION = "1.0.0"
+SYSTEM_EMAIL = "system@edge-model-packager.internal"
+"""An address that cannot exist: the portal wants one in its claims."""
 
 
 def component_name(model_name: str) -> str:
@@ -53,7 +55,7 @@ def _event(job: TrainingJob, name: str) -> dict[str, object]:
         "friendly_name": job.model_name,
         "auto_triggered": True,
     }
-    claims = {"sub": SYSTEM, "email": SYSTEM, "cognito:username": SYSTEM}
+    claims = {"sub": SYSTEM, "email": SYSTEM_EMAIL, "cognito:username": SYSTEM}
     return {
         "httpMethod": "POST",
         "path": f"/api/v1/training/{job.training_id}/publish",

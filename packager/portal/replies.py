@@ -45,6 +45,14 @@ def http_reply(status: int, body: dict[str, Any] | None, origin: str) -> dict[st
     }
 
 
+def load_balancer_reply(reply: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
+    """The reply in the form that a load balancer wants: with the kind of its body, and with its kind of headers."""
+    if "multiValueHeaders" in event:
+        reply = {**reply, "multiValueHeaders": {name: [value] for name, value in reply["headers"].items()}}
+        del reply["headers"]
+    return {**reply, "isBase64Encoded": False}
+
+
 def http_failure(error: Exception, request_id: str) -> tuple[int, dict[str, Any]]:
     """Status and body for a request of the portal that failed, with what was packaged before it failed."""
     if isinstance(error, ForbiddenError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from packager.errors import PackagerError, RequestError
+from packager.errors import OperationAbortedError, PackagerError, RequestError, printable
 from packager.model.targets import served_by
 from packager.portal import jobs
 from packager.portal.aws import AwsRefusedError
@@ -15,14 +15,14 @@ from packager.portal.publish import trigger_publish
 from packager.portal.replies import BAD_REQUEST, OK, SERVER_ERROR, ForbiddenError, shared_failure, status_of
 from packager.portal.tables import ConflictError, Records, now_ms, retry_on_conflict
 from packager.portal.users import User, may_package
-from packager.results import ComponentResult, PackageResult
+from packager.results import LEFT, ComponentResult, PackageResult
 from packager.stores import Stores
 from telemetry import context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from packager.portal.events import PackageCall
+    from packager.portal.api import PackageCall
     from packager.portal.jobs import Choice, Entry, TrainingJob
     from packager.portal.settings import PortalSettings
 
@@ -143,7 +143,9 @@ class Portal:
         record = self.records.get("training_jobs", {"training_id": training_id})
         if record is None:
             raise RequestError(
-                "There is no such training job.", next_step="Check the id in the path.", field="pathParameters.id"
+                f"There is no training job {printable(training_id)!r}.",
+                next_step="Check the id in the path.",
+                field="pathParameters.id",
             )
         return record
 
@@ -273,10 +275,12 @@ def _entries(choice: Choice, result: PackageResult) -> tuple[tuple[Entry, ...], 
 def _entry(component: ComponentResult) -> Entry:
     if component.uri is not None and component.error is None:
         return {"target": component.target, "component_package_s3": component.uri, "status": "packaged"}
-    if component.error is None:
-        why = "Not done yet, for want of time or space. Package it again."
+    error = component.error
+    if error is None or component.status == LEFT or isinstance(error, OperationAbortedError):
+        # The error's own next step speaks of earlier results, which a user of the portal does not have.
+        why = "Not done for want of time or space. Send the request again."
         return jobs.failed_entry(component.target, why, "service")
-    return jobs.failed_entry(component.target, str(component.error), component.error.fault)
+    return jobs.failed_entry(component.target, str(error), error.fault)
 
 
 def _verdict(outcome: Outcome) -> str:

@@ -46,6 +46,23 @@ class PortalSettings(EnvironmentSettings):
         least=2,
     )
 
+    function_time_s: int = setting(
+        "FUNCTION_TIME_S", 0, "Seconds that an invocation has, for the check of TIME_RESERVE_S; 0: unknown.", least=0
+    )
+    function_name: str = setting(
+        "AWS_LAMBDA_FUNCTION_NAME", "", "Set by Lambda; components are then written to S3 only.", form=_FUNCTION
+    )
+
+    def __post_init__(self) -> None:
+        EnvironmentSettings.__post_init__(self)
+        if 0 < self.function_time_s <= self.time_reserve_s:
+            raise SettingsError(
+                f"TIME_RESERVE_S ({self.time_reserve_s}) leaves nothing of FUNCTION_TIME_S ({self.function_time_s}).",
+                next_step="Lower it, or give the function more time.",
+                setting="TIME_RESERVE_S",
+                value=self.time_reserve_s,
+            )
+
     def table(self, name: str) -> str:
         """The table that a name of the catalog (`training_jobs`, ...) stands for; SettingsError when it is not set."""
         found: str = getattr(self, f"{name}_table")

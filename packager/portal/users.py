@@ -47,6 +47,9 @@ def caller(event: dict[str, Any]) -> User:
     through API Gateway: a claim must not open the door.
     """
     authorizer = Fields(event).object("requestContext").object("authorizer")
+    for kind in ("jwt", "lambda", "iam"):  # HTTP APIs and function URLs name the kind of their authorizer
+        if kind in authorizer:
+            authorizer = authorizer.object(kind)
     if "claims" in authorizer:
         claims = authorizer.object("claims")
         user_id = claims.text("sub")

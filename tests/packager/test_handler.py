@@ -333,13 +333,13 @@ def test_a_request_without_an_id_says_so():
 
 def test_an_unknown_training_job_or_use_case_is_the_callers_mistake(world):
     status, body = ask(request("no-such-job"))
-    assert (status, body["error"]) == (400, "There is no such training job.")
+    assert (status, body["error"]) == (400, "There is no training job 'no-such-job'.")
     status, body = ask(request(world.job(usecase="no-such-use-case")))
     assert (status, body["error"]) == (400, "The use case of the training job does not exist.")
 
 
 @pytest.mark.parametrize(
-    "body", ["", "{", "nonsense", '{"targets": NaN}', "[" * 100_000, '{"targets": ' + "9" * 5000 + "}"]
+    "body", ["{", "nonsense", '{"targets": NaN}', "[" * 100_000, '{"targets": ' + "9" * 5000 + "}"]
 )
 def test_a_body_that_is_no_json_is_refused_with_the_reason(world, body):
     status, answer = ask({**request(world.job()), "body": body})
@@ -473,11 +473,9 @@ def test_a_bad_setting_is_named_in_the_log_and_hidden_from_the_caller(world, mon
         ({"pathParameters": {"id": 5}}, "pathParameters.id"),
         ({"pathParameters": {"id": "x" * 3000}}, "pathParameters.id"),
         ({"pathParameters": {"id": "\ud800"}}, "pathParameters.id"),
-        ({"body": None}, "body"),
         ({"body": {}}, "body"),
         ({"body": "null"}, "body"),
         ({"body": "[]"}, "body"),
-        ({"body": '{"targets": null}'}, "body.targets"),
         ({"body": '{"targets": "jetson-xavier"}'}, "body.targets"),
         ({"body": '{"targets": [null]}'}, "body.targets.0"),
         ({"body": '{"targets": ["a", 1]}'}, "body.targets.1"),
@@ -502,7 +500,7 @@ def test_a_null_missing_or_mistyped_field_is_named(change, field):
     assert (status, body["type"], body["field"]) == (400, "RequestError", field)
 
 
-@pytest.mark.parametrize("missing", ["httpMethod", "path", "body", "requestContext"])
+@pytest.mark.parametrize("missing", ["httpMethod", "path", "requestContext"])
 def test_a_missing_field_is_named(missing):
     event = request("x")
     del event[missing]
@@ -583,6 +581,143 @@ def test_any_json_value_in_the_body_is_a_typed_4xx(world, body, in_base64):
         text = base64.b64encode(text.encode()).decode()
     status, answer = ask({**API_EVENT, "body": text, "isBase64Encoded": in_base64})
     assert (status, answer["type"]) == (400, "RequestError")
+
+
+def in_api_gateway_v2(event):
+    """The request as an HTTP API passes it on, with a JWT authorizer, below a base path."""
+    context = event["requestContext"]
+    return {
+        "version": "2.0",
+        "routeKey": "POST /api/v1/training/{id}/package",
+        "rawPath": f"/prod/models{event['path']}",
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json"},
+        "pathParameters": event["pathParameters"],
+        "requestContext": {
+            "http": {"method": "POST", "path": f"/prod/models{event['path']}", "protocol": "HTTP/1.1"},
+            "stage": "prod",
+            "authorizer": {"jwt": {"claims": context["authorizer"]["claims"], "scopes": None}},
+        },
+        "body": event["body"],
+        "isBase64Encoded": False,
+    }
+
+
+def at_function_url(event):
+    """The request as a function URL passes it on, signed by IAM, its body in base64."""
+    user = event["requestContext"]["authorizer"]["claims"]["sub"]
+    return {
+        **in_api_gateway_v2(event),
+        "routeKey": "$default",
+        "rawPath": event["path"],
+        "pathParameters": None,
+        "requestContext": {
+            "http": {"method": "POST", "path": event["path"]},
+            "stage": "$default",
+            "authorizer": {"iam": {"userId": user, "accountId": "123456789012"}},
+        },
+        "body": base64.b64encode(event["body"].encode()).decode(),
+        "isBase64Encoded": True,
+    }
+
+
+def with_lambda_authorizer(event):
+    user = event["requestContext"]["authorizer"]["claims"]["sub"]
+    v2 = in_api_gateway_v2(event)
+    return {**v2, "requestContext": {**v2["requestContext"], "authorizer": {"lambda": {"userId": user}}}}
+
+
+def below_a_base_path(event):
+    return {**through_gateway(event), "path": f"/portal/v7{event['path']}"}
+
+
+def behind_a_catch_all_resource(event):
+    path = event["path"].removeprefix("/api/")
+    return {
+        **through_gateway(event),
+        "resource": "/api/{proxy+}",
+        "path": f"/base{event['path']}",
+        "pathParameters": {"proxy": path},
+    }
+
+
+SHAPES = [
+    through_gateway,
+    below_a_base_path,
+    behind_a_catch_all_resource,
+    in_api_gateway_v2,
+    with_lambda_authorizer,
+    at_function_url,
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_of_a_proxy_event_is_served_to_those_who_may_and_to_no_other(world, shape):
+    job = world.job()
+    user = world.user("DataScientist", world.record(job)["usecase_id"])
+    status, body = ask(shape(request(job, {"targets": ["jetson-xavier"]}, user=user)))
+    assert (status, [each["status"] for each in body["packaged_components"]]) == (200, ["packaged"])
+    assert world.audits(job)[-1]["user_id"] == user
+    assert ask(shape(request(job, user="system"))) == (403, {"error": "Insufficient permissions"})
+    wrong = shape({**request(job, user=user), "path": f"/api/v1/training/{job}/publish"})
+    if shape in (through_gateway, below_a_base_path):
+        wrong["resource"] = "/api/v1/training/{id}/publish"
+    wrong["routeKey"] = wrong.get("routeKey", "").replace("/package", "/publish")
+    assert ask(wrong) == (404, {"error": "Not found"})
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_load_balancer_gets_its_form_of_reply_and_no_identity_is_believed(world, several):
+    event = request(world.job())
+    event["requestContext"] = {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/x/1"}}
+    event["pathParameters"] = None
+    event["multiValueHeaders" if several else "headers"] = {"x-amzn-oidc-identity": ["system"]}
+    reply = function.handler(event, Context())
+    headers = reply["multiValueHeaders" if several else "headers"]
+    assert headers["Content-Type"] == (["application/json"] if several else "application/json")
+    assert (reply["statusCode"], reply["isBase64Encoded"]) == (400, False)
+    assert json.loads(reply["body"])["field"] == "requestContext.authorizer"
+
+
+@pytest.mark.parametrize("body", [None, "", "  ", "{}", '{"targets": null}'])
+def test_a_body_that_says_nothing_asks_for_all_targets(world, body):
+    event = {**request(world.job()), "body": body}
+    if body is None:
+        del event["body"]
+    assert [each["target"] for each in ask(event)[1]["packaged_components"]] == ["jetson-xavier"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"model_type": "vllm"}, "vllm"),
+        ({"source": "VLLM"}, "vllm"),
+        ({"conversion": {"format": "tensorrt"}}, "conversion"),
+        ({"runtime": "onnx", "detection": {"classes": 3}}, "onnx detection"),
+        ({"metadata": {"runtime": "ONNX"}, "detection": {}}, "onnx detection"),
+    ],
+)
+def test_a_kind_that_is_not_packaged_here_is_named(world, fields, kind):
+    job = world.job(**fields)
+    status, body = ask(request(job))
+    assert (status, body["type"]) == (400, "RequestError")
+    assert f" {kind} " in body["error"]
+    assert "the portal's own function packages it" in body["error"]
+    assert "packaged_components" not in world.record(job)
+
+
+def test_an_imported_onnx_model_may_have_a_detection_block(world):
+    imported = {"source": "imported", "runtime": "onnx", "detection": {"classes": 3}, "compilation_jobs": []}
+    job = world.job(artifact_s3=world.uris["imported"], metadata={"framework": "ONNX"}, **imported)
+    assert ask(request(job))[0] == 200
+
+
+def test_what_is_left_is_told_in_words_that_a_user_of_the_portal_can_follow(world):
+    job = world.job()
+    status, body = ask(request(job), left_s=11)
+    assert (status, body["left"]) == (200, ["jetson-xavier"])
+    assert body["packaged_components"][0]["error"] == "Not done for want of time or space. Send the request again."
+    assert "previous" not in json.dumps(body)
 
 
 def test_a_body_in_base64_is_read_as_what_it_is(world):
@@ -734,7 +869,9 @@ def test_an_auto_triggered_request_asks_for_publishing(world):
     assert payload["httpMethod"] == "POST"
     assert payload["path"] == f"/api/v1/training/{job}/publish"
     assert payload["pathParameters"] == {"id": job}
-    assert payload["requestContext"]["authorizer"]["claims"]["sub"] == "system"
+    claims = payload["requestContext"]["authorizer"]["claims"]
+    assert (claims["sub"], claims["cognito:username"]) == ("system", "system")
+    assert claims["email"].startswith("system@")
     assert json.loads(payload["body"]) == {
         "component_name": "model-mochi-detector-2",
         "component_version": "1.0.0",
@@ -897,6 +1034,43 @@ def test_a_machine_can_package_one_target_per_invocation_or_an_imported_model(wo
     assert [each["target"] for each in function.handler(event, Context())["components"]] == ["x86_64-cpu"]
 
 
+def test_null_for_an_optional_field_of_a_machine_is_the_field_missing(world):
+    options = {"strategy": None, "force": None, "strict": None, "imported_targets": None, "previous": None}
+    for event in (
+        _machine_event(world, options=None, training_id=None, manifest=None, trace_header=None),
+        _machine_event(world, options=options),
+    ):
+        assert function.handler(event, Context())["components"][0]["error"] is None
+
+
+def test_in_lambda_a_component_goes_to_s3_only(world, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "edge-model-packager")
+    forget_the_environment()
+    try:
+        for output in (str(tmp_path), f"file://{tmp_path}"):
+            answer = function.handler(_machine_event(world, output=output), Context())
+            assert (answer["statusCode"], answer["error"]["field"]) == (400, "output")
+            assert "S3" in answer["error"]["message"] or "s3://" in answer["error"]["message"]
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        monkeypatch.undo()
+        forget_the_environment()
+
+
+def test_a_time_reserve_that_leaves_no_time_is_named_at_the_start(world, monkeypatch):
+    monkeypatch.setenv("TIME_RESERVE_S", "60")
+    monkeypatch.setenv("FUNCTION_TIME_S", "60")
+    forget_the_environment()
+    try:
+        answer = function.handler(_machine_event(world), Context())
+        assert (answer["statusCode"], answer["error"]["type"]) == (500, "SettingsError")
+        assert answer["error"]["setting"] == "TIME_RESERVE_S"
+        assert ask(request("x"))[0] == 500
+    finally:
+        monkeypatch.undo()
+        forget_the_environment()
+
+
 def test_a_machine_goes_on_from_a_partial_result(world):
     event = _machine_event(
         world,
@@ -958,7 +1132,6 @@ def test_a_manifest_that_cannot_be_prepared_is_the_answer(world):
         ({"compiled": [{"target": "jetson-xavier"}]}, "compiled[0].uri"),
         ({"compiled": [{"target": "x86_64-cpu", "uri": "s3://b/k"}] * 2}, "compiled[1].target"),
         ({"output": 5}, "output"),
-        ({"options": None}, "options"),
         ({"options": {"strategy": "magic"}}, "options.strategy"),
         ({"options": {"force": "yes"}}, "options.force"),
         ({"options": {"forse": True}}, "options"),

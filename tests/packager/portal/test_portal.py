@@ -15,10 +15,11 @@ from packager.device.recipe import Artifact, recipe
 from packager.errors import PackagerError, RequestError, SettingsError
 from packager.model.targets import TARGETS
 from packager.portal import jobs, tables
+from packager.portal.api import package_call, route
 from packager.portal.aws import AwsRefusedError, map_aws_errors
 from packager.portal.compilations import _recorded
 from packager.portal.credentials import session_name
-from packager.portal.events import CompilationEnded, MachineCall, PackageArguments, machine_call, package_call
+from packager.portal.events import CompilationEnded, MachineCall, PackageArguments, machine_call
 from packager.portal.publish import component_name
 from packager.portal.service import Portal
 from packager.portal.settings import PortalSettings
@@ -224,7 +225,8 @@ def test_a_component_name_is_what_greengrass_takes(model):
 @given(st.lists(names, max_size=12), st.none() | st.booleans())
 def test_a_request_is_read_as_it_was_meant(targets, auto_triggered):
     body = {"targets": targets, **({} if auto_triggered is None else {"auto_triggered": auto_triggered})}
-    call = package_call(request("t", body, user="someone"))
+    event = request("t", body, user="someone")
+    call = package_call(event, route(event))
     assert call.targets == tuple(dict.fromkeys(targets))
     assert call.auto_triggered is (auto_triggered or False)
     assert call.user == User("someone")
@@ -269,7 +271,8 @@ def test_an_error_of_our_own_passes_unchanged():
 def test_the_examples_of_the_documentation_are_requests():
     page = (Path(__file__).parents[3] / "docs" / "function.md").read_text(encoding="utf-8")
     body, event = (json.loads(block.partition("```")[0]) for block in page.split("```json\n")[1:])
-    assert package_call(request("t", body)).targets == ("jetson-xavier", "x86_64-cpu")
+    asked = request("t", body)
+    assert package_call(asked, route(asked)).targets == ("jetson-xavier", "x86_64-cpu")
     assert machine_call(event).arguments.strict is False
     for option in ("strategy", "force", "strict", "imported_targets", "previous"):
         assert f"`{option}`" in page
