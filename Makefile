@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
 
-.PHONY: help demo test soak reliability mutate lint bench synth diff deploy cdk bundle lock clean
+.PHONY: help catalog demo test soak reliability mutate lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
@@ -18,6 +18,7 @@ help:
 	@echo "make reliability  S3 servers of other people, faults and signals in full counts"
 	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
+	@echo "make catalog  what the catalog breaks against the last release, and for whom"
 	@echo "make synth  the CloudFormation templates; make diff, make deploy, make cdk: see docs/deploy.md"
 	@echo "make bundle what Lambda runs, with its bill of materials"
 	@echo "make lock   choose the newest allowed versions again"
@@ -68,6 +69,12 @@ deploy: $(READY)
 
 cdk: $(READY)
 	$(BIN)/python -m infra.cdk $(ARGS) -c stage=$(STAGE)
+
+catalog: $(READY)
+	@last=$$(git describe --tags --abbrev=0 2>/dev/null) || { echo "there is no release to compare with"; exit 0; }; \
+	rm -rf build/released && mkdir -p build/released && git archive "$$last" telemetry | tar -x -C build/released && \
+	(cd build/released && ../../$(BIN)/python -m telemetry registry registry) && \
+	$(BIN)/python -m telemetry diff build/released/registry
 
 bundle: $(READY)
 	$(BIN)/python -m infra.bundle

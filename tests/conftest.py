@@ -36,7 +36,7 @@ def bucket(s3_server: local.S3Server) -> str:
 
 @pytest.fixture(autouse=True)
 def conforming_lines() -> Iterator[None]:
-    """Hold every line that a test writes in this process against the conformance checker, whatever it is about.
+    """Hold every line of metrics, logs and spans that a test writes in this process against the catalog.
 
     Lines of other processes are held against it by what starts them.
     """

@@ -29,7 +29,7 @@ MONITOR_STORAGE = Operation(
     metrics=(
         Metric("used_bytes", "UsedBytes", Unit.BYTES, "Scratch in use", "Maximum"),
         parts.AVAILABLE,
-        Metric("slope_bytes_per_s", "Slope", Unit.BYTES_PER_SECOND, "Growth of scratch use", "Maximum"),
+        Metric("slope_bytes_per_s", "Slope", Unit.BYTES_PER_SECOND, "Growth of scratch use", "Maximum", signed=True),
         Metric("seconds_to_full", "SecondsToFull", Unit.SECONDS, "Time until full at this growth", "Minimum"),
     ),
     dimensions=(parts.LEVEL,),

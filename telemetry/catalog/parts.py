@@ -43,7 +43,13 @@ STRICT = Dimension("strict", "Strict", ("true", "false", OTHER), "Whether a find
 LEVEL = Dimension(
     "level", "Level", ("ok", "warning", "critical", OTHER), "The level of scratch use that was seen", "storage_level"
 )
-REASON = Dimension("reason", "Reason", ("normal", "forced", "sweep", "signal", OTHER), "What asked for the clean-up")
+REASON = Dimension(
+    "reason",
+    "Reason",
+    ("normal", "forced", "sweep", "signal", OTHER),
+    "What asked for the clean-up",
+    "cleanup_reason",
+)
 TRIGGER = Dimension(
     "trigger",
     "Trigger",

@@ -36,6 +36,20 @@ S3_UPLOAD_ID, S3_PART_NUMBER = "aws.s3.upload_id", "aws.s3.part_number"
 DB_SYSTEM_NAME, DB_COLLECTION_NAME, DB_OPERATION_NAME = "db.system.name", "db.collection.name", "db.operation.name"
 DYNAMODB_TABLE_NAMES = "aws.dynamodb.table_names"
 
+OF_EVERY_CALL = (RPC_SYSTEM_NAME, RPC_METHOD, SERVER_ADDRESS, SERVER_PORT, CLOUD_REGION)
+OF_SOME_CALLS = (
+    *(HTTP_STATUS, HTTP_RESEND_COUNT, AWS_REQUEST_ID, AWS_EXTENDED_REQUEST_ID),
+    *(S3_BUCKET, S3_KEY, S3_UPLOAD_ID, S3_PART_NUMBER),
+    *(DB_SYSTEM_NAME, DB_COLLECTION_NAME, DB_OPERATION_NAME, DYNAMODB_TABLE_NAMES),
+    *(FAAS_INVOKED_NAME, FAAS_INVOKED_PROVIDER, FAAS_INVOKED_REGION),
+)
+"""What a span of a call of AWS may say, besides `error.type`."""
+
+ALL = frozenset(
+    value for name, value in vars().items() if name.isupper() and isinstance(value, str) and "://" not in value
+)
+"""Every name here."""
+
 FORMS: dict[str, Callable[[object], object]] = {
     FAAS_COLDSTART: bool,
     AWS_LOG_STREAM_NAMES: lambda value: [str(value)],

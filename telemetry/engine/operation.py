@@ -52,7 +52,8 @@ class Metric:
     `field` is the keyword of `add`, `name` the CloudWatch name. `statistic` is the one that matters to a reader: `Sum`,
     `Maximum`, `Minimum`, `Average` or a percentile such as `p99`. `resolution_s` is 60, or 1 for high resolution.
     With the folds `TOTAL` and `PEAK`, `inner` names the field of the steps inside when it is not the same one.
-    `attribute` is the span attribute of OpenTelemetry's semantic conventions, where they have one for it.
+    `signed` says that values may be below zero. `attribute` is the span attribute of OpenTelemetry's semantic
+    conventions, where they have one for it.
     """
 
     field: str
@@ -64,6 +65,19 @@ class Metric:
     resolution_s: int = 60
     inner: str = ""
     attribute: str = ""
+    signed: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return self.unit in {Unit.COUNT, Unit.BYTES}
+
+    @property
+    def instrument(self) -> str:
+        """The instrument of OpenTelemetry that keeps of it what its statistic needs."""
+        if self.signed:
+            return "gauge"
+        return "counter" if self.statistic == "Sum" else "histogram"
 
 
 @dataclass(frozen=True)

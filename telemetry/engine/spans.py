@@ -46,6 +46,7 @@ class Spans(Recorder):
     def __init__(self, vocabulary: Vocabulary, settings: Settings, *processors: SpanProcessor) -> None:
         self._names = vocabulary.attributes
         self._values = vocabulary.attribute_values
+        self._whole = vocabulary.whole
         self._health = vocabulary.health
         self._propagators = settings.propagators
         self._provider = TracerProvider(
@@ -132,18 +133,22 @@ class Spans(Recorder):
         return [remote] if remote is not None else []
 
     def _attributes(self, step: Step) -> dict[str, Any]:
-        values = step.rendered
-        return {
-            (name := self._names[field]): self._value(field, name, value)
-            for fields in (values.dimension_fields, values.properties, values.metrics)
+        values, names, whole = step.rendered, self._names, self._whole
+        found = {
+            (name := names[field]): self._value(field, name, value)
+            for fields in (values.dimension_fields, values.properties)
             for field, value in fields.items()
             if value is not None
         }
+        for field, number in values.metrics.items():
+            name = names[field]
+            found[name] = bool(number) if name in conventions.FORMS else _typed(number, whole=field in whole)
+        return found
 
     def _value(self, field: str, name: str, value: object) -> object:
         if field in self._values:
             return self._values[field].get(str(value), str(value))
-        return conventions.FORMS[name](value) if name in conventions.FORMS else scalar(value)
+        return conventions.FORMS[name](value) if name in conventions.FORMS else _text(value)
 
     def _record_failure(self, span: Span, step: Step) -> None:
         details = error_details(step.error, with_stack=step.shows_stack)
@@ -179,6 +184,16 @@ def scalar(value: object) -> Any:  # noqa: ANN401  what OpenTelemetry takes as t
     if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
         return float(value)
     return json.dumps(value) if isinstance(value, (dict, list)) else value
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _typed(number: float, *, whole: bool) -> float:
+    if whole and int(number) == number and abs(number) <= _LARGEST_INTEGER:
+        return int(number)
+    return float(number)
 
 
 def _sampler(settings: Settings) -> Sampler | None:

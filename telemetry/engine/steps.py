@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +14,7 @@ from telemetry.engine.health import HEALTH
 from telemetry.engine.values import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
     from telemetry.engine.operation import Operation
@@ -272,6 +273,18 @@ class Idle(Step):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+@contextmanager
+def clocks(clock: Callable[[], int], wall: Callable[[], int]) -> Iterator[None]:
+    """Have steps read other clocks inside the block: one that never goes back, and the time of day, in nanoseconds."""
+    global clock_ns, wall_ns
+    before = clock_ns, wall_ns
+    clock_ns, wall_ns = clock, wall
+    try:
+        yield
+    finally:
+        clock_ns, wall_ns = before
 
 
 def _time_ns(clock: Callable[[], int]) -> int:

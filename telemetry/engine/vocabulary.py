@@ -54,6 +54,11 @@ class Vocabulary:
         return names
 
     @cached_property
+    def whole(self) -> frozenset[str]:
+        """Return the fields whose values are whole numbers: attributes have one type each, whatever was added."""
+        return frozenset(metric.field for row in self.rows for metric in row.metrics if metric.is_whole)
+
+    @cached_property
     def attribute_values(self) -> dict[str, dict[str, str]]:
         """Return what the values of dimensions are called in the semantic conventions, by key of the dimension."""
         return {

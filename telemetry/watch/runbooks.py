@@ -331,7 +331,7 @@ CLEANUP_FAILED = Runbook(
     hurt="Nobody now; later runs of that environment have less disk, and parts that stay cost money silently.",
     look_first="The query: left_paths names files and reasons, key the upload. Dashboard storage, *Clean-ups*.",
     query=(
-        "fields @timestamp, event, left_paths, bucket, key, error, reason, freed_bytes, trace_id"
+        "fields @timestamp, event, left_paths, bucket, key, error, cleanup_reason, freed_bytes, trace_id"
         ' | filter (event = "CleanUp" and (left > 0 or outcome != "success"))'
         ' or (event = "WriteComponent" and left_behind > 0) | sort @timestamp desc | limit 20'
     ),
