@@ -1,223 +1,389 @@
-"""Reads alarms from anybody's files: our own, CloudFormation templates, and what describe-alarms prints."""
+"""Reads alarms from anybody's files: templates, Terraform, Serverless, parameters of the API, and describe-alarms.
+
+Each alarm is evaluated or named with the reason; what cannot be evaluated keeps nobody from evaluating the rest.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dashboards.cloudwatch.alarm import Alarm, Comparison, CompositeAlarm, Metric, MetricAlarm, Missing, Query, WarmUp
-from dashboards.cloudwatch.errors import DashboardError, DefinitionError, UnsupportedError
-from dashboards.cloudwatch.rules import alarm_name, parse_rule
-from dashboards.cloudwatch.series import Grid, Store, percentile
-from dashboards.cloudwatch.templates import COMPOSITE, METRIC, alarms_of
-from dashboards.cloudwatch.timeline import watched_values
+from dashboards.cloudwatch import terraform
+from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, MetricAlarm, MuteRule
+from dashboards.cloudwatch.errors import DashboardError, DefinitionError
+from dashboards.cloudwatch.metric_math import needs_band
+from dashboards.cloudwatch.parameters import composite_alarm, log_alarm, metric_alarm, mute_rule
+from dashboards.cloudwatch.rules import in_order, parse_rule
+from dashboards.cloudwatch.templates import Resource, Template
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Json = Mapping[str, Any]
-Definition = tuple[Callable[[Json], Alarm], Json]
 _INTEGER = "tag:yaml.org,2002:int"
-_KNOWN = (
-    "ComparisonOperator", "DatapointsToAlarm", "EvaluationPeriods", "ExtendedStatistic", "Period", "Statistic",
-    "Threshold", "TreatMissingData",
-)  # fmt: skip
-_ELSEWHERE = ("ThresholdMetricId", "EvaluationCriteria", "EvaluationInterval")
+_Make = Callable[[Json], Alarm] | Callable[[Json], MuteRule]
+_KINDS: dict[str, _Make] = {
+    "AWS::CloudWatch::Alarm": metric_alarm,
+    "AWS::CloudWatch::CompositeAlarm": composite_alarm,
+    "AWS::CloudWatch::LogAlarm": log_alarm,
+    "AWS::CloudWatch::AlarmMuteRule": mute_rule,
+    terraform.METRIC: metric_alarm,
+    terraform.COMPOSITE: composite_alarm,
+}
+_DASHBOARD = "AWS::CloudWatch::Dashboard"
+_NESTED = {"AWS::CloudFormation::Stack", "AWS::Serverless::Application"}
+_DESCRIBED: dict[str, _Make] = {
+    "MetricAlarms": metric_alarm,
+    "CompositeAlarms": composite_alarm,
+    "LogAlarms": log_alarm,
+}
+_SILENCE = "DashboardsLint"
+"""The key of a resource's Metadata that silences rules of the lint."""
+
+_BROKEN = (DashboardError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What somebody's definition raises when a member of it is not of the kind that is documented."""
 
 
-def read_alarms(path: Path, skipped: list[str] | None = None) -> dict[str, Alarm]:
-    """Return the alarms of a file by name: parameters, a CloudFormation template or a describe-alarms dump.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an alarm stands: the file, its logical id or address there, and the rules of the lint silenced for it."""
 
-    Alarms of a kind that is not evaluated offline, and composites over them, are left out and named in `skipped`;
-    without that list they raise UnsupportedError.
+    file: str
+    logical_id: str = ""
+    silenced: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.logical_id}" if self.logical_id else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Unevaluated:
+    """An alarm, or what may hold alarms, that is not evaluated, and why."""
+
+    name: str
+    source: Source
+    reason: str
+
+    def __str__(self) -> str:
+        called = "" if self.name in {"", self.source.logical_id} else f" ({self.name})" * bool(self.source.logical_id)
+        where = f"{self.source}{called}" if self.source.logical_id else f"{self.source}: {self.name}"
+        return f"{where}: {self.reason}"
+
+
+@dataclass
+class Definitions:
+    """What files define.
+
+    Attributes:
+        alarms: By name, those that are evaluated.
+        sources: Where each of them stands.
+        given: The parameters of each, as the API takes them.
+        unevaluated: The others, and what may hold some: nested stacks, macros.
+        mutes: The rules that mute actions.
+        dashboards: Bodies by name.
+    """
+
+    alarms: dict[str, Alarm] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    given: dict[str, Json] = field(default_factory=dict)
+    unevaluated: list[Unevaluated] = field(default_factory=list)
+    mutes: list[MuteRule] = field(default_factory=list)
+    dashboards: dict[str, Any] = field(default_factory=dict)
+
+    def leave_out(self, name: str, source: Source, reason: str) -> None:
+        self.unevaluated.append(Unevaluated(name, source, reason))
+
+    def reason(self, name: str) -> str:
+        """Return why an alarm is not evaluated, empty when nothing is known of it."""
+        return next((str(each) for each in self.unevaluated if name in {each.name, each.source.logical_id}), "")
+
+
+def read_definitions(paths: Iterable[Path], parameters: Mapping[str, str] | None = None) -> Definitions:
+    """Return what files define, those of a folder too; `parameters` holds values for the parameters of templates.
 
     Raises:
-        DefinitionError: The file cannot be read or CloudWatch would refuse an alarm of it.
+        DefinitionError: A file cannot be read, or holds alarms of which none is evaluated, or none at all; or a
+            parameter is given that no template has.
     """
-    found = parse_alarms(load(path), str(path), skipped)
-    if not found and not skipped:
-        raise DefinitionError(f"{path} holds no CloudWatch alarm")
+    found = Definitions()
+    named = list(paths)
+    loaded = [(path, load(path)) for path in _files(named)]
+    _check_parameters(parameters or {}, [data for _, data in loaded])
+    for path, data in loaded:
+        before = len(found.alarms) + len(found.mutes) + len(found.dashboards)
+        left_out = len(found.unevaluated)
+        collect(found, data, str(path), parameters or {})
+        if len(found.alarms) + len(found.mutes) + len(found.dashboards) == before:
+            reasons = [str(each) for each in found.unevaluated[left_out:]]
+            if path not in named and not reasons:
+                continue  # of a folder some files may hold none
+            none = "none of its alarms can be evaluated:" if reasons else "it holds no CloudWatch alarm"
+            raise DefinitionError("\n  ".join([f"{path}: {none}", *reasons]))
+    _leave_out_orphans(found)
     return found
 
 
-def parse_alarms(data: object, where: str, skipped: list[str] | None = None) -> dict[str, Alarm]:
-    """Return the alarms of loaded JSON or YAML by name; `skipped` as for `read_alarms`."""
+def _check_parameters(given: Mapping[str, str], loaded: Iterable[object]) -> None:
+    wanted: set[str] = set().union(*map(_parameters_of, loaded))
+    unknown = sorted(name for name in given if name not in wanted and "::" not in name)
+    if unknown:
+        near = get_close_matches(unknown[0], wanted, 3) or sorted(wanted)[:3]
+        raise DefinitionError(f"no file has the parameter {unknown[0]!r}; there are {', '.join(near) or 'none'}")
+
+
+def parse_alarms(data: object, where: str) -> dict[str, Alarm]:
+    """Return the alarms of loaded JSON or YAML by name; every one of them must be evaluated.
+
+    Raises:
+        DefinitionError: It holds something else, or an alarm that CloudWatch would refuse or that is not evaluated.
+    """
+    found = Definitions()
+    collect(found, data, where, {})
+    _leave_out_orphans(found)
+    if found.unevaluated:
+        raise DefinitionError("; ".join(map(str, found.unevaluated)))
+    return found.alarms
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield files, and of a folder (such as the output of the CDK) its templates."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(path.glob("*.template.json")) or sorted(
+            each for each in path.iterdir() if each.suffix in {".json", ".yaml", ".yml", ".template"}
+        )
+        if not inside:
+            raise DefinitionError(f"{path} holds no template")
+        yield from (each for each in inside if _holds_alarms(each))
+
+
+def _holds_alarms(path: Path) -> bool:
+    text = path.read_text("utf-8", "replace")
+    return any(mark in text for mark in ("AWS::CloudWatch::", "aws_cloudwatch_", "AlarmName", *_DESCRIBED))
+
+
+def _parameters_of(data: object) -> set[str]:
     if not isinstance(data, Mapping):
-        raise DefinitionError(f"{where} holds neither alarms nor a template")
-    found: dict[str, Alarm] = {}
+        return set()
+    return {
+        name for key in ("Parameters", "variable", "variables") for name in data.get(key) or () if isinstance(name, str)
+    }
+
+
+def collect(found: Definitions, data: Any, where: str, parameters: Mapping[str, str]) -> None:  # noqa: ANN401  JSON
+    """Add what loaded JSON or YAML defines; raise DefinitionError when it is nothing that defines alarms."""
+    match data:
+        case {"TemplateBody": body}:
+            collect(found, json.loads(body) if isinstance(body, str) else body, where, parameters)
+        case {"Resources": {}}:
+            _from_template(found, data, where, parameters)
+        case {"resources": {"Resources": {}} as inner}:
+            _from_template(found, inner, where, parameters)
+        case {"resource": {}} | {"planned_values": {}} | {"values": {"root_module": {}}}:
+            _from_terraform(found, data, where, parameters)
+        case list():
+            for each in data:
+                collect(found, each, where, parameters)
+        case _:
+            if not isinstance(data, Mapping) or not data.keys() & {"AlarmName", "Rule", *_DESCRIBED}:
+                raise DefinitionError(f"{where} holds neither alarms nor a template")
+            for make, each in _of_api(data, where):
+                _add(found, make, each, Source(where))
+
+
+def _of_api(data: Json, where: str) -> Iterator[tuple[_Make, Json]]:
+    """Yield what parameters of the API, or a description of alarms, stand for."""
+    if "AlarmName" in data:
+        kind = log_alarm if "ScheduledQueryConfiguration" in data else metric_alarm
+        yield composite_alarm if "AlarmRule" in data else kind, data
+    elif isinstance(data.get("Rule"), Mapping):
+        yield mute_rule, data
+    for key, make in _DESCRIBED.items():
+        listed = data.get(key) or ()
+        if not isinstance(listed, list | tuple):
+            raise DefinitionError(f"{where}: {key} is to be a list of alarms, not {listed!r}")
+        yield from ((make, each) for each in listed)
+
+
+def _from_template(found: Definitions, data: Json, where: str, parameters: Mapping[str, str]) -> None:
+    template = Template(data, parameters)
     try:
-        for make, parameters in _from_template(data) if "Resources" in data else _from_dump(data):
-            try:
-                _only_known(parameters)
-                found[parameters["AlarmName"]] = make(parameters)
-            except UnsupportedError as error:
-                if skipped is None:
-                    raise
-                skipped.append(str(error))
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        resources = template.resources(lambda kind: kind.startswith("AWS::CloudWatch::") or kind in _NESTED)
+    except _BROKEN as error:
         if isinstance(error, DashboardError):
-            raise
-        raise DefinitionError(f"{where} holds something that is no alarm: {error!r}") from error
-    return found if skipped is None else _without_orphans(found, skipped)
+            raise type(error)(f"{where}: {error}") from error
+        raise DefinitionError(f"{where} holds something that is no template: {error!r}") from error
+    for resource in resources:
+        _from_resource(found, template, resource, where)
+    for name in _macros(data.get("Transform")):
+        found.leave_out(
+            "", Source(where, "Transform"), f"the macro {name} may add alarms, which only a deployment knows"
+        )
 
 
-def _only_known(parameters: Json) -> None:
-    """Raise UnsupportedError when what has to be a number or one of a few words is for a deployment to say."""
-    for key in _KNOWN:
-        value = parameters.get(key)
-        if isinstance(value, Mapping) or "${" in str(value):
-            raise UnsupportedError(
-                f"{parameters['AlarmName']}: {key} is {value}, which only a deployment knows; give it a Default"
-            )
+def _macros(transform: object) -> list[str]:
+    known = {"AWS::LanguageExtensions", "AWS::Serverless-2016-10-31", "AWS::SecretsManager-2024-09-16"}
+    names = transform if isinstance(transform, list) else [transform] if transform else []
+    return [str(name.get("Name") if isinstance(name, Mapping) else name) for name in names if name not in known]
 
 
-def _without_orphans(found: dict[str, Alarm], skipped: list[str]) -> dict[str, Alarm]:
-    """Leave out composites that watch something that is not there, and those that watch them."""
-    for name, alarm in found.items():
-        if isinstance(alarm, CompositeAlarm):
-            absent = ({alarm.suppressor} - {None} | parse_rule(alarm.rule).children) - found.keys()
-            if absent:
-                skipped.append(f"{name}: watches {', '.join(sorted(map(str, absent)))}, which is not among the alarms")
-                return _without_orphans({other: found[other] for other in found if other != name}, skipped)
+def _from_resource(found: Definitions, template: Template, resource: Resource, where: str) -> None:
+    silenced = resource.metadata.get(_SILENCE) or ()
+    source = Source(
+        where, resource.logical_id, frozenset([silenced] if isinstance(silenced, str) else map(str, silenced))
+    )
+    name = template.names.get(resource.logical_id, resource.logical_id)
+    if resource.type in _NESTED:
+        found.leave_out("", source, "a nested stack, whose alarms are in a template of its own: name that file as well")
+    elif resource.type == _DASHBOARD:
+        if not resource.absent:
+            found.dashboards[name] = resource.properties.get("DashboardBody")
+    elif resource.type not in _KINDS:
+        if "Alarm" in resource.type:
+            found.leave_out(name, source, f"{resource.type} is a kind of alarm that this version does not know")
+    elif resource.absent:
+        found.leave_out(name, source, resource.absent)
+    else:
+        key = "Name" if resource.type.endswith("MuteRule") else "AlarmName"
+        _add(found, _KINDS[resource.type], {**resource.properties, key: name}, source, template)
+
+
+def _from_terraform(found: Definitions, data: Json, where: str, parameters: Mapping[str, str]) -> None:
+    for address, kind, attributes in terraform.resources(data, parameters):
+        source = Source(where, address)
+        if kind == terraform.DASHBOARD:
+            found.dashboards[str(attributes.get("dashboard_name") or address)] = attributes.get("dashboard_body")
+            continue
+        try:
+            given = {"AlarmName": address, **terraform.parameters(attributes)}
+        except _BROKEN as error:
+            found.leave_out(str(attributes.get("alarm_name") or address), source, _told(error))
+            continue
+        _add(found, _KINDS[kind], given, source)
+
+
+def _add(
+    found: Definitions,
+    make: _Make,
+    parameters: Json,
+    source: Source,
+    template: Template | None = None,
+) -> None:
+    """Add one alarm or mute rule, or name it with the reason why not."""
+    name = (
+        str(parameters.get("AlarmName") or parameters.get("Name") or source.logical_id)
+        if isinstance(parameters, Mapping)
+        else "?"
+    )
+    try:
+        made = make(parameters)
+    except _BROKEN as error:
+        hint = template.hint(str(error)) if template else ""
+        found.leave_out(name, source, _told(error) + hint)
+        return
+    if isinstance(made, MuteRule):
+        found.mutes.append(made)
+        return
+    if name in found.alarms:
+        found.leave_out(name, source, f"the name stands in {found.sources[name]} too; in CloudWatch the later one wins")
+    found.alarms[name], found.sources[name], found.given[name] = made, source, parameters
+    if parameters.get("EvaluationState") == "EVALUATION_ERROR":
+        told = parameters.get("StateReason", "no reason is given")
+        found.leave_out(name, source, f"CloudWatch itself could not evaluate it (EVALUATION_ERROR): {told}")
+    if isinstance(made, MetricAlarm) and needs_band(made):
+        found.leave_out(name, source, "looks at an anomaly band, which CloudWatch learns: a test gives its `bands`")
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, DashboardError):
+        return str(error)
+    return f"{error} is missing" if isinstance(error, KeyError) else f"cannot be read: {error}"
+
+
+def without_bands(alarms: Mapping[str, Alarm]) -> dict[str, Alarm]:
+    """Return alarms without those on anomaly bands, which nothing but a test can give, and those that watch them."""
+    kept = Definitions(
+        {n: alarm for n, alarm in alarms.items() if not (isinstance(alarm, MetricAlarm) and needs_band(alarm))}
+    )
+    kept.sources = dict.fromkeys(kept.alarms, Source(""))
+    _leave_out_orphans(kept)
+    return kept.alarms
+
+
+def _leave_out_orphans(found: Definitions) -> None:
+    """Leave out composites that watch something that is not there or each other, and those that watch them."""
+    while True:
+        rules = {
+            name: parse_rule(alarm.rule) for name, alarm in found.alarms.items() if isinstance(alarm, CompositeAlarm)
+        }
+        orphan = next(_orphans(found, rules), None)
+        if orphan is None:
+            return
+        name, reason = orphan
+        found.leave_out(name, found.sources[name], reason)
+        del found.alarms[name]
+
+
+def _orphans(found: Definitions, rules: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, rule in rules.items():
+        alarm = found.alarms[name]
+        suppressor = {alarm.suppressor} - {None} if isinstance(alarm, CompositeAlarm) else set()
+        absent = sorted(map(str, (rule.children | suppressor) - found.alarms.keys()))
+        if absent:
+            why = found.reason(absent[0])
+            yield name, f"watches {', '.join(absent)}, which is not among the alarms" + f" ({why})" * bool(why)
+    for name in rules:
+        try:
+            in_order({other: rules[other] for other in _below(name, rules)})
+        except DefinitionError as error:
+            yield name, str(error)
+
+
+def _below(name: str, rules: Mapping[str, Any]) -> set[str]:
+    found, waiting = set(), [name]
+    while waiting:
+        each = waiting.pop()
+        if each in rules and each not in found:
+            found.add(each)
+            waiting += rules[each].children
     return found
 
 
 def load(path: Path) -> object:
     """Return the JSON or YAML of a file; CloudFormation's short forms (`!Ref`) read as their long ones."""
-    import yaml  # noqa: PLC0415  an extra of the package
+    import yaml  # noqa: PLC0415  reading JSON needs it not
 
     # A class of our own, since what is registered changes the class; libyaml's is ten times as fast where it is there.
     loader: Any = type("Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
     loader.yaml_implicit_resolvers = {
-        first: [pair for pair in pairs if pair[0] != _INTEGER]
+        first: [pair for pair in pairs if pair[0] not in {_INTEGER, "tag:yaml.org,2002:timestamp"}]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-    # `0x60` is the text it is: a series of zeros, not the number 96.
+    # `0x60` is the text it is: a series of zeros, not the number 96. A date stays text as well, as in JSON.
     loader.add_implicit_resolver(_INTEGER, re.compile(r"[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789"))
     loader.add_multi_constructor("!", _intrinsic)
     try:
-        text = path.read_text("utf-8")
-        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, loader)  # noqa: S506  a SafeLoader
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        text = path.read_text("utf-8-sig")
+        if text.lstrip().startswith(("{", "[")):
+            try:
+                return json.loads(text)
+            except ValueError:
+                if path.suffix == ".json":
+                    raise
+        return yaml.load(text, loader)  # noqa: S506  a SafeLoader
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise DefinitionError(f"{path} cannot be read: {error}") from error
 
 
-def _intrinsic(loader: Any, suffix: str, node: Any) -> dict[str, object]:  # noqa: ANN401  the types of an extra
+def _intrinsic(loader: Any, suffix: str, node: Any) -> dict[str, object]:  # noqa: ANN401  the types of PyYAML
     """Return a short form of CloudFormation (`!Sub`) as its long one (`Fn::Sub`)."""
     construct = {"scalar": loader.construct_scalar, "sequence": partial(loader.construct_sequence, deep=True)}
     name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
     return {name: construct.get(node.id, partial(loader.construct_mapping, deep=True))(node)}
-
-
-def _from_dump(data: Json) -> Iterator[Definition]:
-    yield from ((metric_alarm, parameters) for parameters in data.get("MetricAlarms", ()))
-    yield from ((composite_alarm, parameters) for parameters in data.get("CompositeAlarms", ()))
-
-
-def _from_template(template: Json) -> Iterator[Definition]:
-    makers: dict[str, Callable[[Json], Alarm]] = {METRIC: metric_alarm, COMPOSITE: composite_alarm}
-    yield from ((makers[kind], properties) for kind, properties in alarms_of(template))
-
-
-def composite_alarm(parameters: Json) -> CompositeAlarm:
-    """Return the alarm of PutCompositeAlarm's parameters, its rule checked."""
-    name = str(parameters["AlarmName"])
-    try:
-        parse_rule(parameters["AlarmRule"])
-    except DefinitionError as error:
-        raise DefinitionError(f"{name}: {error}") from error
-    suppressor = parameters.get("ActionsSuppressor")
-    return CompositeAlarm(
-        name,
-        parameters["AlarmRule"],
-        alarm_name(suppressor) if suppressor else None,
-        int(parameters.get("ActionsSuppressorWaitPeriod", 0)),
-        int(parameters.get("ActionsSuppressorExtensionPeriod", 0)),
-        _truth(parameters.get("ActionsEnabled", True)),
-    )
-
-
-def metric_alarm(parameters: Json) -> MetricAlarm:
-    """Return the alarm of PutMetricAlarm's parameters; raise UnsupportedError for bands, PromQL and wall clocks."""
-    name = str(parameters["AlarmName"])
-    for key in _ELSEWHERE:
-        if parameters.get(key):
-            raise UnsupportedError(f"{name}: {key} (anomaly bands, PromQL) is not evaluated offline")
-    if "WallClockWindow" in (parameters.get("EvaluationWindow") or {}):
-        raise UnsupportedError(f"{name}: WallClockWindow is not evaluated offline, only sliding windows are")
-    try:
-        queries, result, period_s = _queries(parameters)
-        periods = int(parameters["EvaluationPeriods"])
-        alarm = MetricAlarm(
-            name=name,
-            queries=queries,
-            result=result,
-            period_s=period_s,
-            periods=periods,
-            datapoints=int(parameters.get("DatapointsToAlarm") or periods),
-            threshold=float(parameters["Threshold"]),
-            comparison=Comparison(parameters["ComparisonOperator"]),
-            missing=Missing(parameters.get("TreatMissingData") or Missing.MISSING),
-            ignore_low_samples=parameters.get("EvaluateLowSampleCountPercentile") == "ignore",
-            warm_up=_warm_up(parameters.get("WarmUpConfiguration")),
-            acts=_truth(parameters.get("ActionsEnabled", True)),
-        )
-    except KeyError as error:
-        raise DefinitionError(f"{name}: {error} is missing") from error
-    except ValueError as error:
-        raise DefinitionError(f"{name}: {error}") from error
-    # Its maths once over nothing: what cannot be evaluated is named now, not in the middle of a simulation.
-    watched_values(alarm, Store(), Grid(0, alarm.period_s, 1))
-    return alarm
-
-
-def _truth(value: object) -> bool:
-    return str(value).lower() == "true"  # templates write booleans as text, too
-
-
-def _warm_up(configuration: Json | None) -> WarmUp | None:
-    if not configuration:
-        return None
-    whole = _truth(configuration.get("OnlyStartEvaluatingAfterWarmUpPeriodEnds", False))
-    return WarmUp(60 * int(configuration["WarmUpPeriodDurationInMinutes"]), whole)
-
-
-def _queries(parameters: Json) -> tuple[tuple[Query, ...], str, int]:
-    """Return the queries, the id of the watched one and the period in seconds."""
-    entries = parameters.get("Metrics")
-    if not entries:
-        query = Query("m1", _metric(parameters), _statistic(parameters))
-        return (query,), "m1", int(parameters["Period"])
-    queries = tuple(_query(entry) for entry in entries)
-    watched = [entry["Id"] for entry in entries if _truth(entry.get("ReturnData", True))]
-    if len(watched) != 1:
-        raise DefinitionError(
-            f"{len(watched)} queries return data ({', '.join(watched)}); an alarm watches exactly one"
-        )
-    periods = {int(entry["MetricStat"]["Period"]) for entry in entries if "MetricStat" in entry}
-    periods = periods or {int(entry["Period"]) for entry in entries if "Period" in entry}
-    if len(periods) != 1:
-        raise DefinitionError(f"periods {sorted(periods)} s; all metrics of an alarm share one period")
-    return queries, watched[0], periods.pop()
-
-
-def _query(entry: Json) -> Query:
-    if "MetricStat" in entry:
-        stat = entry["MetricStat"]
-        return Query(entry["Id"], _metric(stat["Metric"]), _statistic({"Statistic": stat["Stat"]}))
-    return Query(entry["Id"], expression=entry["Expression"])
-
-
-def _metric(source: Json) -> Metric:
-    dimensions = sorted((str(pair["Name"]), str(pair["Value"])) for pair in source.get("Dimensions") or ())
-    return Metric(source["Namespace"], source["MetricName"], tuple(dimensions))
-
-
-def _statistic(source: Json) -> str:
-    name = str(source.get("ExtendedStatistic") or source["Statistic"])
-    if name not in {"SampleCount", "Sum", "Average", "Minimum", "Maximum"}:
-        percentile(name)
-    return name

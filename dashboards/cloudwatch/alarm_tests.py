@@ -1,39 +1,59 @@
-"""Tests of alarms in YAML, in the spirit of `promtool test rules`: series in, states expected."""
+"""Tests of alarms in YAML, in the spirit of `promtool test rules`: series in, states and calls expected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
-from dashboards.cloudwatch.actions import actions
-from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, MetricAlarm, State
-from dashboards.cloudwatch.alarm_files import load, read_alarms
+from dashboards.cloudwatch.actions import taken
+from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, LogAlarm, Metric, MetricAlarm, MuteRule, State
+from dashboards.cloudwatch.alarm_files import Definitions, load, read_definitions
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
-from dashboards.cloudwatch.recording import add_series, duration_s, read_recording
+from dashboards.cloudwatch.explanations import explain, in_moments, moment
+from dashboards.cloudwatch.notation import add_series_to
+from dashboards.cloudwatch.recording import Recording, add_lines, add_series, read_recording, refuse_unknown
 from dashboards.cloudwatch.rules import parse_rule
-from dashboards.cloudwatch.series import Grid, Store
+from dashboards.cloudwatch.schedules import duration_s, moment_s
 from dashboards.cloudwatch.timeline import Timeline, run
+from dashboards.cloudwatch.watched import band_metric
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SHOWN = 60  # steps of a series in a failure: an hour of minutes
-_UNITS = (("d", 86_400, 10**9), ("h", 3600, 24), ("m", 60, 60), ("s", 1, 60))
+    from dashboards.cloudwatch.series import Store
+
+_FILE_KEYS = {"alarms", "parameters", "tests"}
+_TEST_KEYS = {"name", "case", "start", "interval", "series", "recorded", "lines", "bands", "until", "expect"}
+_EXPECT_KEYS = {"alarm", "at", "is", "fires", "calls"}
+_LINE_KEYS = {"at", "line", "every", "times"}
+_BAND_KEYS = {"alarm", "lower", "upper"}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One test that ran: passed when `failures` is empty."""
+    """One test that ran: passed when `failures` is empty. `line` is where it stands in its file, 0 when unknown."""
 
     file: str
     name: str
     failures: tuple[str, ...]
+    line: int = 0
 
 
-def run_file(path: Path, alarms: Mapping[str, Alarm], namespace: Callable[[str], str] = str) -> list[Outcome]:
+@dataclass
+class _Run:
+    """A test whose alarms were evaluated."""
+
+    lines: Mapping[str, Timeline]
+    recording: Recording
+    mutes: list[MuteRule]
+    start_s: int
+    end_s: int
+    delayed: set[Metric] = field(default_factory=set)
+
+
+def run_file(path: Path, definitions: Definitions, namespace: Callable[[str], str] = str) -> list[Outcome]:
     """Run the tests of a file against its own `alarms:` files, else against those given.
 
     `namespace` gives the namespace that a recorded one stands for.
@@ -44,57 +64,141 @@ def run_file(path: Path, alarms: Mapping[str, Alarm], namespace: Callable[[str],
     data = load(path)
     if not isinstance(data, Mapping) or not isinstance(data.get("tests"), list):
         raise DefinitionError(f"{path}: `tests` is to be a list; each has name, series and expect")
-    known = dict(alarms)
-    for name in data.get("alarms", ()):
-        known |= read_alarms(path.parent / name)
-    return [_run_test(path, number, test, known, namespace) for number, test in enumerate(data["tests"], 1)]
+    refuse_unknown(data, _FILE_KEYS, str(path))
+    known = definitions
+    if data.get("alarms"):
+        files = [path.parent / name for name in data["alarms"]]
+        own = read_definitions(files, {str(k): str(v) for k, v in (data.get("parameters") or {}).items()})
+        known = Definitions(
+            {**known.alarms, **own.alarms}, {**known.sources, **own.sources}, {**known.given, **own.given},
+            [*known.unevaluated, *own.unevaluated], [*known.mutes, *own.mutes],
+        )  # fmt: skip
+    places = _places(path)
+    return [
+        _run_test(path, number, test, known, namespace, places[number - 1] if number <= len(places) else 0)
+        for number, test in enumerate(data["tests"], 1)
+    ]
 
 
-def _run_test(
-    path: Path, number: int, test: Mapping[str, Any], alarms: Mapping[str, Alarm], namespace: Callable[[str], str]
+def _places(path: Path) -> list[int]:
+    """Return the line at which each test of a file begins."""
+    import yaml  # noqa: PLC0415  as in `load`
+
+    root = yaml.compose(path.read_text("utf-8-sig"), yaml.SafeLoader)
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        if key.value == "tests" and isinstance(value, yaml.SequenceNode):
+            return [node.start_mark.line + 1 for node in value.value]
+    return []
+
+
+def _run_test(  # noqa: PLR0913, PLR0917  where a test stands, and all it needs
+    path: Path,
+    number: int,
+    test: Mapping[str, Any],
+    known: Definitions,
+    namespace: Callable[[str], str],
+    place: int,
 ) -> Outcome:
     name = f"test {number}"
     try:
         name = str(test.get("name", name))
-        return Outcome(str(path), name, tuple(_failures(path, test, alarms, namespace)))
+        return Outcome(str(path), name, tuple(_failures(path, test, known, namespace)), place)
     except DashboardError as error:
-        return Outcome(str(path), name, (str(error),))
-    except (AttributeError, LookupError, TypeError) as error:
-        return Outcome(str(path), name, (f"the test cannot be read: {error!r}",))
+        return Outcome(str(path), name, (str(error),), place)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return Outcome(str(path), name, (f"the test cannot be read: {error!r}",), place)
 
 
 def _failures(
-    path: Path, test: Mapping[str, Any], alarms: Mapping[str, Alarm], namespace: Callable[[str], str]
+    path: Path, test: Mapping[str, Any], known: Definitions, namespace: Callable[[str], str]
 ) -> Iterator[str]:
+    refuse_unknown(test, _TEST_KEYS, "a test")
     expectations = test.get("expect") or []
     if not expectations:
         raise DefinitionError("nothing is expected; write expect: [{alarm: NAME, at: 5m, is: ALARM}]")
-    store = read_recording([path.parent / test["recorded"]], namespace).store if "recorded" in test else Store()
-    span = store.span_s()
-    start_s = int(span[0] // 60 * 60) if span else 0
-    if "series" in test:
-        add_series(store, test, str(path), start_s)
-    end_s = max(_end_s(test, expectations), int((store.span_s() or (0, 0))[1]) + 60 - start_s)
-    lines = run(needed([str(wanted.get("alarm")) for wanted in expectations], alarms), store, start_s, start_s + end_s)
     for wanted in expectations:
-        for difference in _differences(wanted, lines, start_s):
-            yield "\n".join([f"{wanted['alarm']} {difference}", *explain(wanted, lines, store, start_s)])
+        _check_expectation(wanted)
+    made = _made(path, test, known, namespace)
+    for wanted in expectations:
+        unfed = _unfed(made.lines[wanted["alarm"]], made)
+        if unfed:
+            yield f"{wanted['alarm']}: {unfed}"
+            continue
+        for difference in _differences(wanted, made):
+            yield "\n".join([f"{wanted['alarm']} {difference}", *_explained(wanted, made)])
 
 
-def needed(names: list[str], alarms: Mapping[str, Alarm]) -> dict[str, Alarm]:
+def _check_expectation(wanted: Mapping[str, Any]) -> None:
+    refuse_unknown(wanted, _EXPECT_KEYS, "an expectation")
+    if not wanted.keys() & {"is", "fires", "calls"}:
+        raise DefinitionError(f"{dict(wanted)} expects nothing; write `at` and `is`, `fires` or `calls`")
+    if ("is" in wanted) != ("at" in wanted):
+        raise DefinitionError(f"{dict(wanted)}: `at` says when it `is` so; write both")
+    if "is" in wanted and wanted["is"] not in State.__members__:
+        raise DefinitionError(f"{wanted['is']!r} is no state; there are {', '.join(State.__members__)}")
+    if isinstance(wanted.get("calls"), Mapping):
+        refuse_unknown(wanted["calls"], State.__members__, "`calls`")
+
+
+def _made(path: Path, test: Mapping[str, Any], known: Definitions, namespace: Callable[[str], str]) -> _Run:
+    """Return a test with its alarms evaluated over its series, its lines and what was recorded."""
+    expectations = test["expect"]
+    alarms = needed([str(wanted.get("alarm")) for wanted in expectations], known)
+    recording = Recording(namespace=namespace)
+    if "recorded" in test:
+        files = test["recorded"] if isinstance(test["recorded"], list) else [test["recorded"]]
+        recording = read_recording([path.parent / name for name in files], namespace, alarms)
+    store = recording.store
+    span = store.span_s()
+    start_s = int(moment_s(str(test["start"]))) if "start" in test else int(span[0] // 60 * 60) if span else 0
+    if "series" in test:
+        add_series(store, test, "the test", start_s)
+    for entry in test.get("bands") or ():
+        _add_band(store, entry, duration_s(test.get("interval", "1m")), start_s)
+    for entry in test.get("lines") or ():
+        _add_line(recording, entry, start_s)
+    last = max((store.span_s() or (0, 0))[1], max((line["@timestamp"] for line in recording.lines), default=0))
+    end_s = max(_end_s(test, expectations), int(last) + 60 - start_s) + start_s
+    return _Run(run(alarms, store, start_s, end_s, recording.lines), recording, known.mutes, start_s, end_s)
+
+
+def _add_band(store: Store, entry: Mapping[str, Any], step_s: int, start_s: int) -> None:
+    """Add the bounds of normal values that a test gives for an alarm on an anomaly band."""
+    refuse_unknown(entry, _BAND_KEYS, "a band")
+    for bound in ("lower", "upper"):
+        metric = band_metric(str(entry["alarm"]), bound)
+        add_series_to(store.column(metric), str(entry[bound]), start_s, step_s)
+
+
+def _add_line(recording: Recording, entry: Mapping[str, Any], start_s: int) -> None:
+    """Add a line of log, once or several times; text that is no JSON has a message and nothing else."""
+    refuse_unknown(entry, _LINE_KEYS, "a line")
+    first, every_s = start_s + duration_s(entry["at"]), duration_s(entry.get("every", "1m"))
+    for number in range(int(entry.get("times", 1))):
+        before = len(recording.lines)
+        add_lines(recording, [str(entry["line"])])
+        if len(recording.lines) == before:
+            recording.lines.append({"@message": str(entry["line"])})
+        recording.lines[-1]["@timestamp"] = float(first + number * every_s)
+
+
+def needed(names: list[str], known: Definitions) -> dict[str, Alarm]:
     """Return the alarms of these names and all that they watch."""
     found: dict[str, Alarm] = {}
     waiting = list(names)
     while waiting:
         name = waiting.pop()
-        if name not in alarms:
-            near = get_close_matches(name, alarms, 3, 0.5) or sorted(alarms)[:3]
+        if name not in known.alarms:
+            reason = known.reason(name)
+            near = get_close_matches(name, known.alarms, 3, 0.5) or sorted(known.alarms)[:3]
             raise DefinitionError(
-                f"no alarm of {len(alarms)} is called {name!r}; there are {', '.join(near) or 'none'}"
+                f"{name!r} is not evaluated: {reason}"
+                if reason
+                else f"no alarm of {len(known.alarms)} is called {name!r}; there are {', '.join(near) or 'none'}"
             )
         if name in found:
             continue
-        alarm = found[name] = alarms[name]
+        alarm = found[name] = known.alarms[name]
         if isinstance(alarm, CompositeAlarm):
             waiting += [*parse_rule(alarm.rule).children, *filter(None, [alarm.suppressor])]
     return found
@@ -102,99 +206,75 @@ def needed(names: list[str], alarms: Mapping[str, Alarm]) -> dict[str, Alarm]:
 
 def _end_s(test: Mapping[str, Any], expectations: list[Mapping[str, Any]]) -> int:
     texts = [wanted["at"] for wanted in expectations if "at" in wanted]
-    texts += [moment for wanted in expectations for key in ("fires", "calls") for moment in _listed(wanted, key)]
+    for wanted in expectations:
+        texts += _listed(wanted.get("fires", []))
+        for moments in _calls(wanted).values():
+            texts += moments
     texts += [test["until"]] if "until" in test else []
     return max((duration_s(text) for text in texts), default=0)
 
 
-def _differences(wanted: Mapping[str, Any], lines: Mapping[str, Timeline], start_s: int) -> Iterator[str]:
-    line = lines[wanted["alarm"]]
-    if not wanted.keys() & {"is", "fires", "calls"}:
-        raise DefinitionError(f"{dict(wanted)} expects nothing; write `at` and `is`, `fires` or `calls`")
-    if ("is" in wanted) != ("at" in wanted):
-        raise DefinitionError(f"{dict(wanted)}: `at` says when it `is` so; write both")
-    if "is" in wanted and wanted["is"] not in State.__members__:
-        raise DefinitionError(f"{wanted['is']!r} is no state; there are {', '.join(State.__members__)}")
+def _listed(moments: Any) -> list[Any]:  # noqa: ANN401  a member of somebody's YAML
+    return moments if isinstance(moments, list) else [moments]
+
+
+def _calls(wanted: Mapping[str, Any]) -> dict[State, list[Any]]:
+    """Return when calls are expected by state; a list alone speaks of ALARM."""
+    if "calls" not in wanted:
+        return {}
+    calls = wanted["calls"]
+    by_state = calls if isinstance(calls, Mapping) else {State.ALARM: calls}
+    return {State(name): _listed(moments) for name, moments in by_state.items()}
+
+
+def _unfed(line: Timeline, made: _Run) -> str:
+    """Return that no series feeds an alarm, with metrics that look alike; empty when one does."""
+    metrics, logs = _feeding(line.alarm, made.lines)
+    known = made.recording.store.metrics
+    if any(metric in known for metric in metrics) or (logs and made.recording.lines) or not (metrics or logs):
+        return ""
+    if not metrics:
+        return "no line of log feeds this alarm; write `lines` or `recorded`"
+    wanted = sorted(map(str, metrics))
+    names = {str(metric): metric for metric in known}
+    near = get_close_matches(wanted[0], names, 3, 0.5)
+    alike = f"; alike: {', '.join(near)}" if near else f"; there are {', '.join(sorted(names)[:3]) or 'none'}"
+    return f"no series feeds this alarm: it watches {', '.join(wanted[:3])}{alike} (without data is `values: _`)"
+
+
+def _feeding(alarm: Alarm, lines: Mapping[str, Timeline]) -> tuple[set[Metric], bool]:
+    """Return the metrics that an alarm depends on, through others too, and whether it depends on lines of log."""
+    if isinstance(alarm, MetricAlarm):
+        return set(alarm.metrics), False
+    if isinstance(alarm, LogAlarm):
+        return set(), True
+    found = [_feeding(lines[child].alarm, lines) for child in parse_rule(alarm.rule).children]
+    return set().union(*(metrics for metrics, _ in found)), any(logs for _, logs in found)
+
+
+def _differences(wanted: Mapping[str, Any], made: _Run) -> Iterator[str]:
+    line, start_s = made.lines[wanted["alarm"]], made.start_s
     if "is" in wanted:
         state = line.at(start_s + duration_s(wanted["at"]))
         if state != wanted["is"]:
             yield f"at {wanted['at']}: expected {wanted['is']}, was {state}"
-    for key, times in (("fires", [change.time_s for change in line.fired]), ("calls", calls(line, lines))):
-        expected = [duration_s(moment) for moment in _listed(wanted, key)]
-        found = [int(time - start_s) for time in times]
-        if key in wanted and found != expected:
-            yield f"{key}: expected at {_moments(expected)}, was at {_moments(found)}"
+    if "fires" in wanted:
+        expected = [duration_s(each) for each in _listed(wanted["fires"])]
+        found = [change.time_s - start_s for change in line.fired]
+        if found != expected:
+            yield f"fires: expected at {in_moments(expected)}, was at {in_moments(found)}"
+    calls = _calls(wanted)
+    acted = taken(line, made.lines, made.mutes, made.end_s) if calls else None
+    for state, moments in calls.items():
+        expected = [duration_s(each) for each in moments]
+        found = [int(time - start_s) for time in acted.times(state)] if acted else []
+        if acted and found != expected:
+            muted = {rule: action for action, rule in acted.swallowed if action.state is state}
+            why = "".join(f"; muted by {rule} at {moment(a.time_s - start_s)}" for rule, a in muted.items())
+            which = "calls" if state is State.ALARM else f"calls for {state}"
+            yield f"{which}: expected at {in_moments(expected)}, was at {in_moments(found)}{why}"
 
 
-def _listed(wanted: Mapping[str, Any], key: str) -> list[Any]:
-    moments = wanted.get(key, [])
-    return moments if isinstance(moments, list) else [moments]
-
-
-def calls(line: Timeline, lines: Mapping[str, Timeline]) -> list[float]:
-    """Return when an alarm's ALARM actions are taken, its suppressor heeded; never, when they are switched off."""
-    alarm = line.alarm
-    if not alarm.acts:
-        return []
-    if not isinstance(alarm, CompositeAlarm) or alarm.suppressor is None:
-        return [change.time_s for change in line.fired]
-    taken = actions(line.changes, lines[alarm.suppressor].changes, alarm.wait_s, alarm.extension_s)
-    return [action.time_s for action in taken if action.state is State.ALARM]
-
-
-def explain(wanted: Mapping[str, Any], lines: Mapping[str, Timeline], store: Store, start_s: int) -> Iterator[str]:
-    """Yield what a failure is judged by: the series, the evaluation, the states."""
-    line = lines[wanted["alarm"]]
-    if isinstance(line.alarm, CompositeAlarm):
-        yield f"  rule    {line.alarm.rule}"
-        for child in sorted(parse_rule(line.alarm.rule).children):
-            yield f"  child   {child}: {states(lines[child], start_s)}"
-    else:
-        yield from _explain_metric(line.alarm, line, store, start_s, wanted.get("at"))
-    yield f"  states  {states(line, start_s)}"
-
-
-def _explain_metric(alarm: MetricAlarm, line: Timeline, store: Store, start_s: int, at: str | None) -> Iterator[str]:
-    for query in alarm.queries:
-        if query.metric:
-            steps = min(line.grid.length, _SHOWN)
-            values = store.statistic(query.metric, query.statistic, Grid(start_s, line.grid.step_s, steps))
-            yield f"  series  {query.statistic} of {query.metric}: {_shown(values)}"
-        else:
-            yield f"  maths   {query.id} = {query.expression}"
-    condition = f"{alarm.comparison.sign} {alarm.threshold:g}, missing is {alarm.treatment}"
-    yield f"  judged  {alarm.datapoints} of {alarm.periods} periods of {alarm.period_s} s {condition}"
-    if at is not None:
-        window, judged = line.window_at(start_s + duration_s(at))
-        yield f"  window  at {at}: {window} = {_shown(judged)}"
-
-
-def states(line: Timeline, start_s: int) -> str:
-    """Return the states over time in one line."""
-    changes = [f"{_moment(change.time_s - start_s)} {change.state}" for change in line.changes]
-    return ", ".join(["0s INSUFFICIENT_DATA", *changes])
-
-
-def _shown(values: Iterable[float | None]) -> str:
-    return " ".join("_" if value is None else f"{value:g}" for value in values)
-
-
-def _moment(seconds: float) -> str:
-    parts = [f"{int(seconds // size % limit)}{name}" for name, size, limit in _UNITS if seconds // size % limit]
-    return "".join(parts) or "0s"
-
-
-def _moments(seconds: list[int]) -> str:
-    return ", ".join(map(_moment, seconds)) or "no time"
-
-
-def junit(outcomes: Iterable[Outcome]) -> str:
-    """Return the outcomes as a JUnit XML document."""
-    ran = list(outcomes)
-    failed = sum(bool(outcome.failures) for outcome in ran)
-    suite = ET.Element("testsuite", name="alarms", tests=str(len(ran)), failures=str(failed))
-    for outcome in ran:
-        case = ET.SubElement(suite, "testcase", classname=outcome.file, name=outcome.name)
-        for failure in outcome.failures:
-            ET.SubElement(case, "failure", message=failure.splitlines()[0]).text = failure
-    return ET.tostring(suite, encoding="unicode", xml_declaration=True)
+def _explained(wanted: Mapping[str, Any], made: _Run) -> Iterator[str]:
+    at_s = made.start_s + duration_s(wanted["at"]) if "at" in wanted else None
+    yield from explain(made.lines[wanted["alarm"]], made.lines, made.recording.store, made.start_s, at_s)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dashboards.cloudwatch import alarm_tests, backtest
-from dashboards.cloudwatch.alarm_files import read_alarms
+from dashboards.cloudwatch.alarm import LogAlarm
+from dashboards.cloudwatch.alarm_files import Definitions, read_definitions, without_bands
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
-from dashboards.cloudwatch.recording import read_recording
+from dashboards.cloudwatch.recording import read_recording, told
+from dashboards.cloudwatch.reports import annotation, junit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dashboards.cloudwatch.alarm import Alarm
 
 Commands = argparse._SubParsersAction  # noqa: SLF001  argparse has no public name for what add_subparsers returns
 _CHANGES = 8
@@ -80,6 +81,7 @@ def _add_test(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
     command = commands.add_parser("test", help="run alarm tests", description="Run alarm tests written in YAML.")
     command.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: the tests of our own alarms")
     command.add_argument("--junit", type=Path, metavar="FILE", help="also write the outcome as JUnit XML")
+    command.add_argument("--github", action="store_true", help="also write annotations for GitHub Actions")
     add_alarms(command)
     command.set_defaults(run=_test, own=own)
 
@@ -99,49 +101,72 @@ def _add_simulate(commands: Commands[argparse.ArgumentParser], own: Own) -> None
 def add_alarms(command: argparse.ArgumentParser) -> None:
     """Add the options that name files with alarms."""
     command.add_argument(
-        "--alarms", action="append", type=Path, default=[], metavar="FILE", help="alarms: a describe-alarms dump"
+        "--alarms",
+        "--template",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="alarms: a template or its folder, terraform show -json, describe-alarms, parameters of the API",
     )
     command.add_argument(
-        "--template", action="append", type=Path, default=[], metavar="FILE", help="alarms: a CloudFormation template"
+        "--parameter", action="append", default=[], metavar="K=V", help="the value of a template's parameter"
     )
 
 
-def chosen_alarms(options: argparse.Namespace) -> tuple[dict[str, Alarm], Callable[[str], str]]:
-    """Return the alarms of the files that were named, else our own, and the namespace that a recorded one stands for.
+def chosen(options: argparse.Namespace) -> tuple[Definitions, Callable[[str], str]]:
+    """Return what the files define that were named, else our own, and the namespace that a recorded one stands for.
 
     Names on the terminal the alarms that cannot be evaluated.
     """
-    named = [*options.alarms, *options.template]
-    skipped: list[str] = []
-    alarms = {name: alarm for file in named or options.own.alarms for name, alarm in read_alarms(file, skipped).items()}
-    for reason in skipped:
-        say(f"not evaluated: {reason}", sys.stderr)
-    return alarms, str if named else options.own.namespace
+    definitions = read_definitions(options.alarms or options.own.alarms, given_parameters(options.parameter))
+    for each in definitions.unevaluated:
+        say(f"not evaluated: {each}", sys.stderr)
+    return definitions, str if options.alarms else options.own.namespace
+
+
+def given_parameters(texts: Sequence[str]) -> dict[str, str]:
+    """Return `K=V` as names with values."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, equals, _) in zip(texts, pairs, strict=True):
+        if not equals or not name:
+            raise DefinitionError(f"--parameter {text!r}: write NAME=VALUE")
+    return {name.strip(): value for name, _, value in pairs}
 
 
 def _test(options: argparse.Namespace) -> int:
-    alarms, namespace = chosen_alarms(options)
+    definitions, namespace = chosen(options)
     outcomes = [
         outcome
         for file in options.files or options.own.tests
-        for outcome in alarm_tests.run_file(file, alarms, namespace)
+        for outcome in alarm_tests.run_file(file, definitions, namespace)
     ]
     for outcome in outcomes:
         for failure in outcome.failures:
             say(f"FAILED {outcome.file}: {outcome.name}\n  {failure}")
+            if options.github:
+                say(annotation("error", outcome.file, outcome.line, outcome.name, failure))
     failed = sum(bool(outcome.failures) for outcome in outcomes)
     say(f"{len(outcomes) - failed} passed, {failed} failed")
     if options.junit:
-        options.junit.write_text(alarm_tests.junit(outcomes), "utf-8")
+        options.junit.write_text(junit(outcomes), "utf-8")
     return int(failed > 0)
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    alarms, namespace = chosen_alarms(options)
-    store = read_recording(options.files, namespace).store
-    if not store.samples:
+    definitions, namespace = chosen(options)
+    wants_lines = any(isinstance(alarm, LogAlarm) for alarm in definitions.alarms.values())
+    recording = read_recording(options.files, namespace, definitions.alarms, keeps_lines=wants_lines)
+    for text in told(recording.dropped):
+        say(text, sys.stderr)
+    if not recording.store.metrics and not recording.lines:
         raise DefinitionError(f"no metric in {', '.join(map(str, options.files))}; EMF lines are wanted")
-    verdicts = backtest.backtest(alarms, store, *backtest.bounds_s(store))
+    alarms = without_bands(definitions.alarms)
+    span_s = backtest.bounds_s(recording.store, recording.lines)
+    failed: dict[str, str] = {}
+    verdicts = backtest.backtest(alarms, recording.store, *span_s, definitions.mutes, recording.lines, failed)
+    for name, reason in failed.items():
+        say(f"not evaluated: {name}: {reason}", sys.stderr)
     if options.json:
         say(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
         return 0

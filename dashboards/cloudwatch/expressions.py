@@ -38,6 +38,13 @@ def names(node: Node) -> set[str]:
     return own.union(*(names(child) for child in children))
 
 
+def calls(node: Node) -> set[str]:
+    """Return the functions an expression calls."""
+    kind, children, value = node
+    own = {str(value)} if kind == "call" else set()
+    return own.union(*(calls(child) for child in children))
+
+
 class _Expression(Tokens):
     def whole(self) -> Node:
         node = self.expression(0)

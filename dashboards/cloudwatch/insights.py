@@ -11,7 +11,7 @@ from typing import Any
 
 from dashboards.cloudwatch.errors import DefinitionError, UnsupportedError
 from dashboards.cloudwatch.grammar import Conditions
-from dashboards.cloudwatch.recording import duration_s
+from dashboards.cloudwatch.schedules import duration_s
 
 Row = dict[str, Any]
 LIMIT = 10_000

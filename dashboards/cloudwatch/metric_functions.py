@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from dashboards.cloudwatch.errors import DefinitionError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from dashboards.cloudwatch.series import Grid, Values
+    from dashboards.cloudwatch.series import Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +34,37 @@ class Scope:
     """What an expression can see.
 
     Attributes:
-        grid: The steps of every series.
+        starts_s: When the period of each point begins: CloudWatch stamps a period by its start.
         period_s: The period of the metrics in seconds.
-        stride: Steps from one period to the one before; above 1 when windows slide.
         metrics: Series by query id, without expressions.
         values: Results by query id, expressions included.
         search: Looks up SEARCH(text, statistic, period); None where searching is not allowed.
+        band: The bounds of normal values, lowest first, where somebody gave them.
         alarm: In an alarm the number of points retrieved is CloudWatch's secret, and what depends on it refused.
     """
 
-    grid: Grid
+    starts_s: Sequence[int]
     period_s: int
-    stride: int = 1
     metrics: Mapping[str, Series] = field(default_factory=dict)
     values: Mapping[str, Value] = field(default_factory=dict)
     search: Callable[[str, str, int], list[Series]] | None = None
+    band: tuple[Series, Series] | None = None
     alarm: bool = False
 
+    @property
+    def length(self) -> int:
+        """Points of every series."""
+        return len(self.starts_s)
 
-KEYWORDS = {"REPEAT", "LINEAR", "ASC", "DESC", "AVG", "SUM", "MIN", "MAX"}
+
+KEYWORDS = {"REPEAT", "LINEAR", "ASC", "DESC", "AVG", "SUM", "MIN", "MAX", "STDDEV"}
+CLOCKS = {"MINUTE", "HOUR", "DAY", "DATE", "MONTH", "YEAR", "EPOCH"}
+"""Functions of the time of a point."""
+
+LOOKING_BACK = {"DIFF", "DIFF_TIME", "RATE", "RUNNING_SUM", "REMOVE_EMPTY", "SORT"}
+"""Functions whose value at a point depends on the other points that were retrieved; FILL does when it repeats."""
+
 ELSEWHERE = {
-    "ANOMALY_DETECTION_BAND": "needs a model that CloudWatch trains",
     "INSIGHT_RULE_METRIC": "needs a Contributor Insights rule",
     "SERVICE_QUOTA": "needs the account's quotas",
     "DB_PERF_INSIGHTS": "needs Performance Insights",
@@ -197,21 +207,14 @@ def _column(
     return work([v or 0.0 for v in column] if gaps_are_zero else known)
 
 
-def _previous(series: Series, index: int, stride: int) -> int | None:
-    return next((i for i in range(index - stride, -1, -stride) if series.values[i] is not None), None)
-
-
 def _steps(work: Callable[[float, float], float]) -> Callable[..., Value]:
     """Make a function of the change of value and of the seconds since the point before."""
 
     def apply(scope: Scope, series: Series) -> Series:
         values: list[float | None] = [None] * len(series.values)
-        for index, value in enumerate(series.values):
-            before = None if value is None else _previous(series, index, scope.stride)
-            if value is not None and before is not None:
-                values[index] = work(
-                    value - (series.values[before] or 0.0), float((index - before) * scope.grid.step_s)
-                )
+        known = [(index, value) for index, value in enumerate(series.values) if value is not None]
+        for (before, earlier), (index, value) in pairwise(known):
+            values[index] = work(value - earlier, float(scope.starts_s[index] - scope.starts_s[before]))
         return Series(values, series.label)
 
     return _each(apply)
@@ -224,8 +227,8 @@ def _fill(scope: Scope, value: Value, filler: Value) -> Value:
     match filler:
         case "REPEAT":
             filled = list(series.values)
-            for index in range(scope.stride, len(filled)):
-                filled[index] = filled[index - scope.stride] if filled[index] is None else filled[index]
+            for index in range(1, len(filled)):
+                filled[index] = filled[index - 1] if filled[index] is None else filled[index]
             return Series(filled, series.label)
         case "LINEAR":
             if scope.alarm:
@@ -250,7 +253,7 @@ def _interpolated(values: list[float | None]) -> list[float | None]:
 
 
 def _if(scope: Scope, condition: Value, then: Value, otherwise: Value | None = None) -> Value:
-    length = scope.grid.length
+    length = scope.length
     if isinstance(condition, float):
         chosen = then if condition else otherwise
         return Series([None] * length) if chosen is None else chosen
@@ -299,10 +302,17 @@ def _running_sum(scope: Scope, series: Series) -> Series:
     return Series(list(accumulate(v or 0.0 for v in series.values)), series.label)
 
 
+def _band(scope: Scope, value: Value, deviations: Value = 2.0) -> Value:
+    _one(value)
+    _scalar(deviations)
+    if scope.band is None:
+        raise UnsupportedError("ANOMALY_DETECTION_BAND needs a model that CloudWatch trains: give its bounds in a test")
+    return list(scope.band)
+
+
 def _clock(part: Callable[[datetime], float]) -> Callable[..., Value]:
     def apply(scope: Scope, series: Series) -> Series:
-        times = range(scope.grid.start_s, scope.grid.end_s, scope.grid.step_s)
-        return Series([float(part(datetime.fromtimestamp(time, UTC))) for time in times], series.label)
+        return Series([float(part(datetime.fromtimestamp(time, UTC))) for time in scope.starts_s], series.label)
 
     return _each(apply)
 
@@ -322,13 +332,14 @@ _FUNCTIONS: dict[str, Callable[..., Value]] = {
     "DIFF": _steps(lambda change, _: change),
     "DIFF_TIME": _steps(lambda _, seconds: seconds),
     "RATE": _steps(lambda change, seconds: change / seconds),
+    "ANOMALY_DETECTION_BAND": _band,
     "FILL": _fill,
     "IF": _if,
     "METRICS": _metrics,
     "SEARCH": _search,
     "METRIC_COUNT": lambda _, value: float(len(_many(value))),
     "PERIOD": lambda scope, _: float(scope.period_s),
-    "TIME_SERIES": lambda scope, value: Series([_scalar(value)] * scope.grid.length),
+    "TIME_SERIES": lambda scope, value: Series([_scalar(value)] * scope.length),
     "FIRST": lambda _, value: _many(value)[0],
     "LAST": lambda _, value: _many(value)[-1],
     "SORT": _sort,

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.errors import DefinitionError
-from dashboards.cloudwatch.expressions import Node, names, parse_expression
-from dashboards.cloudwatch.metric_functions import KEYWORDS, Scope, Series, Value, arithmetic, call
+from dashboards.cloudwatch.expressions import Node, calls, names, parse_expression
+from dashboards.cloudwatch.metric_functions import (
+    CLOCKS,
+    KEYWORDS,
+    LOOKING_BACK,
+    Scope,
+    Series,
+    Value,
+    arithmetic,
+    call,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dashboards.cloudwatch.alarm import MetricAlarm
+
+_tree = lru_cache(maxsize=4096)(parse_expression)
 
 
 def resolve(expressions: Mapping[str, str], scope: Scope) -> dict[str, list[Series]]:
@@ -20,7 +34,7 @@ def resolve(expressions: Mapping[str, str], scope: Scope) -> dict[str, list[Seri
         DefinitionError: An expression cannot be read, refers to nothing or to itself, or gives a single number.
         UnsupportedError: It uses something that is not evaluated offline; the message names it.
     """
-    trees = {name: parse_expression(text) for name, text in expressions.items()}
+    trees = {name: _tree(text) for name, text in expressions.items()}
     values: dict[str, Value] = dict(scope.metrics)
     known = replace(scope, values=values)
 
@@ -36,6 +50,58 @@ def resolve(expressions: Mapping[str, str], scope: Scope) -> dict[str, list[Seri
     for name in trees:
         visit(name, ())
     return {name: _result(values[name], expressions[name]) for name in trees}
+
+
+def check(alarm: MetricAlarm) -> None:
+    """Raise for maths that cannot be evaluated, now and not in the middle of a simulation."""
+    if not any(query.expression for query in alarm.queries):
+        return
+    starts_s = range(0, alarm.evaluation_range * alarm.period_s, alarm.period_s)
+    nothing = Series([None] * alarm.evaluation_range)
+    metrics = {query.id: nothing for query in alarm.queries if query.metric}
+    watched(alarm, Scope(starts_s, alarm.period_s, metrics, metrics, band=(nothing, nothing), alarm=True))
+
+
+def watched(alarm: MetricAlarm, scope: Scope) -> tuple[Series, tuple[Series, Series] | None]:
+    """Return the series that an alarm compares, and the band that it compares with, if it does."""
+    waiting = {query.id: query.expression for query in alarm.queries if query.expression}
+    found: Mapping[str, list[Series]] = {name: [series] for name, series in scope.metrics.items()}
+    if waiting:
+        found = {**found, **resolve(waiting, scope)}
+    if len(found[alarm.result]) != 1:
+        raise DefinitionError(
+            f"EVALUATION_ERROR: the watched expression gives {len(found[alarm.result])} series; an alarm compares one"
+        )
+    band = found[alarm.band] if alarm.band else []
+    if alarm.band and len(band) != 2:  # noqa: PLR2004  the lower and the upper bound
+        raise DefinitionError(f"ThresholdMetricId {alarm.band!r} is no ANOMALY_DETECTION_BAND")
+    return found[alarm.result][0], (band[0], band[1]) if band else None
+
+
+def functions(alarm: MetricAlarm) -> set[str]:
+    """Return the functions that an alarm's expressions call."""
+    return set().union(*(calls(_tree(query.expression)) for query in alarm.queries if query.expression))
+
+
+def needs_band(alarm: MetricAlarm) -> bool:
+    """Whether an alarm depends on an anomaly band, which nobody but CloudWatch and a test can give."""
+    return "ANOMALY_DETECTION_BAND" in functions(alarm)
+
+
+def looks_back(alarm: MetricAlarm) -> bool:
+    """Whether a point of the watched series depends on the other points that are retrieved with it."""
+    return any(_looks_back(_tree(query.expression)) for query in alarm.queries if query.expression)
+
+
+def _looks_back(node: Node) -> bool:
+    kind, children, value = node
+    repeats = value == "FILL" and any(child[2] in {"REPEAT", "LINEAR"} for child in children)
+    return (kind == "call" and (value in LOOKING_BACK or repeats)) or any(map(_looks_back, children))
+
+
+def tells_time(alarm: MetricAlarm) -> bool:
+    """Whether the watched series depends on the time of its points."""
+    return bool(functions(alarm) & CLOCKS)
 
 
 def _result(value: Value, text: str) -> list[Series]:

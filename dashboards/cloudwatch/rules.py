@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dashboards.cloudwatch.alarm import State
-from dashboards.cloudwatch.errors import DefinitionError, UnsupportedError
+from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.grammar import Conditions
 
 MAX_CHILDREN = 100
 MAX_ELEMENTS = 500
-_TOKEN = re.compile(r"""\s*(?:(?P<mark>[()])|"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<word>[^\s()"']+))""")
+_TOKEN = re.compile(r"""\s*(?:(?P<mark>[(),])|"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<word>[^\s(),"']+))""")
 
 States = Mapping[str, State]
 
@@ -56,14 +56,54 @@ class _Rule(Conditions[States]):
             truth = word.upper() == "TRUE"
             return lambda _: truth
         if word.upper() == "AT_LEAST":
-            raise UnsupportedError(f"AT_LEAST in the rule {self.text!r}: write it with AND and OR to evaluate it here")
-        if word.upper() not in State.__members__:
-            raise self.error(f"{word!r} is neither ALARM, OK, INSUFFICIENT_DATA, TRUE, FALSE nor NOT")
+            return self.at_least()
+        wanted = self.state(word)
         self.expect("(")
-        name, wanted = alarm_name(self.take()[1]), State[word.upper()]
+        name = self.child()
         self.expect(")")
-        self.children.add(name)
         return lambda states: states[name] is wanted
+
+    def state(self, word: str) -> State:
+        if word.upper() not in State.__members__:
+            raise self.error(f"{word!r} is neither ALARM, OK, INSUFFICIENT_DATA, AT_LEAST, TRUE, FALSE nor NOT")
+        return State[word.upper()]
+
+    def child(self) -> str:
+        name = self.take()[1]
+        while self.peek() == ",":
+            name += self.take()[1] + self.take()[1]
+        name = alarm_name(name)
+        self.children.add(name)
+        return name
+
+    def at_least(self) -> Callable[[States], bool]:
+        """Return the test of `AT_LEAST(2, ALARM, (a, b, c))`; also `AT_LEAST(60%, NOT OK, (a, b, c))`."""
+        self.expect("(")
+        text = self.take()[1]
+        match = re.fullmatch(r"(\d+)(%?)", text)
+        if not match:
+            raise self.error(f"AT_LEAST takes a count or a percentage, not {text!r},")
+        self.expect(",")
+        negative = self.took("not")
+        wanted = self.state(self.take()[1])
+        self.expect(",")
+        names = self.listed()
+        self.expect(")")
+        needed = int(match[1]) / 100 * len(names) if match[2] else int(match[1])
+        if not 0 < needed <= len(names):
+            raise self.error(f"AT_LEAST {text} of {len(names)} alarms cannot be")
+        return lambda states: sum((states[name] is wanted) != negative for name in names) >= needed
+
+    def listed(self) -> list[str]:
+        """Return the names of a list in brackets."""
+        self.expect("(")
+        names = [alarm_name(self.take()[1])]
+        while self.took(","):
+            names.append(alarm_name(self.take()[1]))
+        self.expect(")")
+        self.children.update(names)
+        self.elements += len(names)
+        return names
 
 
 def in_order(rules: Mapping[str, Rule]) -> list[str]:

@@ -1,31 +1,35 @@
-"""Alarms over time: the state of every alarm at every moment it is evaluated, and the actions that follow."""
+"""Alarms over time: the state of every alarm at every moment it is evaluated."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from math import gcd, isclose
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
-from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, MetricAlarm, Missing, State
+from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, LogAlarm, MetricAlarm, Missing, State
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
-from dashboards.cloudwatch.metric_functions import Scope, Series
-from dashboards.cloudwatch.metric_math import resolve
+from dashboards.cloudwatch.log_alarms import Runs, run_query
 from dashboards.cloudwatch.rules import Rule, in_order, parse_rule
-from dashboards.cloudwatch.series import Grid, Store, Values
+from dashboards.cloudwatch.watched import BAD, GOOD, NONE, Clocked, Watched, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator
 
-GOOD, BAD, NONE = "0", "X", "-"
+    from dashboards.cloudwatch.series import Store
+
+Lines = Sequence[Mapping[str, Any]]
+"""Recorded lines of log: their members, with `@timestamp` (epoch seconds) and `@message`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """From `time_s` on the alarm is in `state`.
 
-    `since_s` is when the step began whose values made the oldest bad point of the window: a period slides by the step.
+    `since_s` is, of a change into ALARM, when the step began whose values made the oldest bad point of the window: a
+    period slides by the step.
     """
 
     time_s: int
@@ -33,18 +37,19 @@ class Change:
     since_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Timeline:
     """An alarm's changes of state, oldest first; before the first evaluation it is INSUFFICIENT_DATA.
 
     Attributes:
-        values: For metric alarms the watched value per step of `grid`.
+        watched: For metric alarms what is compared, step by step.
+        contributors: For log alarms the changes of each group that the query gives.
     """
 
     alarm: Alarm
     changes: tuple[Change, ...]
-    grid: Grid
-    values: tuple[float | None, ...] = ()
+    watched: Watched | Clocked | None = None
+    contributors: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
 
     def at(self, time_s: float) -> State:
         """Return the state at a moment."""
@@ -56,132 +61,164 @@ class Timeline:
         """Return the changes into ALARM."""
         return tuple(change for change in self.changes if change.state is State.ALARM)
 
+    @property
+    def values(self) -> tuple[float | None, ...]:
+        """Return the value that was compared, per step."""
+        return tuple(self.watched.values) if self.watched else ()
+
     def window_at(self, time_s: float) -> tuple[str, tuple[float | None, ...]]:
         """Return pattern and values of the evaluation range that was judged last before a moment."""
-        if not isinstance(self.alarm, MetricAlarm):
+        if self.watched is None:
             return "", ()
-        alarm, stride = self.alarm, self.alarm.period_s // self.grid.step_s
-        last = int((time_s - self.grid.start_s) // alarm.interval_s * alarm.interval_s // self.grid.step_s) - 1
-        steps = range(last - (alarm.evaluation_range - 1) * stride, last + 1, stride)
-        kept = [self.values[step] if 0 <= step < len(self.values) else None for step in steps]
-        return _marks(alarm, kept), tuple(kept)
+        return self.watched.window_at(time_s)
 
 
-def run(alarms: Mapping[str, Alarm], store: Store, start_s: int, end_s: int) -> dict[str, Timeline]:
+def run(  # noqa: PLR0913  alarms, data and a time
+    alarms: Mapping[str, Alarm],
+    store: Store,
+    start_s: int,
+    end_s: int,
+    lines: Lines = (),
+    *,
+    failed: dict[str, str] | None = None,
+) -> dict[str, Timeline]:
     """Return the timeline of every alarm between two moments (epoch seconds), as if created at the start.
 
-    A period is judged as soon as it has ended: CloudWatch's delay of ingestion comes on top.
+    A period is judged as soon as it has ended: CloudWatch's delay of ingestion comes on top. With `failed`, alarms that
+    cannot be evaluated over this data, and those that watch them, are left out and put there with the reason.
+
+    Raises:
+        DashboardError: An alarm cannot be evaluated over this data, or watches one that is not there; it is named.
     """
-    lines = {
-        name: metric_timeline(alarm, store, start_s, end_s)
-        for name, alarm in alarms.items()
-        if isinstance(alarm, MetricAlarm)
-    }
-    composites = {name: alarm for name, alarm in alarms.items() if isinstance(alarm, CompositeAlarm)}
-    rules = {name: parse_rule(alarm.rule) for name, alarm in composites.items()}
-    grid = Grid(start_s, 60, max(0, end_s - start_s) // 60)
+    found: dict[str, Timeline] = {}
+    rules: dict[str, Rule] = {}
+    for name, alarm in alarms.items():
+        try:
+            if isinstance(alarm, MetricAlarm):
+                found[name] = metric_timeline(alarm, store, start_s, end_s)
+            elif isinstance(alarm, LogAlarm):
+                found[name] = log_timeline(alarm, lines, start_s, end_s)
+            else:
+                rules[name] = parse_rule(alarm.rule)
+        except DashboardError as error:
+            if failed is None:
+                raise type(error)(f"{name}: {error}") from error
+            failed[name] = str(error)
     for name in in_order(rules):
-        unknown = (rules[name].children | ({composites[name].suppressor} - {None})) - alarms.keys()
+        alarm = alarms[name]
+        suppressor = {alarm.suppressor} - {None} if isinstance(alarm, CompositeAlarm) else set()
+        lacking = (rules[name].children - found.keys()) | {each for each in suppressor if each not in alarms}
+        unknown = ", ".join(sorted(map(str, lacking)))
+        if unknown and failed is None:
+            raise DefinitionError(f"{name} watches {unknown}, which is not among the alarms")
         if unknown:
-            raise DefinitionError(
-                f"{name} watches {', '.join(sorted(map(str, unknown)))}, which is not among the alarms"
-            )
-        lines[name] = _composite_timeline(composites[name], rules[name], lines, grid)
-    return {name: lines[name] for name in alarms}
+            (failed or {})[name] = f"watches {unknown}, which is not evaluated"
+            continue
+        found[name] = _composite_timeline(alarm, rules[name], found, start_s)
+    return {name: found[name] for name in alarms if name in found}
 
 
 def metric_timeline(alarm: MetricAlarm, store: Store, start_s: int, end_s: int) -> Timeline:
     """Return the timeline of a metric alarm."""
-    step_s = gcd(alarm.interval_s, alarm.period_s)
-    grid = Grid(start_s, step_s, max(0, end_s - start_s) // step_s)
-    values = watched_values(alarm, store, grid)
-    marks = _marks(alarm, values)
-    stride, every = alarm.period_s // step_s, alarm.interval_s // step_s
-    reach = (alarm.evaluation_range - 1) * stride
-    padded = NONE * reach + marks
-    enough = _enough_samples(alarm, store, grid)
-    state, changes, treatment = State.INSUFFICIENT_DATA, [], alarm.treatment
-    for step in range(_first_evaluation(alarm, marks, stride, every), grid.length, every):
-        if not enough[step]:
+    watched = watch(alarm, store, start_s, end_s)
+    steps, windows = watched.evaluations()
+    judged = [*map(_Judged(alarm.datapoints, alarm.periods, alarm.treatment).__getitem__, windows)]
+    state, changes, oldest = State.INSUFFICIENT_DATA, [], _OldestBad(alarm.periods)
+    differing = [n for n, (now, before) in enumerate(zip(judged, [None, *judged], strict=False)) if now is not before]
+    for number in differing:
+        now = judged[number]
+        if now is not None and now is not state:
+            state, step = now, steps[number]
+            bad = oldest[windows[number]] if state is State.ALARM else 0
+            changes.append(Change(watched.end_of(step), state, watched.since(step, bad) if bad else None))
+    return Timeline(alarm, tuple(changes), watched)
+
+
+class _Judged(dict[str, State | None]):
+    """What each window comes to, judged once: a week of minutes has few that differ."""
+
+    def __init__(self, datapoints: int, periods: int, missing: Missing) -> None:
+        super().__init__()
+        self._terms = (datapoints, periods, missing)
+
+    def __missing__(self, window: str) -> State | None:
+        found = self[window] = judge(window, *self._terms)
+        return found
+
+
+class _OldestBad(dict[str, int]):
+    """How many periods back, of each window, the oldest bad point among the newest N real ones is; 0 without one."""
+
+    def __init__(self, periods: int) -> None:
+        super().__init__()
+        self._periods = periods
+
+    def __missing__(self, window: str) -> int:
+        real = [back for back, mark in enumerate(reversed(window), 1) if mark != NONE][: self._periods]
+        found = self[window] = max((back for back in real if window[-back] == BAD), default=0)
+        return found
+
+
+def log_timeline(alarm: LogAlarm, lines: Lines, start_s: int, end_s: int) -> Timeline:
+    """Return the timeline of a log alarm: M of the newest N runs of its query, for each contributor."""
+    runs = run_query(alarm, lines, start_s, end_s)
+    contributors = {name: tuple(_contributor_changes(alarm, runs, name)) for name in runs.values}
+    contributors = contributors or {"": tuple(_contributor_changes(alarm, runs, ""))}
+    together = _merged(contributors, State.INSUFFICIENT_DATA)
+    return Timeline(alarm, tuple(together), None, contributors)
+
+
+def _contributor_changes(alarm: LogAlarm, runs: Runs, name: str) -> Iterator[Change]:
+    state = State.INSUFFICIENT_DATA
+    values = runs.values.get(name, {})
+    for number, time_s in enumerate(runs.times_s):
+        if alarm.warm_up and time_s < runs.start_s + alarm.warm_up.duration_s:
             continue
-        window = padded[step : step + reach + 1 : stride]
-        judged = judge(window, alarm.datapoints, alarm.periods, treatment)
-        if judged is not None and judged is not state:
-            state = judged
-            bad = _oldest_bad(window, alarm.periods)
-            since_s = None if bad is None else grid.start_s + (step - (bad - 1) * stride) * step_s
-            changes.append(Change(grid.start_s + (step + 1) * step_s, state, since_s))
-    return Timeline(alarm, tuple(changes), grid, tuple(values))
+        newest = range(max(0, number + 1 - alarm.periods), number + 1)
+        marks = "".join(runs.mark(alarm, values.get(each)) for each in newest).rjust(alarm.periods, NONE)
+        now = judge(marks, alarm.datapoints, alarm.periods, alarm.missing)
+        if now is not None and now is not state:
+            state = now
+            bad = marks.find(BAD)
+            since = None if bad < 0 else int(time_s - (len(marks) - bad) * alarm.every_s)
+            yield Change(int(time_s), state, since)
 
 
-def watched_values(alarm: MetricAlarm, store: Store, grid: Grid) -> Values:
-    """Return the value the alarm compares per step: the statistic, or the expression, of the period that ends there."""
-    width = alarm.period_s // grid.step_s
-    metrics = {
-        query.id: Series(store.statistic(query.metric, query.statistic, grid, width), query.metric.name)
-        for query in alarm.queries
-        if query.metric
-    }
-    scope = Scope(grid, alarm.period_s, width, metrics, dict(metrics), alarm=True)
-    waiting = {query.id: query.expression for query in alarm.queries if query.expression}
-    try:
-        found = resolve(waiting, scope)[alarm.result] if waiting else [metrics[alarm.result]]
-    except DashboardError as error:
-        raise type(error)(f"{alarm.name}: {error}") from error
-    if len(found) != 1:
-        raise DefinitionError(f"{alarm.name}: the watched expression gives {len(found)} series; an alarm compares one")
-    return found[0].values
+def _merged(lines: Mapping[str, Iterable[Change]], first: State) -> Iterator[Change]:
+    """Yield the changes of what is in ALARM when any contributor is, else OK when any is."""
+    states = dict.fromkeys(lines, State.INSUFFICIENT_DATA)
+    events = sorted(((change.time_s, name, change) for name, changes in lines.items() for change in changes), key=_when)
+    state = first
+    for time_s, group in groupby(events, key=lambda event: event[0]):
+        since = None
+        for _, name, change in group:
+            states[name] = change.state
+            since = change.since_s if change.state is State.ALARM else since
+        now = next((each for each in (State.ALARM, State.OK) if each in states.values()), State.INSUFFICIENT_DATA)
+        if now is not state:
+            state = now
+            yield Change(time_s, state, since)
 
 
-def _oldest_bad(window: str, periods: int) -> int | None:
-    """Return how many periods back the oldest bad point among the newest `periods` real ones began."""
-    real = [back for back, mark in enumerate(reversed(window), 1) if mark != NONE][:periods]
-    return max((back for back in real if window[-back] == BAD), default=None)
+def _when(event: tuple[int, str, Change]) -> tuple[int, str]:
+    return event[:2]
 
 
-def _enough_samples(alarm: MetricAlarm, store: Store, grid: Grid) -> list[bool]:
-    """Tell per step whether a percentile has the samples it needs, where few samples are to be ignored."""
-    fraction = alarm.percentile
-    if not alarm.ignore_low_samples or fraction is None:
-        return [True] * grid.length
-    metric = next(query.metric for query in alarm.queries if query.id == alarm.result)
-    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/percentiles-with-low-samples.html
-    needed = 10 / (1 - fraction) if fraction >= 0.5 else 10 / fraction  # noqa: PLR2004  the median
-    width = alarm.periods * alarm.period_s // grid.step_s
-    counts = store.statistic(metric, "SampleCount", grid, width) if metric else []
-    return [count is not None and (count >= needed or isclose(count, needed)) for count in counts]
-
-
-def _first_evaluation(alarm: MetricAlarm, marks: str, stride: int, every: int) -> int:
-    """Return the step after which the alarm is judged first: at once, or when its warm-up is over."""
-    if alarm.warm_up is None:
-        return every - 1
-    last = -(-alarm.warm_up.duration_s // alarm.interval_s) * every - 1
-    if alarm.warm_up.whole:
-        return last
-    reach = (alarm.periods - 1) * stride
-    full = (
-        step
-        for step in range(every - 1, len(marks), every)
-        if step >= reach and NONE not in marks[step - reach : step + 1 : stride]
+def _composite_timeline(alarm: Alarm, rule: Rule, lines: Mapping[str, Timeline], start_s: int) -> Timeline:
+    states = dict.fromkeys(rule.children, State.INSUFFICIENT_DATA)
+    events = sorted(
+        ((change.time_s, child, change) for child in rule.children for change in lines[child].changes), key=_when
     )
-    return min(last, next(full, last))
-
-
-def _composite_timeline(alarm: CompositeAlarm, rule: Rule, lines: Mapping[str, Timeline], grid: Grid) -> Timeline:
-    moments = {change.time_s for child in rule.children for change in lines[child].changes}
-    changes: list[Change] = []
-    for moment in sorted(moments | {grid.start_s}):
-        state = State.ALARM if rule.holds({child: lines[child].at(moment) for child in rule.children}) else State.OK
-        if not changes or changes[-1].state is not state:
-            changes.append(Change(moment, state))
-    return Timeline(alarm, tuple(changes), grid)
-
-
-def _marks(alarm: MetricAlarm, values: Values) -> str:
-    """Return what each value is to the alarm: good, breaching, or missing."""
-    holds, threshold = alarm.comparison.holds, alarm.threshold
-    return "".join(NONE if value is None else BAD if holds(value, threshold) else GOOD for value in values)
+    changes = [Change(start_s, State.ALARM if rule.holds(states) else State.OK)]
+    for time_s, group in groupby(events, key=lambda event: event[0]):
+        for _, child, change in group:
+            states[child] = change.state
+        state = State.ALARM if rule.holds(states) else State.OK
+        if time_s == start_s:
+            changes = [Change(start_s, state)]
+        elif state is not changes[-1].state:
+            changes.append(Change(time_s, state))
+    return Timeline(alarm, tuple(changes))
 
 
 @lru_cache(maxsize=65_536)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.recording import Recording, add_lines
-from dashboards.cloudwatch.series import Sample
 from dashboards.product.stages import of_the_stage
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Run:
             raise DrillError(f"the function ended with {done.returncode}: {done.stderr.strip()[-500:]}")
         recording = Recording(namespace=of_the_stage)
         add_lines(recording, done.stdout.splitlines())
-        if not recording.store.samples:
+        if not recording.store.metrics:
             raise DrillError("the function recorded nothing; is the package installed beside `dashboards`?")
         return recording
 
@@ -96,9 +95,7 @@ def every(period_s: int, recordings: Sequence[Recording]) -> Recording:
     origin_s = _begin_s(recordings[0])
     for number, recording in enumerate(recordings):
         shift_s = origin_s + number * period_s - _begin_s(recording)
-        for metric, samples in recording.store.samples.items():
-            for sample in samples:
-                whole.store.add(metric, Sample(sample.time_s + shift_s, sample.value, sample.count))
+        whole.store.extend(recording.store, shift_s)
         whole.lines += [{**line, "@timestamp": line["@timestamp"] + shift_s} for line in recording.lines]
     return whole
 

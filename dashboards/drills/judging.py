@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch import insights
-from dashboards.cloudwatch.alarm import MetricAlarm, State
+from dashboards.cloudwatch.alarm import CompositeAlarm, MetricAlarm, State
 from dashboards.cloudwatch.alarm_files import parse_alarms
 from dashboards.cloudwatch.backtest import backtest, bounds_s
 from dashboards.cloudwatch.rules import parse_rule
@@ -119,8 +119,8 @@ def due_s(alarms: Mapping[str, Alarm], name: str, firing: Collection[str]) -> fl
     `firing` names the alarms that this fault sets off; the others do not hasten a composite.
     """
     alarm = alarms[name]
-    if isinstance(alarm, MetricAlarm):
-        return alarm.datapoints * alarm.period_s
+    if not isinstance(alarm, CompositeAlarm):
+        return alarm.datapoints * (alarm.period_s if isinstance(alarm, MetricAlarm) else alarm.every_s)
     rule = parse_rule(alarm.rule)
     by_when = {child: due_s(alarms, child, firing) for child in rule.children & set(firing)}
     for moment_s in sorted(by_when.values()):

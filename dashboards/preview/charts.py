@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import altair as alt
 from altair.utils.schemapi import SchemaValidationError
 
-from dashboards.cloudwatch.recording import moment_s
+from dashboards.cloudwatch.schedules import moment_s
 from dashboards.preview.panels import UNREADABLE
 
 if TYPE_CHECKING:

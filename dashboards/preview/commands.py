@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboards.cloudwatch.commands import Commands, Own, add_alarms, chosen_alarms, say
+from dashboards.cloudwatch.alarm_files import without_bands
+from dashboards.cloudwatch.commands import Commands, Own, add_alarms, chosen, say
 from dashboards.cloudwatch.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def _preview(options: argparse.Namespace) -> int:
         )
     out = options.out or Path(f"{body.stem}.{options.format}")
     runbooks = {path.stem: path.read_text("utf-8") for folder in own.runbooks for path in sorted(folder.glob("*.md"))}
-    missing = preview(body, view_of(options.telemetry, *chosen_alarms(options)), runbooks, out, options.format)
+    definitions, namespace = chosen(options)
+    view = view_of(options.telemetry, without_bands(definitions.alarms), namespace)
+    missing = preview(body, view, runbooks, out, options.format)
     for reason in missing:
         say(f"not drawn: {reason}", sys.stderr)
     say(f"{out.resolve()} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -16,8 +16,8 @@ from dashboards.cloudwatch.body import Json, Line, Widget, lines, widgets, with_
 from dashboards.cloudwatch.errors import DashboardError, UnsupportedError
 from dashboards.cloudwatch.metric_functions import Scope, Series
 from dashboards.cloudwatch.metric_math import resolve
-from dashboards.cloudwatch.recording import duration_s
 from dashboards.cloudwatch.rules import alarm_name
+from dashboards.cloudwatch.schedules import duration_s
 from dashboards.cloudwatch.series import Grid, Store
 from dashboards.cloudwatch.timeline import Timeline, run
 
@@ -170,7 +170,8 @@ class View:
     def _plots(self, written: list[Line], grid: Grid) -> tuple[list[Plot], list[str]]:
         store = self.recording.store
         metrics: dict[str, Series] = {}
-        scope = Scope(grid, grid.step_s, 1, metrics, metrics, lambda *asked: search(store, grid, *asked))
+        starts_s = range(grid.start_s, grid.end_s, grid.step_s)
+        scope = Scope(starts_s, grid.step_s, metrics, metrics, lambda *asked: search(store, grid, *asked))
         plots: list[Plot] = []
         unsupported: list[str] = []
         # Metrics first: an expression may stand before what it speaks of.
@@ -184,10 +185,10 @@ class View:
             except DashboardError as error:
                 unsupported.append(f"{line.id if line.label == line.expression else line.label}: {error}")
                 continue
-            unit = store.units.get(line.metric, "") if line.metric else ""
+            unit = store.unit_of(line.metric)
             for series in found if line.visible else ():
                 label = filled_label(label_of(line, series, len(found)), line, series)
-                plots.append(Plot(label, line, tuple(series.values), "" if unit == "None" else unit))
+                plots.append(Plot(label, line, tuple(series.values), unit))
         plots.sort(key=lambda plot: written.index(plot.line))
         return distinct(plots), unsupported
 
@@ -240,7 +241,7 @@ def search(store: Store, grid: Grid, text: str, statistic: str, _: int) -> list[
     terms = re.findall(r'(?:([\w:.]+)\s*=\s*)?"?([^\s"]+)"?', re.sub(r"\bAND\b", "", match["terms"]))
     found = [
         metric
-        for metric in sorted(store.samples)
+        for metric in sorted(store.metrics)
         if metric.namespace == namespace
         and sorted(name for name, _ in metric.dimensions) == sorted(dimensions)
         and all(_fits(metric, name, wanted) for name, wanted in terms)

@@ -224,37 +224,33 @@ def test_what_a_template_decides_is_decided_and_what_only_a_deployment_knows_is_
     text = "tests: [{series: [{metric: N/Load, values: 5 6}], expect: [{alarm: prod-load, fires: 2m}]}]"
     assert run(tmp_path, text, "--template", template) == 0
     assert capsys.readouterr().err.splitlines() == [
-        "not evaluated: a: Threshold is ${Secret}, which only a deployment knows; give it a Default",
-        "not evaluated: b: Threshold is {'Fn::ImportValue': 'other'}, which only a deployment knows; give it a Default",
+        f"not evaluated: {template}: {reason}"
+        for reason in (
+            "Test: its condition IsTest does not hold with Stage='prod'; --parameter Stage=VALUE",
+            "Unknown (a): Threshold is ${Secret}, which only a deployment knows; --parameter Secret=VALUE",
+            'Imported (b): Threshold is ${ImportValue("other")}, which only a deployment knows',
+        )
     ]
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "named"),
     [
-        "MetricAlarms: [{Namespace: N}]",
-        "MetricAlarms: 5",
-        "Resources: {A: {Type: AWS::CloudWatch::Alarm}}",
-        "Resources: 5",
+        ("MetricAlarms: [{Namespace: N}]", "'MetricName' is missing"),
+        ("MetricAlarms: 5", "MetricAlarms is to be a list"),
+        ("Resources: {A: {Type: AWS::CloudWatch::Alarm}}", "A: 'Namespace' is missing"),
+        ("Resources: 5", "holds neither alarms nor a template"),
     ],
 )
-def test_a_file_of_alarms_that_cannot_be_read_is_an_error(tmp_path, capsys, text):
+def test_a_file_of_alarms_that_cannot_be_read_is_an_error(tmp_path, capsys, text, named):
     (tmp_path / "alarms.yaml").write_text(text)
     assert run(tmp_path, "tests: []", "--alarms", tmp_path / "alarms.yaml") == 2
-    assert "alarms.yaml holds something that is no alarm" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert named in err
+    assert "alarms.yaml" in err
 
 
-USED = {"Metric": {"Namespace": "N", "MetricName": "Used"}, "Period": 60, "Stat": "Sum"}
-BAND = {
-    "AlarmName": "band",
-    "Metrics": [
-        {"Id": "m", "MetricStat": USED, "ReturnData": False},
-        {"Id": "e", "Expression": "m > LAST(ANOMALY_DETECTION_BAND(m))"},
-    ],
-    "EvaluationPeriods": 1,
-    "Threshold": 1,
-    "ComparisonOperator": "GreaterThanThreshold",
-}  # fmt: skip
+BAND = {"AlarmName": "band", "EvaluationCriteria": {"PromQLCriteria": {"Query": "up == 0"}}, "EvaluationInterval": 60}
 
 
 def test_alarms_of_a_dump_that_cannot_be_evaluated_are_named_and_the_others_tested(tmp_path, capsys):
@@ -267,9 +263,9 @@ def test_alarms_of_a_dump_that_cannot_be_evaluated_are_named_and_the_others_test
     path.write_text(json.dumps(dump))
     assert run(tmp_path, PASSING, "--alarms", path) == 0
     err = capsys.readouterr().err
-    assert "not evaluated: band: ANOMALY_DETECTION_BAND needs a model" in err
-    assert "not evaluated: over: watches band, which is not among the alarms" in err
-    assert "not evaluated: top: watches over" in err
+    assert f"not evaluated: {path}: band: EvaluationCriteria: a PromQL query is not evaluated" in err
+    assert f"not evaluated: {path}: over: watches band, which is not among the alarms" in err
+    assert f"not evaluated: {path}: top: watches over" in err
 
 
 EMF = {

@@ -13,15 +13,14 @@ from dashboards.cloudwatch.errors import DashboardError, DefinitionError, Unsupp
 from dashboards.cloudwatch.expressions import parse_expression
 from dashboards.cloudwatch.metric_functions import Scope, Series
 from dashboards.cloudwatch.metric_math import resolve
-from dashboards.cloudwatch.series import Grid
 
 _ = None
 
 
-def calculated(text, *, alarm=False, stride=1, **series):
+def calculated(text, *, alarm=False, **series):
     length = len(next(iter(series.values())))
     metrics = {name: Series(values, name) for name, values in series.items()}
-    scope = Scope(Grid(0, 60 // stride, length), 60, stride, metrics, dict(metrics), alarm=alarm)
+    scope = Scope(range(0, 60 * length, 60), 60, metrics, dict(metrics), alarm=alarm)
     return [found.values for found in resolve({"e": text}, scope)["e"]]
 
 
@@ -109,15 +108,10 @@ def test_a_wrong_expression_is_an_error_of_ours(text):
 
 def test_expressions_may_build_on_each_other_but_not_in_a_circle():
     metrics = {"m": Series([1.0, 2.0])}
-    scope = Scope(Grid(0, 60, 2), 60, metrics=metrics, values=metrics)
+    scope = Scope(range(0, 120, 60), 60, metrics=metrics, values=metrics)
     assert resolve({"e2": "e1 * 2", "e1": "m + 1"}, scope)["e2"][0].values == [4, 6]
     with pytest.raises(DefinitionError, match="e1 -> e2 -> e1"):
         resolve({"e1": "e2", "e2": "e1"}, scope)
-
-
-def test_the_point_before_in_sliding_windows_is_a_whole_period_back():
-    assert calculated("DIFF(m)", stride=2, m=[1, 2, 4, 8]) == [[_, _, 3, 6]]
-    assert calculated("FILL(m, REPEAT)", stride=2, m=[1, 2, _, _]) == [[1, 2, 1, 2]]
 
 
 @given(st.text("ABS(m)+-*/<=1. ,[]'\"&|IF", max_size=30))

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.cloudwatch.alarm import CompositeAlarm, Metric, State
-from dashboards.cloudwatch.alarm_files import metric_alarm
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError, UnsupportedError
-from dashboards.cloudwatch.series import Sample, Store, parse_notation
+from dashboards.cloudwatch.notation import parse_notation
+from dashboards.cloudwatch.parameters import metric_alarm
+from dashboards.cloudwatch.series import Sample, Store
 from dashboards.cloudwatch.timeline import judge, metric_timeline, run
 
 METRIC = Metric("N", "m")
@@ -26,7 +27,7 @@ BASE = {
 
 def store_of(notation, step_s=60, metric=METRIC):
     store = Store()
-    for sample in filter(None, parse_notation(notation)):
+    for sample in parse_notation(notation):
         store.add(metric, Sample(sample.time_s * step_s, sample.value, sample.count))
     return store
 
@@ -135,8 +136,9 @@ def test_composites_follow_their_children_and_unknown_children_are_named():
         ({"DatapointsToAlarm": 2}, "2 out of 1"),
         ({"Threshold": None, "ThresholdMetricId": "ad1"}, "ThresholdMetricId"),
         ({"ComparisonOperator": "LessThanLowerThreshold"}, "LessThanLowerThreshold"),
-        ({"EvaluationWindow": {"WallClockWindow": {}}}, "WallClockWindow"),
-        ({"Statistic": "tm90"}, "tm90"),
+        ({"EvaluationWindow": {"WallClockWindow": {}}, "Period": 120}, "wall clock"),
+        ({"EvaluationWindow": {"WallClockWindow": {"Timezone": "Mars/Base"}}}, "Mars/Base"),
+        ({"Statistic": "zz90"}, "zz90"),
         ({"TreatMissingData": "fine"}, "fine"),
     ],
 )
@@ -193,5 +195,5 @@ def test_an_expression_that_an_alarm_may_not_have_is_named_with_the_alarm():
         key: value for key, value in BASE.items() if key not in {"Namespace", "MetricName", "Statistic", "Period"}
     }
     metrics = [{"Id": "e", "Expression": "SEARCH('{N} m', 'Sum')", "Period": 60}]
-    with pytest.raises(UnsupportedError, match=r"^a: SEARCH"):
+    with pytest.raises(UnsupportedError, match=r"^SEARCH"):
         metric_timeline(metric_alarm(parameters | {"Metrics": metrics}), Store(), 0, 60)

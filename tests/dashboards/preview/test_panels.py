@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dashboards.cloudwatch.alarm import Metric
-from dashboards.cloudwatch.alarm_files import read_alarms
+from dashboards.cloudwatch.alarm_files import read_definitions
 from dashboards.cloudwatch.body import with_defaults
 from dashboards.cloudwatch.errors import DashboardError, UnsupportedError
 from dashboards.cloudwatch.recording import Recording
@@ -29,7 +29,7 @@ def recording(minutes=60):
 
 
 def view(minutes=60):
-    return View(recording(minutes), read_alarms(SHOP / "alarms.json"), 0, minutes * 60)
+    return View(recording(minutes), read_definitions([SHOP / "alarms.json"]).alarms, 0, minutes * 60)
 
 
 def plots(title, minutes=60):
@@ -88,9 +88,9 @@ def shown(kind, **properties):
 
 def test_what_cannot_be_drawn_of_a_widget_leaves_the_rest_whole():
     of_a, of_b = (["Shop", "Load", "Host", host] for host in "ab")
-    panel = shown("metric", metrics=[of_a, [*of_b, {"stat": "tm90"}], [{"expression": "SELECT 1", "id": "q"}]])
+    panel = shown("metric", metrics=[of_a, [*of_b, {"stat": "zz90"}], [{"expression": "SELECT 1", "id": "q"}]])
     assert [plot.label for plot in panel.plots] == ["Load Average"]
-    assert [reason.partition(":")[0] for reason in panel.unsupported] == ["Load tm90", "q"]
+    assert [reason.partition(":")[0] for reason in panel.unsupported] == ["Load zz90", "q"]
     panel = shown("alarm", alarms=["busy", "nobody"])
     assert dict(panel.states) == {"busy": "OK"}
     assert panel.unsupported == ("no alarm nobody among those given; name their file with --alarms",)

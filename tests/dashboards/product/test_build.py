@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dashboards.cli import main
-from dashboards.cloudwatch.alarm_files import parse_alarms
+from dashboards.cloudwatch.alarm_files import Definitions, parse_alarms
 from dashboards.cloudwatch.alarm_tests import run_file
 from dashboards.cloudwatch.body import problems
 from dashboards.cloudwatch.insights import query
@@ -73,7 +73,9 @@ def test_nothing_is_lacking():
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_alarm_fires_stays_silent_and_bears_missing_data(path):
     alarms = parse_alarms(alarm_parameters(OURS), "ours")
-    failed = [f"{outcome.name}: {failure}" for outcome in run_file(path, alarms) for failure in outcome.failures]
+    failed = [
+        f"{outcome.name}: {failure}" for outcome in run_file(path, Definitions(alarms)) for failure in outcome.failures
+    ]
     assert not failed, "\n".join(failed)
 
 
