@@ -184,7 +184,6 @@ SAME_NAME_ON_PURPOSE: dict[str, str] = {
     "Automation": "a row's automation, and the construct that deploys all of them",
     "Choice": "of a strategy, and of the targets of a request",
     "Contents": "what goes into a component, and what is in a finished one",
-    "Datapoint": "CloudWatch's word; the reader of anybody's lines and the writer of ours do not import each other",
     "Entry": "of a tar, and of a ZIP that is checked: each format's own word",
     "Metric": "CloudWatch's word; the same two rooms",
     "Outcome": "of an alarm test, of a drill and of a request: no module knows two of them",

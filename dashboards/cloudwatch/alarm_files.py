@@ -50,7 +50,7 @@ _BROKEN = (DashboardError, AttributeError, LookupError, TypeError, ValueError, R
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Origin:
     """Where an alarm stands: the file, its logical id or address there, and the rules of the lint silenced for it."""
 
     file: str
@@ -66,7 +66,7 @@ class Unevaluated:
     """An alarm, or what may hold alarms, that is not evaluated, and why."""
 
     name: str
-    source: Source
+    source: Origin
     reason: str
 
     def __str__(self) -> str:
@@ -89,13 +89,13 @@ class Definitions:
     """
 
     alarms: dict[str, Alarm] = field(default_factory=dict)
-    sources: dict[str, Source] = field(default_factory=dict)
+    sources: dict[str, Origin] = field(default_factory=dict)
     given: dict[str, Json] = field(default_factory=dict)
     unevaluated: list[Unevaluated] = field(default_factory=list)
     mutes: list[MuteRule] = field(default_factory=list)
     dashboards: dict[str, Any] = field(default_factory=dict)
 
-    def leave_out(self, name: str, source: Source, reason: str) -> None:
+    def leave_out(self, name: str, source: Origin, reason: str) -> None:
         self.unevaluated.append(Unevaluated(name, source, reason))
 
     def reason(self, name: str) -> str:
@@ -195,7 +195,7 @@ def collect(found: Definitions, data: Any, where: str, parameters: Mapping[str, 
             if not isinstance(data, Mapping) or not data.keys() & {"AlarmName", "Rule", *_DESCRIBED}:
                 raise DefinitionError(f"{where} holds neither alarms nor a template")
             for make, each in _of_api(data, where):
-                _add(found, make, each, Source(where))
+                _add(found, make, each, Origin(where))
 
 
 def _of_api(data: Json, where: str) -> Iterator[tuple[_Make, Json]]:
@@ -224,7 +224,7 @@ def _from_template(found: Definitions, data: Json, where: str, parameters: Mappi
         _from_resource(found, template, resource, where)
     for name in _macros(data.get("Transform")):
         found.leave_out(
-            "", Source(where, "Transform"), f"the macro {name} may add alarms, which only a deployment knows"
+            "", Origin(where, "Transform"), f"the macro {name} may add alarms, which only a deployment knows"
         )
 
 
@@ -236,7 +236,7 @@ def _macros(transform: object) -> list[str]:
 
 def _from_resource(found: Definitions, template: Template, resource: Resource, where: str) -> None:
     silenced = resource.metadata.get(_SILENCE) or ()
-    source = Source(
+    source = Origin(
         where, resource.logical_id, frozenset([silenced] if isinstance(silenced, str) else map(str, silenced))
     )
     name = template.names.get(resource.logical_id, resource.logical_id)
@@ -257,7 +257,7 @@ def _from_resource(found: Definitions, template: Template, resource: Resource, w
 
 def _from_terraform(found: Definitions, data: Json, where: str, parameters: Mapping[str, str]) -> None:
     for address, kind, attributes in terraform.resources(data, parameters):
-        source = Source(where, address)
+        source = Origin(where, address)
         if kind == terraform.DASHBOARD:
             found.dashboards[str(attributes.get("dashboard_name") or address)] = attributes.get("dashboard_body")
             continue
@@ -273,7 +273,7 @@ def _add(
     found: Definitions,
     make: _Make,
     parameters: Json,
-    source: Source,
+    source: Origin,
     template: Template | None = None,
 ) -> None:
     """Add one alarm or mute rule, or name it with the reason why not."""
@@ -312,7 +312,7 @@ def without_bands(alarms: Mapping[str, Alarm]) -> dict[str, Alarm]:
     kept = Definitions(
         {n: alarm for n, alarm in alarms.items() if not (isinstance(alarm, MetricAlarm) and needs_band(alarm))}
     )
-    kept.sources = dict.fromkeys(kept.alarms, Source(""))
+    kept.sources = dict.fromkeys(kept.alarms, Origin(""))
     _leave_out_orphans(kept)
     return kept.alarms
 

@@ -42,7 +42,7 @@ class Outcome:
 
 
 @dataclass
-class _Run:
+class _Evaluated:
     """A test whose alarms were evaluated."""
 
     lines: Mapping[str, Timeline]
@@ -140,7 +140,7 @@ def _check_expectation(wanted: Mapping[str, Any]) -> None:
         refuse_unknown(wanted["calls"], State.__members__, "`calls`")
 
 
-def _made(path: Path, test: Mapping[str, Any], known: Definitions, namespace: Callable[[str], str]) -> _Run:
+def _made(path: Path, test: Mapping[str, Any], known: Definitions, namespace: Callable[[str], str]) -> _Evaluated:
     """Return a test with its alarms evaluated over its series, its lines and what was recorded."""
     expectations = test["expect"]
     alarms = needed([str(wanted.get("alarm")) for wanted in expectations], known)
@@ -159,7 +159,7 @@ def _made(path: Path, test: Mapping[str, Any], known: Definitions, namespace: Ca
         _add_line(recording, entry, start_s)
     last = max((store.span_s() or (0, 0))[1], max((line["@timestamp"] for line in recording.lines), default=0))
     end_s = max(_end_s(test, expectations), int(last) + 60 - start_s) + start_s
-    return _Run(run(alarms, store, start_s, end_s, recording.lines), recording, known.mutes, start_s, end_s)
+    return _Evaluated(run(alarms, store, start_s, end_s, recording.lines), recording, known.mutes, start_s, end_s)
 
 
 def _add_band(store: Store, entry: Mapping[str, Any], step_s: int, start_s: int) -> None:
@@ -227,7 +227,7 @@ def _calls(wanted: Mapping[str, Any]) -> dict[State, list[Any]]:
     return {State(name): _listed(moments) for name, moments in by_state.items()}
 
 
-def _unfed(line: Timeline, made: _Run) -> str:
+def _unfed(line: Timeline, made: _Evaluated) -> str:
     """Return that no series feeds an alarm, with metrics that look alike; empty when one does."""
     metrics, logs = _feeding(line.alarm, made.lines)
     known = made.recording.store.metrics
@@ -252,7 +252,7 @@ def _feeding(alarm: Alarm, lines: Mapping[str, Timeline]) -> tuple[set[Metric], 
     return set().union(*(metrics for metrics, _ in found)), any(logs for _, logs in found)
 
 
-def _differences(wanted: Mapping[str, Any], made: _Run) -> Iterator[str]:
+def _differences(wanted: Mapping[str, Any], made: _Evaluated) -> Iterator[str]:
     line, start_s = made.lines[wanted["alarm"]], made.start_s
     if "is" in wanted:
         state = line.at(start_s + duration_s(wanted["at"]))
@@ -275,6 +275,6 @@ def _differences(wanted: Mapping[str, Any], made: _Run) -> Iterator[str]:
             yield f"{which}: expected at {in_moments(expected)}, was at {in_moments(found)}{why}"
 
 
-def _explained(wanted: Mapping[str, Any], made: _Run) -> Iterator[str]:
+def _explained(wanted: Mapping[str, Any], made: _Evaluated) -> Iterator[str]:
     at_s = made.start_s + duration_s(wanted["at"]) if "at" in wanted else None
     yield from explain(made.lines[wanted["alarm"]], made.lines, made.recording.store, made.start_s, at_s)

@@ -73,7 +73,7 @@ class _Slot:
 
 
 @dataclass
-class Reader:
+class EmfReader:
     """Adds lines to a store; counts what CloudWatch would drop, by reason.
 
     Attributes:

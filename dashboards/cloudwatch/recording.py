@@ -154,7 +154,7 @@ def _iso(seconds: float) -> str:
 
 def add_lines(recording: Recording, lines: Iterable[str]) -> None:
     """Add the metrics and members of every JSON line; other text is passed over, as CloudWatch does."""
-    reader = emf.Reader(recording.store, recording.namespace, recording.dropped)
+    reader = emf.EmfReader(recording.store, recording.namespace, recording.dropped)
     keeps, read = recording.keeps_lines, reader.read
     for line in lines:
         start = line.find("{")
