@@ -85,6 +85,11 @@ def time_left_s() -> float:
     return min(_LEFT_S.get()(), *(stop.left_s() for stop in _STOPS.get()), math.inf)
 
 
+def is_stopped() -> bool:
+    """Whether the work of this context was told to stop."""
+    return any(stop.told for stop in _STOPS.get())
+
+
 def raise_if_late(reserve_s: float = ABORT_RESERVE_S) -> None:
     """OutOfTimeError when no more than `reserve_s` is left, OperationAbortedError when the work was told to stop."""
     if time_left_s() <= reserve_s:
@@ -139,7 +144,7 @@ def _refuse_when_late(**_: object) -> None:
 
 
 def _late(what: str) -> OperationAbortedError:
-    if any(stop.told for stop in _STOPS.get()):
+    if is_stopped():
         return OperationAbortedError(
             f"The work was told to stop; {what}.",
             next_step="Run it again; what is finished is not done again.",

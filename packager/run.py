@@ -42,6 +42,7 @@ from packager.results import (
     Phase,
     ProcessingState,
 )
+from packager.stores.s3_patience import shared_patience
 from telemetry import catalog, context, observe
 
 if TYPE_CHECKING:
@@ -87,7 +88,12 @@ def make_components(run: Run, components: Sequence[Component], done: Mapping[str
     started = time.monotonic()
     to_do = [each for each in components if not all(target.name in done for target in each.targets)]
     targets = sum(len(each.targets) for each in components)
-    with observe(catalog.PACKAGE_REQUEST, targets=targets) as step, run.storage.measured(step):
+    with (
+        run.checkpoint.watched(),
+        shared_patience(),
+        observe(catalog.PACKAGE_REQUEST, targets=targets) as step,
+        run.storage.measured(step),
+    ):
         sweep(run.storage.path)
         run.sink.sweep(run.settings.abandoned_upload_s)
         run.storage.monitor_usage()
@@ -96,7 +102,7 @@ def make_components(run: Run, components: Sequence[Component], done: Mapping[str
         try:
             if to_do:
                 made = _side_by_side(run, to_do, _choose(run, to_do))
-        except OutOfTimeError as error:
+        except OperationAbortedError as error:
             made = {each.label: _not_begun(run, each, LEFT, error) for each in to_do}
         except (InsufficientStorageError, StagingNeededError) as error:
             nothing_fits = error
@@ -216,6 +222,7 @@ class _ComponentRun:
         )
         try:
             with (
+                shared_patience(),
                 context(target=component.label),
                 observe(catalog.PACKAGE_TARGET, target=component.label, strategy=self._choice.strategy) as step,
                 run.storage.measured(step),
@@ -318,7 +325,7 @@ class _ComponentRun:
     def _failed(self, error: Exception) -> ComponentResult:
         strategy = self._choice.strategy
         out_of_room = strategy == PARTIAL and isinstance(error, InsufficientStorageError)
-        status = LEFT if isinstance(error, OutOfTimeError) or out_of_room else FAILED
+        status = LEFT if isinstance(error, OperationAbortedError) or out_of_room else FAILED
         return ComponentResult(self._component.label, status, strategy, 0, error=_as_packager_error(error))
 
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from packager.errors import PackagerError, RequestError, SettingsError, in_units, printable
+from packager.errors import (
+    OperationAbortedError,
+    PackagerError,
+    RequestError,
+    SettingsError,
+    in_units,
+    printable,
+)
 from packager.settings import STRATEGY_NAMES
 
 if TYPE_CHECKING:
@@ -31,7 +38,8 @@ def packager() -> None:
     """Turn trained and compiled models of any size into AWS IoT Greengrass components.
 
     A URI is s3://bucket/key, file:///path or a plain path. Results go to standard output, everything else to standard
-    error. Exit status: 0 all done, 1 some or all failed, 2 wrong use.
+    error. Exit status: 0 all done, 1 some or all failed, 2 wrong use; 130, 143 and 129 after Ctrl-C, SIGTERM and
+    SIGHUP.
     """
 
 
@@ -103,18 +111,21 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON docume
 @click.option("--trace", is_flag=True, help="Print where the time went, as a tree of spans, on standard error.")
 def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
     """Package a model for one or more targets."""
-    from packager.limits.cleanup import terminate_cleanly  # noqa: PLC0415  same
+    from packager.cli.signals import stop_on_signals  # noqa: PLC0415  same
     from packager.packaging import package as package_model  # noqa: PLC0415  kept off the path of --help
     from packager.results import PackageResult  # noqa: PLC0415  same
 
-    with (
-        _usage_errors(PackageResult().as_dict() if as_json else None),
-        _recorded(telemetry, trace=trace),
-        terminate_cleanly(),
-        _progress() as bars,
-    ):
-        result = package_model(**wanted, on_progress=bars)
-    _print(result.as_dict() if as_json else "\n".join(_package_lines(result)))
+    def show(result: PackageResult) -> None:
+        _print(result.as_dict() if as_json else "\n".join(_package_lines(result)))
+
+    with stop_on_signals(lambda: show(PackageResult(error=_stopped()))):
+        with (
+            _usage_errors(PackageResult().as_dict() if as_json else None),
+            _recorded(telemetry, trace=trace),
+            _progress() as bars,
+        ):
+            result = package_model(**wanted, on_progress=bars)
+        show(result)
     sys.exit(0 if result.succeeded else FAILED)
 
 
@@ -198,6 +209,13 @@ def recipe(uri: str, name: str, version: str, target: str, published_as: str | N
         artifact = published_artifact(uri, stores, published_as)
         made = recipes.render(recipes.recipe(artifact, name, version, device))
     click.echo(made, nl=False)
+
+
+def _stopped() -> OperationAbortedError:
+    return OperationAbortedError(
+        "The work was told to stop, and did not in time; what it has finished is not listed.",
+        next_step="Run it again: what is finished is found.",
+    )
 
 
 def _print(what: dict[str, Any] | str) -> None:

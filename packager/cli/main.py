@@ -7,6 +7,9 @@ import sys
 
 def main() -> None:
     """Entry point of the console script; says what to install when the command line's own packages are missing."""
+    from packager.cli.signals import end_at_once_on_signals  # noqa: PLC0415  before what takes its time to load
+
+    end_at_once_on_signals()
     try:
         from packager.cli.commands import packager  # noqa: PLC0415  click and rich are an extra
     except ModuleNotFoundError as error:

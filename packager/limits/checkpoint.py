@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from packager.deadline import ABORT_RESERVE_S, time_left_s
+from packager.deadline import ABORT_RESERVE_S, Stop, is_stopped, pause, stopped_by, time_left_s
 from packager.errors import OperationAbortedError, OutOfTimeError
 from telemetry import log
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from packager.limits.memory import MemoryMonitor
     from packager.results import OnProgress, ProcessingState
 
@@ -21,20 +23,24 @@ class Checkpoint:
         self._memory = memory
         self._on_progress = on_progress
         self._report_lock = threading.Lock()
-        self._stopped = threading.Event()
+        self._stop = Stop()
 
     def stop(self) -> None:
-        """Make the next report of each thread end its work."""
-        self._stopped.set()
+        """Make the next report of each thread end its work, and have whatever is asked of S3 given up."""
+        self._stop.tell()
+
+    def watched(self) -> AbstractContextManager[None]:
+        """A block whose work, in threads that carry its context too, ends after `stop`."""
+        return stopped_by(self._stop)
 
     def pause(self, seconds: float) -> None:
-        """Wait until the time is over or `stop` is called."""
-        self._stopped.wait(seconds)
+        """Wait until the time is over, or `stop` is called, or the time limit is near."""
+        pause(seconds, threading.Event())
 
     def report(self, state: ProcessingState) -> None:
         """Relieve memory and report progress. OperationAbortedError or OutOfTimeError when the work has to end."""
         self._memory.relieve_if_needed()
-        if self._stopped.is_set():
+        if is_stopped():
             raise OperationAbortedError(
                 "The work was stopped; nothing of this target was published.", next_step="Package it again."
             )

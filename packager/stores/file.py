@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packager.core.ports import Identity
+from packager.deadline import raise_if_late
 from packager.errors import ArtifactChangedError, StoreError, printable
 from packager.os_errors import map_os_errors
 from telemetry import catalog, observe
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
 
     from packager.core.ports import Reader
 
+_HASHED_AT_ONCE_BYTES = 1 << 20
+
 Signature = tuple[int, int, int, int]
 
 
 class FileSource:
     """One artifact in a file. It must stay as it was when this object first looked at it.
 
-    What counts as changed: device, inode, size and date of modification. Memory: one buffer of 256 KiB while hashing.
+    What counts as changed: device, inode, size and date of modification. Memory: one buffer of 1 MiB while hashing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +86,11 @@ class FileSource:
 
     def _hashed(self) -> Identity:
         with self._opened() as file, map_os_errors("read", self._path):
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = hashlib.sha256()
+            while block := file.read(_HASHED_AT_ONCE_BYTES):
+                raise_if_late()  # a file of many gigabytes takes minutes
+                sha256.update(block)
+            digest = sha256.hexdigest()
             size_bytes = self._unchanged(os.fstat(file.fileno()))
         return Identity(size_bytes, (("sha256", digest), ("size", str(size_bytes))))
 

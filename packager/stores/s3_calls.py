@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 import random
 import threading
-import time
 from collections import Counter
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -18,6 +16,7 @@ from packager.deadline import time_left_s as time_left_s_of_context
 from packager.errors import OperationAbortedError, PackagerError, StoreError, printable
 from packager.stores.s3_errors import DAMAGED, can_be_sent_again, convert_s3_error
 from packager.stores.s3_options import S3Options
+from packager.stores.s3_patience import Patience, heard, patience
 from telemetry import current
 
 if TYPE_CHECKING:
@@ -42,70 +41,6 @@ _FOR_CLEAN_UP = 0.1
 """Share of the patience that is kept for it."""
 
 
-class _Clock:
-    """Counts the time since S3's last good answer, as far as anybody waited for one."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waited_s = 0.0
-        self._waiting = 0
-        self._since = 0.0
-
-    def begin(self) -> None:
-        with self._lock:
-            if not self._waiting:
-                self._since = time.monotonic()
-            self._waiting += 1
-
-    def end(self) -> None:
-        with self._lock:
-            self._waiting -= 1
-            if not self._waiting:
-                self._waited_s += time.monotonic() - self._since
-
-    def reset(self) -> None:
-        with self._lock:
-            self._waited_s, self._since = 0.0, time.monotonic()
-
-    def read_s(self) -> float:
-        with self._lock:
-            return self._waited_s + (time.monotonic() - self._since if self._waiting else 0.0)
-
-
-class Patience:
-    """How long S3 has been silent.
-
-    One is shared by all calls of a target, and counts with that of the whole run: so the next target does not wait as
-    long again, and one that gets no answer is not kept waiting by those that do.
-    """
-
-    def __init__(self, outer: Patience | None = None) -> None:
-        self._clocks: tuple[_Clock, ...] = (_Clock(), *(outer.clocks if outer else ()))
-
-    @property
-    def clocks(self) -> tuple[_Clock, ...]:
-        return self._clocks
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Count the time of the block as waited for S3."""
-        for clock in self._clocks:
-            clock.begin()
-        try:
-            yield
-        finally:
-            for clock in self._clocks:
-                clock.end()
-
-    def heard(self) -> None:
-        """S3 has answered, or sent some bytes."""
-        for clock in self._clocks:
-            clock.reset()
-
-    def silent_s(self) -> float:
-        return max(clock.read_s() for clock in self._clocks)
-
-
 _in_flight: Counter[int] = Counter()
 _counting = threading.Lock()
 
@@ -126,26 +61,6 @@ def _used(client: S3Client) -> Iterator[None]:
             _in_flight.subtract((id(client),))
             if not _in_flight[id(client)]:
                 del _in_flight[id(client)]
-
-
-_patience: ContextVar[Patience | None] = ContextVar("packager_patience", default=None)
-
-
-@contextmanager
-def shared_patience() -> Iterator[None]:
-    """Let all calls of the block, in threads that carry this context too, share one patience."""
-    token = _patience.set(Patience(_patience.get()))
-    try:
-        yield
-    finally:
-        _patience.reset(token)
-
-
-def heard() -> None:
-    """Tell the patience of this context that S3 has sent something."""
-    patience = _patience.get()
-    if patience is not None:
-        patience.heard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,27 +93,23 @@ class Calls:
         too long; what cleans up gets `CLEAN_UP_S` then.
         """
         stop = stop or threading.Event()
-        patience = _patience.get() or Patience()
-        token = _patience.set(patience)
-        limit_s = min(longest_s, self._limit_s(patience, cleans_up=cleans_up))
+        with patience() as ours, ours.waiting(), _used(self.client):
+            limit_s = min(longest_s, self._limit_s(ours, cleans_up=cleans_up))
 
-        def give_up() -> None:
-            if leave_at_stop and stop.is_set():
-                raise OperationAbortedError("The transfer was told to stop.")
-            if patience.silent_s() > limit_s:
-                self._give_up(operation, uri, patience.silent_s())
+            def give_up() -> None:
+                if leave_at_stop and stop.is_set():
+                    raise OperationAbortedError("The transfer was told to stop.")
+                if ours.silent_s() > limit_s:
+                    self._give_up(operation, uri, ours.silent_s())
 
-        try:
-            with patience.waiting(), _used(self.client):
+            try:
                 return self._tried(call, stop, counted_as, reserve_s, give_up)
-        except PackagerError:
-            raise
-        except Exception as error:
-            if unchanged(error):
+            except PackagerError:
                 raise
-            raise convert_s3_error(error, operation, uri, self.options) from error
-        finally:
-            _patience.reset(token)
+            except Exception as error:
+                if unchanged(error):
+                    raise
+                raise convert_s3_error(error, operation, uri, self.options) from error
 
     def _tried(
         self,

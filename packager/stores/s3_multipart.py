@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from packager.aws_errors import code_of
 from packager.errors import PackagerError, StoreError
-from packager.stores.s3_calls import Calls, heard, required
+from packager.stores.s3_calls import Calls, required
 from packager.stores.s3_checksums import Arrival, as_checksum, without_where_refused
 from packager.stores.s3_errors import ABSENT, DENIED, is_answered
+from packager.stores.s3_patience import heard
 from telemetry import log
 
 if TYPE_CHECKING:

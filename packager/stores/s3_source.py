@@ -15,9 +15,9 @@ from isal.isal_zlib import crc32 as crc32_of
 
 from packager.core.ports import Identity
 from packager.errors import CompressionError, ExtractionError, ManifestError, PackagerError, StoreError
-from packager.stores.s3_calls import Calls, heard
 from packager.stores.s3_errors import BrokenTransferError
 from packager.stores.s3_object import ObjectHead, ObjectName
+from packager.stores.s3_patience import heard
 from telemetry import carrying, catalog, observe
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
 
     from packager.core.ports import Reader
+    from packager.stores.s3_calls import Calls
 
 RANGE_BYTES = 6 << 20
 """Large enough that requests cost little beside their bytes: at 4 MiB the processor is busy half as long again as at 8.
