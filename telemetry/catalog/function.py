@@ -116,7 +116,7 @@ TELEMETRY_HEALTH = Operation(
     properties=HEALTH_PROPERTIES,
     panels=(
         Panel(TELEMETRY_BOARD, "Lines", ("lines_written", "lines_trimmed", "lines_lost")),
-        Panel(TELEMETRY_BOARD, "Spans lost, endpoint dead", ("spans_lost", "endpoint_dead")),
+        Panel(TELEMETRY_BOARD, "Spans and points lost, endpoint dead", ("spans_lost", "points_lost", "endpoint_dead")),
         Panel(TELEMETRY_BOARD, "Faults of telemetry", ("faults", "success", "failure")),
         Panel(TELEMETRY_BOARD, "Time of the health line", ("duration_ms",)),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from telemetry.engine.embedded import EmbeddedMetrics
     from telemetry.engine.logs import Logs
     from telemetry.engine.otlp import Export
+    from telemetry.engine.otlp_metrics import OtlpMetrics
     from telemetry.engine.steps import Recorder
     from telemetry.engine.vocabulary import Vocabulary
 
@@ -35,19 +37,25 @@ class Pipeline:
         self.vocabulary = vocabulary
         self.settings = settings
         self._export = export
+        self.metrics: OtlpMetrics | None = None
 
     def flush(self, timeout_s: float | None = None) -> int:
-        """Send the spans that wait for an endpoint and return how many were lost; bounded, never raises.
+        """Send what waits for an endpoint and return how many spans and points were lost; bounded, never raises.
 
-        Default: the settings' `flush_s`. Lines need no flush, they are written at once.
+        Default: the settings' `flush_s`, for spans and metrics together. Lines need no flush, they are written at once.
         """
-        if self._export is None:
-            return 0
+        until_s = time.monotonic() + (self.settings.flush_s if timeout_s is None else timeout_s)
+        lost = 0
         try:
-            return self._export.flush(timeout_s)
+            if self.metrics is not None:
+                self.metrics.start()
+            if self._export is not None:
+                lost += self._export.flush(timeout_s)
+            if self.metrics is not None:
+                lost += self.metrics.finish(until_s - time.monotonic())
         except Exception as error:  # noqa: BLE001  the last thing an invocation does must not fail it
             HEALTH.fault("the flush raised", error)
-            return 0
+        return lost
 
     def report_health(self) -> None:
         """Write the health line: what was written, cut and lost since the one before."""
@@ -126,9 +134,24 @@ def _recorders(pipeline: Pipeline, writer: LineWriter, processors: list[SpanProc
             return Logs.for_people(settings.log_level, colors=sys.stderr.isatty())
         return Logs.as_json(settings.log_level, settings.platform_level)
 
-    lines = Lines(writer, _made(logs), _made(metrics), health=vocabulary.health, console=settings.console)
-    ids = _made(spans)
-    return [lines] if ids is None else [ids, lines]
+    emf = _made(metrics) if settings.emf else None
+    lines = Lines(writer, _made(logs), emf, health=vocabulary.health, console=settings.console)
+    pipeline.metrics = _metrics(vocabulary, settings)
+    return [each for each in (_made(spans), lines, pipeline.metrics) if each is not None]
+
+
+def _metrics(vocabulary: Vocabulary, settings: Settings) -> OtlpMetrics | None:
+    if not settings.metrics_endpoint:
+        return None
+    try:
+        from telemetry.engine.otlp_metrics import OtlpMetrics  # noqa: PLC0415  wanted only with an endpoint
+
+        return OtlpMetrics(vocabulary, settings)
+    except ImportError as error:
+        HEALTH.fault("no metrics are exported; install opentelemetry-exporter-otlp-proto-http", error)
+    except Exception as error:  # noqa: BLE001  a bad endpoint setting must not stop the work
+        HEALTH.fault("no metrics are exported", error)
+    return None
 
 
 def _made(make: Callable[[], T]) -> T | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-COUNTS = ("lines_written", "lines_trimmed", "lines_lost", "spans_lost", "faults")
+COUNTS = ("lines_written", "lines_trimmed", "lines_lost", "spans_lost", "points_lost", "faults")
 """Of the health row's metrics those that are counted; `endpoint_dead` is a state."""
 
 

@@ -22,6 +22,18 @@ class Unit(StrEnum):
     NONE = "None"
 
 
+UCUM = {
+    Unit.MILLISECONDS: "ms",
+    Unit.SECONDS: "s",
+    Unit.BYTES: "By",
+    Unit.BYTES_PER_SECOND: "By/s",
+    Unit.COUNT: "1",
+    Unit.PERCENT: "%",
+    Unit.NONE: "1",
+}
+"""https://ucum.org/ucum"""
+
+
 class Kind(StrEnum):
     """The kinds of spans, as OpenTelemetry names them."""
 

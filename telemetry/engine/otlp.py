@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from telemetry.engine.settings import Settings
 
-    Send = Callable[[Sequence[ReadableSpan]], int]
+    Send = Callable[[Sequence[Any]], int]
 
 QUEUE = 2048
 """Spans kept for the flush; one invocation makes some hundreds."""
@@ -67,7 +67,7 @@ class Export(SpanProcessor):
             return 0
         delivered = 0
         if time.monotonic() >= self._dead_until:
-            delivered = _Delivery(self._send, spans).within(self._settings.flush_s if timeout_s is None else timeout_s)
+            delivered = Delivery(self._send, spans).within(self._settings.flush_s if timeout_s is None else timeout_s)
             self._judge(dead=delivered == 0)
         lost = len(spans) - delivered
         if lost:
@@ -88,36 +88,44 @@ class Export(SpanProcessor):
         self.flush()
 
 
-class _Delivery:
-    """One attempt to send spans, in a thread that is left behind when time is up: sockets cannot be told to hurry."""
+class Delivery:
+    """One attempt to send, in a thread that is left behind when time is up: sockets cannot be told to hurry."""
 
-    def __init__(self, send: Send, spans: list[ReadableSpan]) -> None:
+    def __init__(self, send: Send, items: Sequence[Any]) -> None:
         self._send = send
-        self._spans = spans
+        self._items = items
         self._delivered = 0
         self._closed = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="telemetry-export", daemon=True)
 
     def within(self, timeout_s: float) -> int:
-        """Return how many spans were acknowledged in that time."""
+        """Return how many were acknowledged in that time."""
+        self.start()
+        return self.finish(timeout_s)
+
+    def start(self) -> None:
+        """Begin to send, without waiting."""
         if sys.is_finalizing():  # to start a thread would wait for ever
-            return 0
+            return
         try:
             self._thread.start()
         except RuntimeError as error:  # no thread is to be had, at the end of the interpreter for one
-            HEALTH.fault("spans cannot be sent", error)
-            return 0
-        self._thread.join(timeout_s)
+            HEALTH.fault("nothing can be sent", error)
+
+    def finish(self, timeout_s: float) -> int:
+        """Return how many are acknowledged after that time at most; what comes later counts as lost."""
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, timeout_s))
         with self._lock:
             self._closed = True
             return self._delivered
 
     def _run(self) -> None:
-        for start in range(0, len(self._spans), BATCH):
+        for start in range(0, len(self._items), BATCH):
             if self._closed:
                 return
-            batch = self._spans[start : start + BATCH]
+            batch = self._items[start : start + BATCH]
             try:
                 acknowledged = self._send(batch)
             except Exception as error:  # noqa: BLE001  an exporter may raise anything; the spans are then lost
@@ -129,33 +137,29 @@ class _Delivery:
                 self._delivered += acknowledged
 
 
-class Endpoint:
-    """Sends spans over OTLP/HTTP, and believes an answer only as far as it goes.
+class Answers:
+    """Reads the answers of an endpoint, and believes each only as far as it goes.
 
-    The exporter takes a redirect for a success, reads answers of any length, and passes over what was rejected.
+    The exporters take a redirect for a success, read answers of any length, and pass over what was rejected.
     """
 
     MAX_ANSWER_BYTES = 65_536
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, rejected_in: Callable[[bytes], int]) -> None:
         # What the exporter would say of a dead endpoint is counted here and stands in the health line.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-        self._rejected = threading.local()
+        self._rejected_in = rejected_in
+        self.rejected = threading.local()
+
+    def session(self, address: str) -> requests.Session:
+        """Return a session whose answers are read here; requests to AWS's own endpoints are signed."""
         session = requests.Session()
         session.stream = True  # an answer is read in `_read`, and no further
         session.hooks["response"] = [self._read]
-        region = re.search(r"//xray\.([a-z0-9-]+)\.amazonaws\.com", settings.traces_endpoint)
-        if region:
-            session.auth = _signature(region[1])
-        self._exporter = OTLPSpanExporter(
-            endpoint=settings.traces_endpoint, timeout=max(1.0, settings.flush_s), session=session
-        )
-
-    def send(self, spans: Sequence[ReadableSpan]) -> int:
-        """Return how many of the spans the endpoint acknowledged."""
-        self._rejected.count = 0
-        good = self._exporter.export(spans) is SpanExportResult.SUCCESS
-        return max(0, len(spans) - self._rejected.count) if good else 0
+        aws = re.search(r"//(xray|monitoring)\.([a-z0-9-]+)\.amazonaws\.com", address)
+        if aws:
+            session.auth = _signature(aws[1], aws[2])
+        return session
 
     def _read(self, response: requests.Response, **_: object) -> None:
         """Look into an answer. What is raised here is to the exporter as if the endpoint had not answered."""
@@ -165,10 +169,28 @@ class Endpoint:
         if 300 <= response.status_code < 400 or kind == "text/html":  # noqa: PLR2004  redirects, which are not followed
             raise requests.RequestException(f"{response.status_code} {kind}: not what a collector answers")
         if response.ok and kind == "application/x-protobuf":
-            self._rejected.count = ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans
+            self.rejected.count = self._rejected_in(body)
 
 
-def _signature(region: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+class Endpoint:
+    """Sends spans over OTLP/HTTP."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._answers = Answers(lambda body: ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans)
+        self._exporter = OTLPSpanExporter(
+            endpoint=settings.traces_endpoint,
+            timeout=max(1.0, settings.flush_s),
+            session=self._answers.session(settings.traces_endpoint),
+        )
+
+    def send(self, spans: Sequence[ReadableSpan]) -> int:
+        """Return how many of the spans the endpoint acknowledged."""
+        self._answers.rejected.count = 0
+        good = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        return max(0, len(spans) - self._answers.rejected.count) if good else 0
+
+
+def _signature(service: str, region: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
     """Return what signs a request with SigV4, as AWS's own OTLP endpoint asks for.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-OTLPEndpoint.html
@@ -183,9 +205,9 @@ def _signature(region: str) -> Callable[[requests.PreparedRequest], requests.Pre
         # Looked for here, in the thread of the flush: where nothing is set, botocore asks the network for them.
         credentials = session.get_credentials()
         if credentials is None:
-            raise LookupError("no AWS credentials to sign traces with; give the function a role, or unset the endpoint")
+            raise LookupError("no AWS credentials to sign with; give the function a role, or unset the endpoint")
         signed = AWSRequest(prepared.method, prepared.url, {"Content-Type": "application/x-protobuf"}, prepared.body)
-        SigV4Auth(credentials.get_frozen_credentials(), "xray", region).add_auth(signed)
+        SigV4Auth(credentials.get_frozen_credentials(), service, region).add_auth(signed)
         prepared.headers.update(dict(signed.headers.items()))
         return prepared
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from telemetry.engine import conventions
-from telemetry.engine.operation import EVERY_ROW, Kind, Unit
+from telemetry.engine.operation import EVERY_ROW, UCUM, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,16 +23,6 @@ Document = dict[str, Any]
 
 FILE_FORMAT = "definition/2"
 STABILITY = "development"
-UCUM = {
-    Unit.MILLISECONDS: "ms",
-    Unit.SECONDS: "s",
-    Unit.BYTES: "By",
-    Unit.BYTES_PER_SECOND: "By/s",
-    Unit.COUNT: "1",
-    Unit.PERCENT: "%",
-    Unit.NONE: "1",
-}
-"""https://ucum.org/ucum"""
 CALL = "aws.call"
 """Type of the spans of calls of AWS."""
 _MODEL = "https://github.com/open-telemetry/semantic-conventions/archive/refs/tags/v{version}.zip[model]"

@@ -24,7 +24,8 @@ class Settings:
     `service` is the name of the service, empty for the vocabulary's. Metrics of a `stage` go to a namespace of its own
     below the vocabulary's. `log_level` is debug, info, warning or error. `platform_level` is the level below which the
     platform drops JSON lines by itself (trace, debug, info, warn, error or fatal), empty where it drops none.
-    `traces_endpoint` is the whole address that spans are posted to, empty when they go nowhere over the network.
+    `traces_endpoint` is the whole address that spans are posted to, empty when they go nowhere over the network;
+    `metrics_endpoint` that of metrics, which are written as EMF lines too unless `emf` is false.
     `propagators` are the forms of the trace context that are read and written, the later before the earlier. Of new
     traces `sampled_share` is recorded, from 0 to 1; None leaves it to the caller and to OpenTelemetry's own variables.
     `flush_s` bounds what a flush waits, so that the end of an invocation costs 300 ms at most; `dead_after` failed
@@ -37,6 +38,8 @@ class Settings:
     platform_level: str = ""
     console: bool = False
     traces_endpoint: str = ""
+    metrics_endpoint: str = ""
+    emf: bool = True
     flush_s: float = 0.25
     dead_after: int = 3
     dead_pause_s: float = 60.0
@@ -50,9 +53,10 @@ class Settings:
         """Return the settings that the environment asks for; what it does not say, or says wrongly, is the default.
 
         TELEMETRY_LOG_LEVEL, TELEMETRY_LOG_FORMAT (json or console), TELEMETRY_STAGE (a name below the namespace of
-        metrics), TELEMETRY_XRAY (active or passthrough), the standard OTEL_EXPORTER_OTLP_ENDPOINT,
-        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_SERVICE_NAME, OTEL_PROPAGATORS, OTEL_TRACES_EXPORTER=none, and what
-        Lambda says of the function. OpenTelemetry reads the other standard variables (headers, time-out, TLS) itself.
+        metrics), TELEMETRY_XRAY (active or passthrough), TELEMETRY_METRICS (emf, otlp or both), the standard
+        OTEL_EXPORTER_OTLP_ENDPOINT with _TRACES_ and _METRICS_, OTEL_SERVICE_NAME, OTEL_PROPAGATORS,
+        OTEL_TRACES_EXPORTER=none, and what Lambda says of the function. OpenTelemetry reads the other standard
+        variables (headers, time-out, TLS) by itself.
         """
         level = (environ.get("TELEMETRY_LOG_LEVEL") or environ.get("AWS_LAMBDA_LOG_LEVEL") or "info").lower()
         level = {"warn": "warning", "trace": "debug", "fatal": "error"}.get(level, level)
@@ -68,11 +72,21 @@ class Settings:
             stage=stage if STAGE.fullmatch(stage) else "",
             console=environ.get("TELEMETRY_LOG_FORMAT", "") == "console",
             traces_endpoint="" if off else endpoint,
+            metrics_endpoint=_metrics_endpoint(environ),
+            emf=not (_metrics_endpoint(environ) and environ.get("TELEMETRY_METRICS", "").lower() == "otlp"),
             in_lambda="AWS_LAMBDA_RUNTIME_API" in environ,
             resource=_resource(environ),
             propagators=_propagators(environ.get("OTEL_PROPAGATORS", XRAY)),
             sampled_share=_sampled_share(environ),
         )
+
+
+def _metrics_endpoint(environ: Mapping[str, str]) -> str:
+    """Return where metrics are posted to, when TELEMETRY_METRICS asks for OTLP, alone (otlp) or beside EMF (both)."""
+    if environ.get("TELEMETRY_METRICS", "").lower() not in {"otlp", "both"}:
+        return ""
+    base = environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
+    return environ.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT") or (base and f"{base}/v1/metrics")
 
 
 def _platform_level(environ: Mapping[str, str]) -> str:

@@ -40,6 +40,7 @@ HEALTH_METRICS = (
     Metric("lines_trimmed", "LinesTrimmed", Unit.COUNT, "Lines cut to stay below the limit", "Sum"),
     Metric("lines_lost", "LinesLost", Unit.COUNT, "Lines that could not be written", "Sum"),
     Metric("spans_lost", "SpansLost", Unit.COUNT, "Spans that no endpoint acknowledged", "Sum"),
+    Metric("points_lost", "PointsLost", Unit.COUNT, "Data points of metrics that no endpoint acknowledged", "Sum"),
     Metric("faults", "Faults", Unit.COUNT, "Bad values, unknown fields, broken recorders", "Sum"),
     Metric("endpoint_dead", "EndpointDead", Unit.COUNT, "1 while the trace endpoint is given up", "Maximum"),
 )

@@ -7,6 +7,7 @@ import socket
 import threading
 from dataclasses import dataclass, field
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -26,6 +27,7 @@ class Collector:
     def __init__(self, answer):
         self.answer = answer
         self.requests = []
+        self.metric_requests = []
         self.headers = []
         self.bodies = []
 
@@ -57,7 +59,9 @@ def collecting(answer=None):
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             answer = collector.answer
-            if answer.status == 200:
+            if answer.status == 200 and self.path.endswith("/v1/metrics"):
+                collector.metric_requests.append(ExportMetricsServiceRequest.FromString(body))
+            elif answer.status == 200:
                 collector.requests.append(ExportTraceServiceRequest.FromString(body))
             self.send_response(answer.status)
             for name, value in {"Content-Length": len(answer.body), "Content-Type": answer.kind, **answer.more}.items():
