@@ -40,6 +40,7 @@ class Scope:
         values: Results by query id, expressions included.
         search: Looks up SEARCH(text, statistic, period); None where searching is not allowed.
         band: The bounds of normal values, lowest first, where somebody gave them.
+        began_s: When anything is known from: to the functions of time, a period that reaches further back begins then.
         alarm: In an alarm the number of points retrieved is CloudWatch's secret, and what depends on it refused.
     """
 
@@ -49,6 +50,7 @@ class Scope:
     values: Mapping[str, Value] = field(default_factory=dict)
     search: Callable[[str, str, int], list[Series]] | None = None
     band: tuple[Series, Series] | None = None
+    began_s: float = -math.inf
     alarm: bool = False
 
     @property
@@ -312,7 +314,8 @@ def _band(scope: Scope, value: Value, deviations: Value = 2.0) -> Value:
 
 def _clock(part: Callable[[datetime], float]) -> Callable[..., Value]:
     def apply(scope: Scope, series: Series) -> Series:
-        return Series([float(part(datetime.fromtimestamp(time, UTC))) for time in scope.starts_s], series.label)
+        times = [datetime.fromtimestamp(max(start_s, scope.began_s), UTC) for start_s in scope.starts_s]
+        return Series([float(part(time)) for time in times], series.label)
 
     return _each(apply)
 

@@ -67,6 +67,7 @@ PARTS = {
     "Metric": {"Namespace", "MetricName", "Dimensions"},
     "EvaluationWindow": {"WallClockWindow", "SlidingWindow"},
     "WallClockWindow": {"Timezone"},
+    "SlidingWindow": set(),
     "WarmUpConfiguration": {"WarmUpPeriodDurationInMinutes", "OnlyStartEvaluatingAfterWarmUpPeriodEnds"},
     "EvaluationCriteria": {"PromQLCriteria"},
     "PromQLCriteria": {"Query", "PendingPeriod", "RecoveryPeriod"},

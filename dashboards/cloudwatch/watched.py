@@ -199,11 +199,11 @@ def watch(alarm: MetricAlarm, store: Store, start_s: int, end_s: int) -> Watched
         values = [None] * lead + [kept[-1] for _, kept in windows]
         marks = NONE * lead + "".join(shown[-1] for shown, _ in windows)
         return Retrieved(alarm, grid, lead, values, marks, enough, windows)
-    values, band = _pointwise(alarm, store, led)
+    values, band = _pointwise(alarm, store, led, start_s)
     return Watched(alarm, grid, lead, values, _marks(alarm, values, band), enough)
 
 
-def _pointwise(alarm: MetricAlarm, store: Store, grid: Grid) -> tuple[Values, Band | None]:
+def _pointwise(alarm: MetricAlarm, store: Store, grid: Grid, began_s: int) -> tuple[Values, Band | None]:
     """Return the value of the period that ends with each step, and the band beside it."""
     width = alarm.period_s // grid.step_s
     metrics = {
@@ -213,12 +213,15 @@ def _pointwise(alarm: MetricAlarm, store: Store, grid: Grid) -> tuple[Values, Ba
     }
     first_s = grid.start_s + grid.step_s - alarm.period_s
     starts_s = range(first_s, first_s + grid.length * grid.step_s, grid.step_s)
-    series, band = metric_math.watched(alarm, _scope(alarm, metrics, starts_s, _band(alarm, store, grid, width)))
+    scope = _scope(alarm, metrics, starts_s, _band(alarm, store, grid, width), began_s)
+    series, band = metric_math.watched(alarm, scope)
     return series.values, band
 
 
-def _scope(alarm: MetricAlarm, metrics: dict[str, Series], starts_s: Sequence[int], band: Band | None) -> Scope:
-    return Scope(starts_s, alarm.period_s, metrics, dict(metrics), band=band, alarm=True)
+def _scope(
+    alarm: MetricAlarm, metrics: dict[str, Series], starts_s: Sequence[int], band: Band | None, began_s: int
+) -> Scope:
+    return Scope(starts_s, alarm.period_s, metrics, dict(metrics), band=band, began_s=began_s, alarm=True)
 
 
 def _band(alarm: MetricAlarm, store: Store, grid: Grid, width: int) -> Band | None:
@@ -239,7 +242,7 @@ def _retrieved(alarm: MetricAlarm, store: Store, grid: Grid, lead: int) -> list[
     bands = _band(alarm, store, grid, width)
     seen: dict[object, tuple[str, Sequence[float | None]]] = {}
     windows: list[tuple[str, Sequence[float | None]]] = []
-    timed = metric_math.tells_time(alarm)
+    timed, began_s = metric_math.tells_time(alarm), grid.start_s + lead * grid.step_s
     for step in range(lead, grid.length):
         steps = range(step - (count - 1) * width, step + 1, width)
         metrics = {name: tuple(column[step] for column in columns) for name, columns in rows.items()}
@@ -249,7 +252,7 @@ def _retrieved(alarm: MetricAlarm, store: Store, grid: Grid, lead: int) -> list[
             end_s = grid.start_s + (step + 1) * grid.step_s
             starts_s = range(end_s - count * alarm.period_s, end_s, alarm.period_s)
             series = {name: Series(list(values)) for name, values in metrics.items()}
-            found, against = metric_math.watched(alarm, _scope(alarm, series, starts_s, band))
+            found, against = metric_math.watched(alarm, _scope(alarm, series, starts_s, band, began_s))
             seen[key] = _marks(alarm, found.values, against), found.values
         windows.append(seen[key])
     return windows
@@ -293,7 +296,7 @@ def _clocked(alarm: MetricAlarm, store: Store, start_s: int, end_s: int) -> Cloc
         given = _band(alarm, store, grid, 1)
         for series, bound in zip(bands, given or (), strict=False):
             series.values[step] = bound.values[0]
-    scope = _scope(alarm, metrics, bounds_s[:length], bands if known else None)
+    scope = _scope(alarm, metrics, bounds_s[:length], bands if known else None, start_s)
     series, band = metric_math.watched(alarm, scope)
     return Clocked(alarm, bounds_s, series.values, _marks(alarm, series.values, band))
 

@@ -101,7 +101,7 @@ def timeline(alarm, series, end_s, start_s=0):
             ]
             for name, samples in series.items()
         }
-        values = evaluated(alarm["expression"], windows, begins, period)
+        values = evaluated(alarm["expression"], windows, begins, (period, start_s))
         points = [
             None if value is None else OPERATORS[alarm["ComparisonOperator"]](value, alarm["Threshold"])
             for value in values
@@ -117,7 +117,10 @@ def timeline(alarm, series, end_s, start_s=0):
 
 
 def evaluated(node, windows, begins, period):
-    """The values of an expression over one window; a tuple is an operation, a word a metric, a number itself."""
+    """The values of an expression over one window; a tuple is an operation, a word a metric, a number itself.
+
+    `period` is its length, and the moment before which nothing is known.
+    """
     found = _value(node, windows, begins, period)
     return found if isinstance(found, list) else [found] * len(begins)
 
@@ -134,7 +137,7 @@ def _value(node, windows, begins, period):
     if name in BINARY:
         return _both(BINARY[name], *given)
     if name in CLOCK:
-        return [CLOCK[name](datetime.fromtimestamp(begin, UTC)) for begin in begins]
+        return [CLOCK[name](datetime.fromtimestamp(max(begin, period[1]), UTC)) for begin in begins]
     return _called(name, given, begins, period)
 
 
@@ -147,7 +150,7 @@ def _called(name, given, begins, period):
         return [None if value is None else ONE[name](value) for value in given[0]]
     return {
         "IF": lambda: _if(*given, length=len(begins)),
-        "PERIOD": lambda: float(period),
+        "PERIOD": lambda: float(period[0]),
         "FILL": lambda: [given[1] if value is None else value for value in given[0]],
     }[name]()
 
