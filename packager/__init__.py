@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     )
     from packager.settings import Settings as Settings
     from packager.stores import Stores as Stores
+    from packager.stores.s3_options import S3Options as S3Options
     from packager.zipper import IncrementalZipper as IncrementalZipper
 
 _MODULE_OF = {
@@ -60,6 +61,7 @@ _MODULE_OF = {
     "IncrementalZipper": "packager.zipper",
     "PackageResult": "packager.results",
     "ProcessingState": "packager.results",
+    "S3Options": "packager.stores.s3_options",
     "Settings": "packager.settings",
     "StorageManager": "packager.limits.storage",
     "StorageMetrics": "packager.limits.storage",
