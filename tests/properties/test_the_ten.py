@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from packager import run
-from packager.core.component import make_component
 from packager.core.ports import TEMPORARY_PREFIX
 from packager.core.zip import ZipEncoder
 from packager.deadline import ABORT_RESERVE_S
@@ -721,15 +720,15 @@ def test_property_10_recoverable_faults_within_the_budget_end_in_success_and_bey
             coming = iter(faults)
             attempted = []
 
-            def attempt(*args, **kwargs):
+            def attempt(making, _whole=run._ComponentRun._attempt):
                 fault = next(coming, None)
                 attempted.append(fault)
                 assert list(disk.iterdir()) == []
                 assert here.published() == set()
                 with raising(fault) if fault else nullcontext():
-                    return make_component(*args, **kwargs)
+                    return _whole(making)
 
-            with ground() as here, mock.patch.object(run, "make_component", attempt):
+            with ground() as here, mock.patch.object(run._ComponentRun, "_attempt", attempt):
                 result = package(
                     here.trained,
                     here.each_compiled([model]),
