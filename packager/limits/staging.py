@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -43,12 +43,18 @@ class ExtractedFile:
 
 
 def extract_members(
-    archive: ArchiveReader, folder: Path, on_write: Callable[[int], None], *, copy_links: bool = False
+    archive: ArchiveReader,
+    folder: Path,
+    on_write: Callable[[int], None],
+    *,
+    copy_links: bool = False,
+    explain: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Iterator[ExtractedFile]:
     """Write every file of an archive into `folder`, one at a time, under names that we choose.
 
     A hard link is given with the file that it shares, or with a copy of it. `on_write` is called with the size of each
-    block written. After an error the file that was being written is removed; the earlier ones are the caller's.
+    block written, `explain` wraps the writing of each file. After an error the file that was being written is removed;
+    the earlier ones are the caller's.
     """
     extracted: dict[str, ExtractedFile] = {}
     buffer = memoryview(bytearray(_COPY_BYTES))
@@ -56,10 +62,10 @@ def extract_members(
         original = extracted.get(member.same_as)
         path = folder / f"{number:08d}"
         if original is None:
-            file = ExtractedFile(member.path, path, _write(path, member.readinto, buffer, on_write))
+            file = ExtractedFile(member.path, path, _write(path, member.readinto, buffer, on_write, explain))
         elif copy_links:
             with map_os_errors("copy", original.path), original.path.open("rb", buffering=0) as content:
-                file = ExtractedFile(member.path, path, _write(path, content.readinto, buffer, on_write))
+                file = ExtractedFile(member.path, path, _write(path, content.readinto, buffer, on_write, explain))
         else:
             file = replace(original, name=member.path)
         extracted[member.path] = file
@@ -67,14 +73,18 @@ def extract_members(
 
 
 def _write(
-    path: Path, readinto: Callable[[memoryview], int], buffer: memoryview, on_write: Callable[[int], None]
+    path: Path,
+    readinto: Callable[[memoryview], int],
+    buffer: memoryview,
+    on_write: Callable[[int], None],
+    explain: Callable[[], AbstractContextManager[None]],
 ) -> int:
     """Write a new file and return its size."""
     size_bytes = 0
     with map_os_errors("write", path):
         file = path.open("xb")  # a file that is there already is not ours, and is not removed below
         try:
-            with file:
+            with explain(), file:  # in here, since the disk is no longer full when the file is removed
                 while count := readinto(buffer):
                     file.write(buffer[:count])
                     on_write(count)
@@ -109,16 +119,22 @@ def staged_members(
     needed_bytes = storage.estimate_space_needed(list_files(source, settings, reporter("listing")), "standard")
     storage.monitor_usage()  # listing took its time, and a warning about what others wrote comes before a refusal
     with storage.reserved_folder(needed_bytes, owner) as (folder, reservation):
+        explain = partial(storage.explained, f"Staging {printable(source.uri, 1000)}", reservation)
         with observe(catalog.EXTRACT_ARCHIVE, source=source.uri) as step, storage.measured(step):
-            with storage.explained(f"Staging {printable(source.uri, 1000)}", reservation):
-                files = _stage(source, settings, folder, reservation, reporter("staging"))
+            files = _stage(source, settings, folder, reservation, report=reporter("staging"), explain=explain)
             step.add(members=len(files), bytes_out=reservation.written_bytes)
         staged = _StagedMembers(files, reservation, source.size_bytes())
         yield staged.members(), staged.packed_bytes
 
 
-def _stage(
-    source: Source, settings: Settings, folder: Path, reservation: Reservation, report: Report
+def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
+    source: Source,
+    settings: Settings,
+    folder: Path,
+    reservation: Reservation,
+    *,
+    report: Report,
+    explain: Callable[[], AbstractContextManager[None]],
 ) -> list[ExtractedFile]:
     files = []
     with source.open() as reader:
@@ -128,7 +144,7 @@ def _stage(
             reservation.record_write(size_bytes)
             report(archive.packed_bytes, archive.members)
 
-        for file in extract_members(archive, folder, on_write):
+        for file in extract_members(archive, folder, on_write, explain=explain):
             files.append(file)
             report(archive.packed_bytes, archive.members)  # empty files and links take time too
     return files
