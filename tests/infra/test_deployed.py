@@ -22,7 +22,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 
 from infra.state_machine import package_model, package_models
 from packager.errors import StoreError
-from packager.portal.replies import brief
+from packager.portal.replies import state_document
 from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
 from telemetry import aws_lambda
@@ -303,7 +303,7 @@ def busy(target):
     error = StoreError("S3 is busy.", code="SlowDown")
     return {
         "statusCode": 200,
-        **brief(PackageResult([ComponentResult(target, "failed", "streaming", 1.0, error=error)])),
+        **state_document(PackageResult([ComponentResult(target, "failed", "streaming", 1.0, error=error)])),
     }
 
 
