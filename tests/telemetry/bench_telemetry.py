@@ -25,6 +25,7 @@ import json, os, resource, statistics, sys, time
 import telemetry.engine.otlp
 from telemetry import catalog, observe, to_stdout
 from telemetry.engine.settings import Settings
+from telemetry.engine.steps import Call
 
 class Nowhere:
     def __init__(self, settings): self.send = len
@@ -34,6 +35,12 @@ telemetry.engine.otlp.Endpoint = Nowhere
 def once():
     with observe(catalog.WRITE_COMPONENT, store="s3", key="model_artifacts/model-0123456789ab/x.zip") as step:
         step.add(bytes_written=123456789, parts=12, retries=0)
+
+def call():
+    now = time.time_ns()
+    about = {f"some.attribute.{n}": "some value of a call" for n in range(12)}
+    for record in step.recorders.calls:
+        record(step, Call("S3.UploadPart", now, now + 1000, about))
 
 def bare():
     for _ in range(2):
@@ -62,6 +69,8 @@ with to_stdout(Settings(traces_endpoint="http://localhost:1/v1/traces")) as pipe
     pipeline.flush()
     found["step_us"] = measure(once, pipeline.flush)
     found["step_cpu_us"] = measure(once, pipeline.flush, time.process_time)
+    with observe(catalog.WRITE_COMPONENT) as step:
+        found["call_us"] = measure(call, pipeline.flush)
 print(json.dumps(found), file=sys.stderr)
 """
 
@@ -167,6 +176,8 @@ def run() -> dict[str, float]:
         # What the processor spends, whether it kept its core or not.
         "step_cpu_us": round(recorded["step_cpu_us"], 1),
         "step_sampled_out_cpu_us": round(sampled_out["step_cpu_us"], 1),
+        # The span of one call of AWS, beside the step that makes it.
+        "call_us": round(recorded["call_us"], 1),
         "step_unconfigured_us": round(recorded["idle_us"], 2),
         "step_to_bare_json_lines": round(recorded["step_us"] / recorded["bare_us"], 1),
         "imports_over_boto3_ms": round(statistics.median(found["ms"] for found in imports), 1),
