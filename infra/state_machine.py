@@ -53,6 +53,9 @@ _PASSING = [
 """Failures after which the same call can succeed; all others would fail the same way, and are recorded at once."""
 
 
+_PREPARE = {"trained.$": "$.trained", "output.$": "$.output", "options.$": "$.options", "manifest": "prepare"}
+
+
 def package_model(deployment: Deployment) -> States:
     """Return the machine that packages one model: its manifest is made once, then one invocation per target.
 
@@ -75,7 +78,7 @@ def package_model(deployment: Deployment) -> States:
         },
         # What the trained artifact lacks fails every target. What only this call failed at is up to each of them.
         "Prepare": {
-            **_invocation(deployment, {"trained.$": "$.trained", "output.$": "$.output", "manifest": "prepare"}),
+            **_invocation(deployment, _PREPARE),
             "ResultSelector": {"statusCode.$": "$.Payload.statusCode", "error.$": "$.Payload.error"},
             "ResultPath": "$.prepared",
             "Catch": _caught("$.unprepared", "EachTarget"),

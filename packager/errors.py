@@ -60,6 +60,16 @@ class PackagerError(Exception):
             return figure
         raise AttributeError(f"{type(self).__name__} has no figure {name!r}; it has {', '.join(figures) or 'none'}")
 
+    def name_artifact(self, role: str, uri: str) -> None:
+        """Say once which artifact the error is about: in the message, and as the figures `role` and `uri`."""
+        if "role" in self.figures:
+            return
+        shown = printable(uri, 1000)
+        if "uri" not in self.figures:
+            self.message = f"The {role} {shown}: {self.message}"
+            self.args = (f"{self.message} {self.next_step}".strip(),)
+        self.figures = {**self.figures, "role": role, "uri": shown}
+
     def as_dict(self) -> dict[str, Any]:
         """The error as a JSON object: `type`, `fault`, `message`, `next_step` and every figure."""
         about = {"type": type(self).__name__, "fault": self.fault, "message": self.message, "next_step": self.next_step}
@@ -118,7 +128,28 @@ class UnsafeArchiveError(ExtractionError):
 
 
 class LimitExceededError(ExtractionError):
-    """The archive exceeds a limit of the settings; `setting`, `limit` and `found` say which."""
+    """Something exceeds a limit of the settings.
+
+    Attributes:
+        setting: the environment variable that sets it.
+        limit: its value.
+        found: what was found, as far as it was read.
+    """
+
+    def __init__(self, setting: str, limit: int, found: int, what: str = "The archive") -> None:
+        super().__init__(
+            f"{what} exceeds {setting} = {limit} (found {found}).",
+            next_step=f"If its maker is to be trusted, raise {setting}; else make it smaller.",
+            setting=setting,
+            limit=limit,
+            found=found,
+        )
+
+
+def within(setting: str, limit: int, found: int, what: str = "The archive") -> None:
+    """Raise LimitExceededError when `found` is above `limit`, which is the value of `setting`."""
+    if found > limit:
+        raise LimitExceededError(setting, limit, found, what)
 
 
 class StagingNeededError(ExtractionError):

@@ -8,26 +8,30 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from packager.core.members import ArchiveReader
-from packager.errors import ExtractionError, LimitExceededError, StagingNeededError, in_units, printable
+from packager.errors import ExtractionError, LimitExceededError, PackagerError, StagingNeededError, printable, within
 from packager.limits import staging
 from packager.limits.storage import StorageManager
 from packager.os_errors import map_os_errors
 from packager.results import Finding
 from packager.settings import Settings, from_process_environment
 from packager.stores import Stores
+from packager.stores.archive import Archive, patterns
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mypy_boto3_s3 import S3Client
 
-    from packager.core.members import Member
+    from packager.core.members import ArchiveReader, Member
+    from packager.core.tar import Entry
     from packager.limits.staging import ExtractedFile
 
-SELECTED_LIMIT_BYTES = 64 << 20
-"""Limit of what extract_selective holds in memory: it is for manifests and settings, not for weights."""
+FINDINGS_KEPT = 1000
+NAMES_KEPT_BYTES = 16 << 20
+"""What get_archive_info keeps of an archive; beyond, it counts. 100,000 names of usual length need less."""
+
+_LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,13 @@ class ArchiveInfo:
 
     Attributes:
         uri: where it lies.
-        packed_bytes, unpacked_bytes: its size, and the size of its files' contents, as far as it could be read.
-        members: every member in order, folders and links too.
-        findings: the faults that keep it from being packaged.
+        packed_bytes, unpacked_bytes: its size, and the size of its files' contents, hard links included, as far as it
+            could be read.
+        members: the members in order, folders and links too, as far as their names take no more than NAMES_KEPT_BYTES.
+        findings: what would keep it from being packaged, at most FINDINGS_KEPT of them.
+        files: how many of all members are files or hard links that would be used.
+        left_out: members that packaging passes over, the first few by name.
+        members_in_all, findings_in_all, left_out_in_all: how many there are, kept here or not.
     """
 
     uri: str
@@ -55,6 +63,11 @@ class ArchiveInfo:
     unpacked_bytes: int
     members: tuple[MemberInfo, ...]
     findings: tuple[Finding, ...]
+    files: int
+    left_out: tuple[str, ...]
+    members_in_all: int
+    findings_in_all: int
+    left_out_in_all: int
 
     @property
     def ratio(self) -> float:
@@ -62,15 +75,7 @@ class ArchiveInfo:
         return self.unpacked_bytes / self.packed_bytes if self.packed_bytes else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "uri": self.uri,
-            "packed_bytes": self.packed_bytes,
-            "unpacked_bytes": self.unpacked_bytes,
-            "ratio": round(self.ratio, 3),
-            "files": sum(member.kind == "file" for member in self.members),
-            "members": [asdict(member) for member in self.members],
-            "findings": [asdict(finding) for finding in self.findings],
-        }
+        return {**asdict(self), "ratio": round(self.ratio, 3)}
 
 
 class StreamingExtractor:
@@ -87,7 +92,9 @@ class StreamingExtractor:
         stores: Stores | None = None,
         client: S3Client | None = None,
         endpoint_url: str | None = None,
+        exclude: Sequence[str] = (),
     ) -> None:
+        self._exclude = patterns(exclude)
         self._settings = settings or from_process_environment()
         self._stores = (stores or Stores(client, endpoint_url)).with_scratch(StorageManager(self._settings))
 
@@ -121,26 +128,18 @@ class StreamingExtractor:
         return done
 
     def extract_selective(self, archive_path: str | Path, file_patterns: Iterable[str]) -> dict[str, bytes]:
-        """Contents of the files whose path matches one of the shell-style patterns, by path; at most 64 MiB in all."""
+        """Contents, by path, of the files that match one of the shell-style patterns; within MAX_SELECTED_BYTES."""
         patterns = tuple(file_patterns)
         found: dict[str, bytes] = {}
+        limit_bytes, selected_bytes = self._settings.max_selected_bytes, 0
         with observe(catalog.EXTRACT_ARCHIVE, source=str(archive_path)) as step, self._open(archive_path) as archive:
-            left = SELECTED_LIMIT_BYTES
             for member in archive.files_and_links():
                 if not any(fnmatchcase(member.path, pattern) for pattern in patterns):
                     continue
-                left -= member.size_bytes
-                if left < 0:
-                    raise LimitExceededError(
-                        f"The files that match exceed {in_units(SELECTED_LIMIT_BYTES)} at {printable(member.path)!r}.",
-                        next_step="Select less, or extract to disk.",
-                        limit=SELECTED_LIMIT_BYTES,
-                        found=SELECTED_LIMIT_BYTES - left,
-                    )
-                content = bytearray(member.size_bytes)
-                member.readinto(memoryview(content))
-                found[member.path] = _content_of_link(found, member) if member.same_as else bytes(content)
-            step.add(members=len(found), bytes_out=SELECTED_LIMIT_BYTES - left)
+                selected_bytes += member.size_bytes
+                within("MAX_SELECTED_BYTES", limit_bytes, selected_bytes, "What the patterns select")
+                found[member.path] = _content_of_link(found, member) if member.same_as else member.read()
+            step.add(members=len(found), bytes_out=selected_bytes)
         return found
 
     def get_archive_info(
@@ -150,32 +149,83 @@ class StreamingExtractor:
 
         The fault of a single member is a finding, and reading goes on; damage is a finding too, and ends it.
         """
-        members: list[MemberInfo] = []
-        findings: list[Finding] = []
+        seen = Inspection()
         with observe(catalog.INSPECT_ARCHIVE, source=str(archive_path)) as step:
-            with self._open(archive_path) as archive:
-                try:
+            try:
+                with self._open(archive_path) as archive:
                     for entry in archive.entries():
-                        members.append(MemberInfo(printable(entry.name, 4096), entry.size_bytes, entry.kind))
-                        try:
-                            archive.admit(entry)
-                        except LimitExceededError:
-                            raise
-                        except ExtractionError as refused:
-                            findings.append(_finding(refused))
+                        seen.take(entry, archive)
                         if progress_callback:
                             progress_callback(archive.packed_bytes)
-                except ExtractionError as damage:
-                    findings.append(_finding(damage))
-                packed_bytes = archive.packed_bytes
-            step.add(members=len(members), findings=len(findings))
-        unpacked_bytes = sum(member.size_bytes for member in members)
-        return ArchiveInfo(str(archive_path), packed_bytes, unpacked_bytes, tuple(members), tuple(findings))
+            except ExtractionError as damage:
+                seen.find(damage)
+            step.add(members=seen.members_in_all, findings=seen.findings_in_all)
+        return seen.info(str(archive_path), archive)
 
     @contextmanager
     def _open(self, archive_path: str | Path) -> Iterator[ArchiveReader]:
-        with self._stores.source(str(archive_path)).open() as reader:
-            yield ArchiveReader(reader, self._settings)
+        archive_file = Archive(self._stores.source(str(archive_path)), exclude=self._exclude)
+        with archive_file.open(self._settings) as archive:
+            yield archive
+
+
+class Inspection:
+    """Members and faults of an archive as they are read, within bounds: a few MB packed can be gigabytes of names."""
+
+    def __init__(self) -> None:
+        self._members: list[MemberInfo] = []
+        self._findings: list[Finding] = []
+        self._names_bytes = 0
+        self._files = 0
+        self._unpacked_bytes = 0
+        self.members_in_all = 0
+        self.findings_in_all = 0
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(self._findings)
+
+    def take(self, entry: Entry, archive: ArchiveReader) -> Member | None:
+        """Judge one entry, as the archive does; a refusal is a finding, but LimitExceededError is raised."""
+        member = None
+        try:
+            member = archive.judge(entry)
+        except LimitExceededError:
+            raise
+        except ExtractionError as refused:
+            self.find(refused)
+        finally:
+            size_bytes = member.size_bytes if member else entry.size_bytes
+            self._list(MemberInfo(printable(entry.name, _LONGEST_NAME), size_bytes, entry.kind))
+        self._files += member is not None
+        return member
+
+    def find(self, error: PackagerError) -> None:
+        self.findings_in_all += 1
+        if len(self._findings) < FINDINGS_KEPT:
+            member = str(error.figures.get("member", ""))
+            self._findings.append(Finding(type(error).__name__, error.message, error.next_step, member))
+
+    def info(self, uri: str, archive: ArchiveReader) -> ArchiveInfo:
+        return ArchiveInfo(
+            uri=uri,
+            packed_bytes=archive.packed_bytes,
+            unpacked_bytes=self._unpacked_bytes,
+            members=tuple(self._members),
+            findings=self.findings,
+            files=self._files,
+            left_out=tuple(archive.left_out.names),
+            members_in_all=self.members_in_all,
+            findings_in_all=self.findings_in_all,
+            left_out_in_all=archive.left_out.count,
+        )
+
+    def _list(self, member: MemberInfo) -> None:
+        self.members_in_all += 1
+        self._unpacked_bytes += member.size_bytes
+        self._names_bytes += len(member.name)
+        if self._names_bytes <= NAMES_KEPT_BYTES:
+            self._members.append(member)
 
 
 def _content_of_link(found: dict[str, bytes], link: Member) -> bytes:
@@ -187,7 +237,3 @@ def _content_of_link(found: dict[str, bytes], link: Member) -> bytes:
         member=printable(link.path),
         link_target=printable(link.same_as),
     )
-
-
-def _finding(error: ExtractionError) -> Finding:
-    return Finding(type(error).__name__, error.message, error.next_step, str(error.figures.get("member", "")))

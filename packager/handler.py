@@ -163,7 +163,8 @@ def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
 def _prepare(arguments: PackageArguments, lambda_context: LambdaContext) -> str | None:
     from packager.packaging import prepare_manifest  # noqa: PLC0415  a refusal needs none of it
 
-    return prepare_manifest(arguments.trained, arguments.output, time_left_s=_work_left_s(lambda_context))
+    time_left_s = _work_left_s(lambda_context)
+    return prepare_manifest(arguments.trained, arguments.output, time_left_s=time_left_s, exclude=arguments.exclude)
 
 
 def _portal(lambda_context: LambdaContext) -> Portal:
@@ -188,6 +189,8 @@ def _package(arguments: PackageArguments, lambda_context: LambdaContext) -> Pack
         time_left_s=_work_left_s(lambda_context),
         previous=arguments.previous,
         prepared=arguments.prepared,
+        exclude=arguments.exclude,
+        model_file=arguments.model_file,
     )
 
 

@@ -20,6 +20,7 @@ from packager.results import OnProgress, PackageResult, done_before
 from packager.run import Options, Run, make_components
 from packager.settings import Settings, from_process_environment
 from packager.stores import Stores
+from packager.stores.archive import COMPILED, TRAINED, Archive, patterns
 from telemetry import context
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     time_left_s: Callable[[], float] | None = None,
     previous: Mapping[str, Any] | None = None,
     prepared: bool = False,
+    exclude: Sequence[str] = (),
+    model_file: str | None = None,
 ) -> PackageResult:
     """Package a model for several targets. Each succeeds or fails on its own; failures are results, never raised.
 
@@ -63,6 +66,8 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         time_left_s: gives the seconds until everything must have ended; targets for which it is too short are left.
         previous: the document of an earlier result; targets that are done in it are not made again.
         prepared: look for the manifest that `prepare_manifest` kept at `output` before the trained artifact is read.
+        exclude: shell-style patterns of members to leave out of every artifact, as `--exclude` has them.
+        model_file: path or name of the ONNX model in its artifact, where that holds several.
 
     Memory: about 30 MiB a target besides the interpreter, whatever the size of the artifacts. Raises RequestError for
     wrong arguments only.
@@ -71,21 +76,24 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     strict = settings.strict_device_rules if strict is None else strict
     options = Options(settings, strategy, force=force, strict=strict)
     run = Run(options, stores or Stores(client, endpoint_url), output, on_progress)
-    model = TrainedArtifact(run.stores.source(trained), settings, report=run.checkpoint.report)
+    model = TrainedArtifact(
+        run.stores.source(trained), settings, report=run.checkpoint.report, exclude=patterns(exclude)
+    )
     manifest_source = PreparedManifest(model, run.sink, run.stores.source) if prepared else model
-    components = components_of(model, compiled, run.stores, imported_targets, manifest_source)
+    components = components_of(model, compiled, run.stores, imported_targets, manifest_source, model_file)
     done = done_before(previous)
     with _limited_to(time_left_s):
         return make_components(run, components, done)
 
 
-def prepare_manifest(
+def prepare_manifest(  # noqa: PLR0913  every choice of a call, by name
     trained: str,
     output: str,
     *,
     settings: Settings | None = None,
     stores: Stores | None = None,
     time_left_s: Callable[[], float] | None = None,
+    exclude: Sequence[str] = (),
 ) -> str | None:
     """Make the manifest of a trained artifact and keep it at `output`, for calls of `package` with `prepared`.
 
@@ -95,7 +103,9 @@ def prepare_manifest(
     """
     settings = settings or from_process_environment()
     run = Run(Options(settings), stores or Stores(), output)
-    model = TrainedArtifact(run.stores.source(trained), settings, report=run.checkpoint.report)
+    model = TrainedArtifact(
+        run.stores.source(trained), settings, report=run.checkpoint.report, exclude=patterns(exclude)
+    )
     manifest = PreparedManifest(model, run.sink, run.stores.source)
     with _limited_to(time_left_s):
         return retrying(manifest.keep, clean=lambda: None, attempts=settings.max_attempts)
@@ -137,6 +147,8 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
     stores: Stores | None = None,
     endpoint_url: str | None = None,
     on_progress: OnProgress | None = None,
+    exclude: Sequence[str] = (),
+    model_file: str | None = None,
 ) -> str:
     """Package one target with its manifest, and return the component's URI.
 
@@ -160,12 +172,15 @@ def package_component(  # noqa: PLR0913, PLR0917  the customer's signature
     strict = settings.strict_device_rules if strict is None else strict
     options = Options(settings, strategy, force=force, strict=strict)
     run = Run(options, stores or Stores(s3_client, endpoint_url), output or f"s3://{bucket}", on_progress)
+    imported = is_onnx(dda_manifest)
+    source = run.stores.source(compiled_model_s3)
     component = Component(
         label=target,
         targets=served_by(target),
-        source=run.stores.source(compiled_model_s3),
-        layout=layout_of(target, imported=is_onnx(dda_manifest)),
+        archive=Archive(source, TRAINED if imported else COMPILED, patterns(exclude)),
+        layout=layout_of(target, imported=imported),
         manifest_source=GivenManifest(dda_manifest),
+        model_file=model_file,
     )
     with context(training_id=training_id):
         result = make_components(run, [component], {})

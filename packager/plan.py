@@ -1,4 +1,4 @@
-"""The plan of a package: what it would take, from reading every artifact once, with nothing written."""
+"""The plan of a package: what it would take, from reading and packing the artifacts, with nothing written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from packager.device.rules import COMPONENT_BUDGET_BYTES, DEVICE_STORE_BYTES
 from packager.errors import InsufficientStorageError, StagingNeededError, in_units
-from packager.extractor import ArchiveInfo, StreamingExtractor
 from packager.limits.memory import MemoryMonitor, memory_limit_bytes
 from packager.limits.storage import StorageManager
 from packager.limits.strategy import (
@@ -28,6 +27,8 @@ from packager.model.trained import TrainedArtifact
 from packager.results import Finding, ProcessingState
 from packager.settings import Settings, from_process_environment
 from packager.stores import Stores
+from packager.stores.archive import patterns
+from packager.survey import PlannedComponent, Survey
 from telemetry import catalog, traced
 
 if TYPE_CHECKING:
@@ -37,27 +38,6 @@ if TYPE_CHECKING:
 
     from packager.model.layouts import Component
     from packager.results import OnProgress
-
-HARD_LINK = "hard link"
-
-PACKED_TO_PACKED = 1.03
-"""Bytes of a component per packed byte of its artifact: what a ZIP of ISA-L's deflate takes beside gzip's level 6."""
-
-ZIP_BYTES_PER_FILE = 200
-"""What the headers of a file take in a ZIP, with a name of the usual length."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedComponent:
-    """One component of a plan: packed bytes in, bytes of its files, bytes of the ZIP, about, and what is wrong."""
-
-    targets: tuple[str, ...]
-    uri: str
-    bytes_in: int
-    bytes_unpacked: int
-    bytes_out: int
-    files: int
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +60,7 @@ class Plan:
         strategies: one for each row of the table.
         strategy: the one that would be chosen; empty when nothing fits.
         reason: why.
-        expected_s: seconds that reading everything took just now; packing and writing go on at the same time.
+        expected_s: seconds that reading and packing everything took just now; writing goes on at the same time.
         warnings: budgets of Greengrass and of devices that would be exceeded.
     """
 
@@ -127,8 +107,10 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     client: S3Client | None = None,
     endpoint_url: str | None = None,
     on_progress: OnProgress | None = None,
+    exclude: Sequence[str] = (),
+    model_file: str | None = None,
 ) -> Plan:
-    """What `package` with the same arguments would need and take. Reads every artifact once, writes nothing.
+    """What `package` with the same arguments would need and take, found out by making it for nobody.
 
     Errors: RequestError for wrong arguments; ManifestError, ExtractionError and StoreError with their kinds for a
     trained artifact that is no use, StoreError for a compiled one that cannot be read.
@@ -138,19 +120,18 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     storage = StorageManager(settings)
     stores = (stores or Stores(client, endpoint_url)).with_scratch(storage)
     stores.sink(output)  # refuses a wrong output before anything is read
-    model = TrainedArtifact(stores.source(trained), settings, report=report)
-    wanted = components_of(model, compiled, stores, imported_targets)
-    extractor = StreamingExtractor(settings, stores=stores)
+    model = TrainedArtifact(stores.source(trained), settings, report=report, exclude=patterns(exclude))
+    wanted = components_of(model, compiled, stores, imported_targets, model_file=model_file)
     started = time.monotonic()
     _ = model.manifest
-    infos = [extractor.get_archive_info(each.source.uri, _reporter(report, each)) for each in wanted]
+    surveys = [Survey(each, settings, _reporter(report, each)) for each in wanted]
     expected_s = time.monotonic() - started
     demand = Demand(
-        staged_bytes=[storage.estimate_space_needed(info.members) for info in infos],
-        needs_staging=any(member.kind == HARD_LINK for info in infos for member in info.members),
+        staged_bytes=[storage.estimate_space_needed(each.staged) for each in surveys],
+        needs_staging=any(each.has_links for each in surveys),
     )
     there = supply_of(settings, storage, MemoryMonitor(memory_limit_bytes(settings, os.environ)))
-    components = tuple(_component(each, info) for each, info in zip(wanted, infos, strict=True))
+    components = tuple(each.planned() for each in surveys)
     chosen, reason = _chosen(strategy, demand, there)
     return Plan(
         components=components,
@@ -165,19 +146,6 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
 def _reporter(report: OnProgress, component: Component) -> Callable[[int], None]:
     total_bytes = component.source.size_bytes()
     return lambda done_bytes: report(ProcessingState("planning", component.label, done_bytes, total_bytes))
-
-
-def _component(component: Component, info: ArchiveInfo) -> PlannedComponent:
-    files = sum(member.kind == "file" for member in info.members)
-    return PlannedComponent(
-        targets=tuple(target.name for target in component.targets),
-        uri=info.uri,
-        bytes_in=info.packed_bytes,
-        bytes_unpacked=info.unpacked_bytes,
-        bytes_out=int(info.packed_bytes * PACKED_TO_PACKED) + files * ZIP_BYTES_PER_FILE,
-        files=files,
-        findings=info.findings,
-    )
 
 
 def _chosen(wanted: str, demand: Demand, there: Supply) -> tuple[str, str]:

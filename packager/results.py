@@ -12,6 +12,9 @@ PACKAGED, ALREADY_THERE, FAILED, LEFT = "packaged", "already_there", "failed", "
 DONE = (PACKAGED, ALREADY_THERE)
 LONGEST_S = 10**9
 
+LEFT_OUT = "left-out"
+"""Rule of the warning about members that packaging passed over."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -21,6 +24,20 @@ class Finding:
     message: str
     next_step: str
     subject: str = ""
+
+
+def left_out_warning(count: int, names: Sequence[str]) -> tuple[Finding, ...]:
+    """The warning that so many members of an artifact were left out, of which the first few are named; if any."""
+    if not count:
+        return ()
+    more = f", and {count - len(names)} more" if count > len(names) else ""
+    return (
+        Finding(
+            LEFT_OUT,
+            f"{count} members of the artifact are no part of the component: {', '.join(names)}{more}.",
+            "Nothing, if the model does without them; otherwise give them other names, and pack the artifact again.",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from packager.core.component import IdentityLookup, Made, Members, make_component, streamed_members
+from packager.core.component import IdentityLookup, Made, Members, make_component
 from packager.core.pipeline import Lookahead
 from packager.deadline import ABORT_RESERVE_S, time_left_s
-from packager.device.check import check, check_written
+from packager.device.check import Written, check
 from packager.errors import (
     InsufficientStorageError,
     OperationAbortedError,
@@ -41,6 +41,7 @@ from packager.results import (
     PackageResult,
     Phase,
     ProcessingState,
+    left_out_warning,
 )
 from packager.stores.s3_patience import shared_patience
 from telemetry import catalog, context, observe
@@ -158,7 +159,7 @@ def _choose(run: Run, components: Sequence[Component], *, needs_staging: bool = 
 
 def _staged_bytes(run: Run, component: Component) -> int:
     try:
-        listing = list_files(component.source, run.settings, _reporter(run, component, "listing"))
+        listing = list_files(component.archive, run.settings, _reporter(run, component, "listing"))
     except OperationAbortedError:
         raise
     except Exception:  # noqa: BLE001  it fails the same way when its turn comes, and leaves the others whole
@@ -255,14 +256,15 @@ class _ComponentRun:
             if self._choice.strategy == PARTIAL:
                 self._refuse_if_too_late()
             contents = component.contents(run.settings)
+            written = Written(contents.head[0][1])
             lookahead = Lookahead()
             with run.memory.watching(lookahead):
                 return make_component(
-                    contents,
+                    replace(contents, files=lambda members: written.watch(contents.files(members))),
                     name,
                     sink,
                     self._members(),
-                    check=partial(self._check, contents.head[0][1]),
+                    check=partial(self._check, written),
                     report=_reporter(run, component, "packaging"),
                     lookahead=lookahead,
                     measured=run.storage.measured,
@@ -272,13 +274,13 @@ class _ComponentRun:
         """Opens the artifact's members, staged on scratch or straight from the stream."""
         run, component = self._run, self._component
         if not self._choice.stages:
-            return partial(streamed_members, component.source, run.settings)
+            return partial(component.archive.open, run.settings)
         reporter = partial(_reporter, run, component)
-        return partial(staged_members, component.source, run.settings, run.storage, component.label, reporter)
+        return partial(staged_members, component.archive, run.settings, run.storage, component.label, reporter)
 
-    def _check(self, manifest: bytes, key: str, written: ZipEncoder) -> None:
+    def _check(self, written: Written, key: str, encoder: ZipEncoder) -> None:
         target = self._component.targets[0]
-        self._findings += check_written(key, written, manifest, target, strict=self._run.options.strict)
+        self._findings += written.check(key, encoder, target, strict=self._run.options.strict)
 
     def _refuse_if_too_late(self) -> None:
         """OutOfTimeError when the component is not expected to be made in the time there is."""
@@ -303,6 +305,7 @@ class _ComponentRun:
             bytes_out=stored.size_bytes,
             sha256=stored.sha256,
             warnings=len(self._findings),
+            left_out=made.left_out.count,
             already_there=int(not made.new),
             peak_scratch_bytes=run.storage.peak_written_bytes,
             peak_memory_bytes=resident_bytes(),
@@ -319,7 +322,7 @@ class _ComponentRun:
             sha256=stored.sha256,
             size_bytes=stored.size_bytes,
             files=files if made.new else None,
-            warnings=tuple(self._findings),
+            warnings=(*self._findings, *left_out_warning(made.left_out.count, made.left_out.names)),
         )
 
     def _failed(self, error: Exception) -> ComponentResult:

@@ -123,6 +123,20 @@ class Settings(EnvironmentSettings):
     max_extension_header_bytes: int = setting(
         "MAX_EXTENSION_HEADER_BYTES", MIB, "Bytes of one PAX or GNU extension header."
     )
+    max_pax_records: int = setting(
+        "MAX_PAX_RECORDS", 2_000_000, "Records that the PAX headers of an archive may have in all."
+    )
+    max_names_bytes: int = setting(
+        "MAX_NAMES_BYTES", 64 * MIB, "Memory that the names of an archive's files and folders may take."
+    )
+    max_config_bytes: int = setting("MAX_CONFIG_BYTES", MIB, "Bytes of the `config.yaml` of a trained artifact.")
+    max_manifest_bytes: int = setting(
+        "MAX_MANIFEST_BYTES", 8 * MIB, "Bytes of the manifest of a trained artifact, and of a component's."
+    )
+    max_selected_bytes: int = setting("MAX_SELECTED_BYTES", 64 * MIB, "Bytes that `extract_selective` holds in memory.")
+    max_zip_directory_bytes: int = setting(
+        "MAX_ZIP_DIRECTORY_BYTES", 64 * MIB, "Bytes of the directory of a ZIP that is checked."
+    )
     strict_device_rules: bool = setting(
         "STRICT_DEVICE_RULES", False, "Whether a component that breaks a rule of the device is refused."
     )

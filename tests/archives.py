@@ -31,6 +31,9 @@ BLOCK = 512
 END = bytes(2 * BLOCK)
 """The end-of-archive mark."""
 
+AARCH64, X86_64 = 183, 62
+"""Machines, by their numbers in ELF."""
+
 STAGE = {"type": "mochi", "threshold": 1, "image_width": 8, "image_height": 8, "image_range_scale": 1, "normalize": 1}
 MANIFEST = {
     "model_graph": {"model_graph_type": "single_stage_model_graph", "stages": [STAGE]},
@@ -221,7 +224,7 @@ def damaged() -> dict[str, bytes]:
         "malformed pax: rubbish behind": gz(extension(b"x", record(b"path", b"a") + b"rubbish") + member() + END),
         "an empty pax path": gz(pax((b"path", b"")) + member() + END),
         "a NUL in a pax path": gz(pax((b"path", b"good\0/../evil")) + member() + END),
-        "a NUL in another pax value": gz(pax((b"comment", b"a\0b")) + member() + END),
+        "a NUL in a pax link target": gz(pax((b"linkpath", b"a\0b")) + header(kind=b"1") + END),
         **{f"the size {size!r}": gz(header(size=size) + END) for size in WRONG_SIZES},
     }
 
@@ -344,8 +347,14 @@ def compiled_model(payload: bytes = b"weights" * 100) -> bytes:
     return gz(tar(compiled_files(payload)))
 
 
-def compiled_files(payload: bytes = b"weights" * 100) -> list[tuple[str, bytes]]:
-    return [(f"compiled.{suffix}", payload) for suffix in ("so", "params", "json", "meta")]
+def compiled_files(payload: bytes = b"weights" * 100, machine: int = AARCH64) -> list[tuple[str, bytes]]:
+    others = [(f"compiled.{suffix}", payload) for suffix in ("params", "json", "meta")]
+    return [("compiled.so", elf(machine) + payload), *others]
+
+
+def elf(machine: int = AARCH64) -> bytes:
+    """The header of a 64-bit little-endian shared library, up to its machine."""
+    return b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HH", 3, machine)
 
 
 def zipped(reader: Reader, settings: Settings | None = None) -> Iterator[bytes]:

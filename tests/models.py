@@ -25,6 +25,9 @@ BLOCK_BYTES = 4 * MIB
 """What is made, and packed, at a time."""
 
 WINDOW_BYTES = 1 << 15
+AARCH64, X86_64 = 183, 62
+"""Machines, by their numbers in ELF."""
+
 _SYLLABLES = (
     "ka",
     "lo",
@@ -85,7 +88,7 @@ def trained(path: Path, size_bytes: int = 64 << 10, seed: str = "trained") -> Pa
     )
 
 
-def neo(path: Path, size_bytes: int = 64 << 10, seed: str = "neo") -> Path:
+def neo(path: Path, size_bytes: int = 64 << 10, seed: str = "neo", machine: int = AARCH64) -> Path:
     """A model as SageMaker Neo compiles it: library, weights of `size_bytes`, graph and metadata."""
     return archive(
         path,
@@ -94,9 +97,9 @@ def neo(path: Path, size_bytes: int = 64 << 10, seed: str = "neo") -> Path:
                 "compiled.meta", b'{"Requirements": {"TargetDevice": "LIB"}, "Model": {"Inputs": [{"name": "input"}]}}'
             ),
             ("compiled.params", size_bytes, weights(size_bytes, seed)),
-            ("compiled.so", size_bytes // 64, machine_code(size_bytes // 64, seed)),
+            ("compiled.so", size_bytes // 64, machine_code(size_bytes // 64, seed, machine)),
             small("compiled_model.json", graph(200)),
-            ("libdlr.so", 1 << 16, machine_code(1 << 16, "runtime")),
+            ("libdlr.so", 1 << 16, machine_code(1 << 16, "runtime", machine)),
         ],
     )
 
@@ -181,9 +184,9 @@ def _lines(lines: list[str], size_bytes: int, draw: random.Random) -> Iterator[b
         yield block
 
 
-def machine_code(size_bytes: int, seed: str) -> Iterator[bytes]:
-    """What a shared library looks like to a compressor: an ELF head, and a small alphabet of instructions."""
-    head = b"\x7fELF\x02\x01\x01"[:size_bytes]
+def machine_code(size_bytes: int, seed: str, machine: int = AARCH64) -> Iterator[bytes]:
+    """What a shared library looks like: an ELF head that says the machine, and a small alphabet of instructions."""
+    head = (b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + b"\x03\0" + machine.to_bytes(2, "little"))[:size_bytes]
     yield head
     yield from quantized(size_bytes - len(head), seed)
 

@@ -50,7 +50,15 @@ class Model:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        return {name: content(size, self.seed + at) for at, (name, size) in enumerate(self.sizes_bytes.items())}
+        return {
+            name: content(size, self.seed + at, archives.elf() if name.endswith(".so") else b"")
+            for at, (name, size) in enumerate(self.sizes_bytes.items())
+        }
+
+    @property
+    def with_links(self) -> dict[str, bytes]:
+        """Every file, links as copies."""
+        return {**self.files, **{name: self.files[target] for name, target in self.links.items()}}
 
     @property
     def staged_bytes(self) -> int:
@@ -64,9 +72,8 @@ class Model:
 
     def component(self, result: PackageResult) -> bytes:
         """The component as a plain implementation makes it, with the manifest of the result; links are copies."""
-        files = {**self.files, **{name: self.files[target] for name, target in self.links.items()}}
         manifest = {"manifest.json": json.dumps(result.manifest, indent=2).encode()}
-        return archives.reference_zip({**manifest, **{f"mochi/{name}": data for name, data in files.items()}})
+        return archives.reference_zip({**manifest, **{f"mochi/{name}": data for name, data in self.with_links.items()}})
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,6 @@ def tar(files: Mapping[str, bytes], links: Mapping[str, str] | None = None) -> b
     return buffer.getvalue()
 
 
-def content(size_bytes: int, seed: int = 0) -> bytes:
-    """Noise, as weights nearly are; each seed gives other bytes."""
-    return Random(seed).randbytes(size_bytes)
+def content(size_bytes: int, seed: int = 0, head: bytes = b"") -> bytes:
+    """Noise behind a head, as weights nearly are; each seed gives other bytes."""
+    return (head + Random(seed).randbytes(size_bytes))[:size_bytes]

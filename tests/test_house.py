@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "packager.handler": ("packager", "telemetry"),
     "packager": (
         *("packager.device", "packager.model", "packager.limits", *BELOW_MODEL),
-        *(f"packager.{name}" for name in ("packaging", "run", "plan", "extractor", "zipper")),
+        *(f"packager.{name}" for name in ("packaging", "run", "plan", "survey", "extractor", "zipper")),
     ),
     "dashboards.cloudwatch": ("dashboards.cloudwatch",),
     "dashboards.preview": ("dashboards.preview", "dashboards.cloudwatch"),

@@ -104,7 +104,7 @@ def reader(tmp_path, s3_server, monkeypatch) -> Path:
     """Where somebody who tries the documents stands: the files and the bucket that these speak of."""
     models.trained(tmp_path / "model.tar.gz")
     models.neo(tmp_path / "compiled-jetson.tar.gz", seed="jetson")
-    models.neo(tmp_path / "compiled-x86.tar.gz", seed="x86")
+    models.neo(tmp_path / "compiled-x86.tar.gz", seed="x86", machine=models.X86_64)
     models.onnx_export(tmp_path / "compiled-onnx.tar.gz")
     models.imported_onnx(tmp_path / "imported-onnx.tar.gz")
     client = s3_server.client()

@@ -20,9 +20,10 @@ from packager.errors import (
     in_units,
     printable,
 )
-from packager.settings import STRATEGY_NAMES
+from packager.settings import STRATEGY_NAMES, from_process_environment
 
 if TYPE_CHECKING:
+    from packager.extractor import ArchiveInfo
     from packager.results import ComponentResult, Finding, OnProgress, PackageResult
     from packager.stores import Stores
 
@@ -55,6 +56,14 @@ def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
     return compiled
 
 
+_exclude = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out members whose path, or any folder or file name in it, matches; repeat it.",
+)
+
+
 def _package_options(command: Command) -> Command:
     options = (
         click.option("--trained", required=True, metavar="URI", help="Trained artifact (tar.gz)."),
@@ -74,6 +83,12 @@ def _package_options(command: Command) -> Command:
         ),
         click.option("--output", required=True, metavar="URI", help="Bucket with optional prefix, or folder."),
         click.option("--strategy", type=click.Choice(STRATEGY_NAMES), default="auto", show_default=True),
+        _exclude,
+        click.option(
+            "--model-file",
+            metavar="PATH",
+            help="The ONNX model in its artifact, by path or file name, where there are several.",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -145,28 +160,25 @@ def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
 
 @packager.command()
 @click.argument("uri")
+@_exclude
 @_endpoint
 @_as_json
-def inspect(uri: str, stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
+def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
     """List an archive's members and what is wrong with it, in one pass, extracting nothing."""
     from packager.extractor import StreamingExtractor  # noqa: PLC0415  kept off the path of --help
     from packager.results import ProcessingState  # noqa: PLC0415  same
 
     with _failures(as_json=as_json), _progress() as bars:
         total = stores.source(uri).size_bytes()
-        info = StreamingExtractor(stores=stores).get_archive_info(
+        info = StreamingExtractor(stores=stores, exclude=exclude).get_archive_info(
             uri,
             bars and (lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))),
         )
     if as_json:
         _print(info.as_dict())
     else:
-        for member in info.members:
-            _print(f"{member.size_bytes:>14}  {member.kind:<13}  {member.name}")
-        sizes = f"{in_units(info.packed_bytes)} packed, {in_units(info.unpacked_bytes)} unpacked"
-        _print(f"{len(info.members)} members, {sizes}, ratio {info.ratio:.2f}")
-        for finding in info.findings:
-            _print(_finding_line(finding))
+        for line in _archive_lines(info):
+            _print(line)
     sys.exit(FAILED if info.findings else 0)
 
 
@@ -222,11 +234,29 @@ def _print(what: dict[str, Any] | str) -> None:
     click.echo(what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False))
 
 
+def _archive_lines(info: ArchiveInfo) -> Iterator[str]:
+    from packager.results import left_out_warning  # noqa: PLC0415  kept off the path of --help
+
+    for member in info.members:
+        yield f"{member.size_bytes:>14}  {member.kind:<13}  {member.name}"
+    if info.members_in_all > len(info.members):
+        yield f"... and {info.members_in_all - len(info.members)} more, whose names are too long to list"
+    sizes = f"{in_units(info.packed_bytes)} packed, {in_units(info.unpacked_bytes)} unpacked"
+    yield f"{info.members_in_all} members, {sizes}, ratio {info.ratio:.2f}"
+    for finding in (*left_out_warning(info.left_out_in_all, info.left_out), *info.findings):
+        yield _finding_line(finding)
+    if info.findings_in_all > len(info.findings):
+        yield f"... and {info.findings_in_all - len(info.findings)} more of such findings"
+
+
 def _package_lines(result: PackageResult) -> Iterator[str]:
+    told: set[str] = set()
     for component in result.components:
         yield _component_line(component)
         if component.error:
-            yield f"    {component.error}"
+            error = str(component.error)
+            yield "    for the same reason" if error in told else f"    {error}"
+            told.add(error)
         for warning in component.warnings:
             yield f"    {_finding_line(warning)}"
     if result.error and not result.components:
@@ -266,8 +296,12 @@ def _progress() -> Iterator[OnProgress | None]:
 
 @contextmanager
 def _usage_errors(document: dict[str, Any] | None) -> Iterator[None]:
-    """Exit with WRONG_USE for what cannot be asked for; with `document`, the error is printed in it as JSON."""
+    """Exit with WRONG_USE for what cannot be asked for; with `document`, the error is printed in it as JSON.
+
+    A setting that cannot be used is wrong use of every command, whether it reads that setting or not.
+    """
     try:
+        from_process_environment()
         yield
     except (RequestError, SettingsError) as error:
         _fail(error, WRONG_USE, document)

@@ -7,22 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, Self
 
-from packager.core.members import ArchiveReader, Member
+from packager.core.members import LeftOut, Member
 from packager.core.pipeline import File, Lookahead, zip_bytes
 from packager.core.zip import Piece, ZipEncoder
 from telemetry import add, carrying, catalog, current, observe
 
 if TYPE_CHECKING:
-    from packager.core.ports import Sink, Source, StoredComponent
-    from packager.settings import Settings
+    from packager.core.ports import Sink, StoredComponent
     from telemetry import Step
 
-Members = Callable[[], AbstractContextManager[tuple[Iterator[Member], Callable[[], int]]]]
-"""Opens an artifact: its members in order, and how many of its packed bytes have been read so far."""
+
+class Files(Protocol):
+    """The files of an open artifact, with packed bytes read and members left out so far."""
+
+    @property
+    def packed_bytes(self) -> int: ...
+
+    @property
+    def left_out(self) -> LeftOut: ...
+
+    def files(self) -> Iterator[Member]:
+        """Each with its content, once, in the artifact's order."""
+
+
+Members = Callable[[], AbstractContextManager[Files]]
+"""Opens an artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +98,14 @@ class Made:
         new: whether it was written just now; else it was there.
         files: how many entries were written.
         read_bytes: packed bytes read for them.
+        left_out: members of the artifact that are no part of it.
     """
 
     stored: StoredComponent
     new: bool = False
     files: int = 0
     read_bytes: int = 0
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def make_component(  # noqa: PLR0913  what a run lends to each of its components, by name
@@ -119,32 +134,24 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
     encoder = ZipEncoder()
     head = [Piece(entry, len(content), content, last=True) for entry, content in contents.head]
     with (
-        members() as (found, packed_bytes),
+        members() as found,
         sink.open(name.resolve) as upload,
         measured(current()),
         observe(catalog.ZIP_COMPONENT) as step,
         measured(step),
     ):
-        with closing(zip_bytes(contents.files(found), encoder, head, lookahead)) as chunks:
+        with closing(zip_bytes(contents.files(found.files()), encoder, head, lookahead)) as chunks:
             for chunk in chunks:
                 upload.write(chunk)
                 if there := name.found():
                     return Made(there)
-                report(packed_bytes(), len(encoder.entries))
+                report(found.packed_bytes, len(encoder.entries))
         step.add(files=len(encoder.entries), bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
         check(name.resolve()[0], encoder)
         if there := name.found():  # by now the identity is known, however long it took beside a short artifact
             return Made(there)
-        report(packed_bytes(), len(encoder.entries))
+        report(found.packed_bytes, len(encoder.entries))
         stored = upload.commit()
-        read_bytes = packed_bytes()
+        read_bytes = found.packed_bytes
     add(bytes_in=read_bytes, files=len(encoder.entries), ratio=encoder.bytes_out / encoder.bytes_in)
-    return Made(stored, new=True, files=len(encoder.entries), read_bytes=read_bytes)
-
-
-@contextmanager
-def streamed_members(source: Source, settings: Settings) -> Iterator[tuple[Iterator[Member], Callable[[], int]]]:
-    """The members as they come from the store; a hard link among them is StagingNeededError."""
-    with source.open() as reader:
-        archive = ArchiveReader(reader, settings)
-        yield archive.files(), lambda: archive.packed_bytes
+    return Made(stored, new=True, files=len(encoder.entries), read_bytes=read_bytes, left_out=found.left_out)

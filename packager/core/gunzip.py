@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from isal import igzip, igzip_lib
 
-from packager.errors import ExtractionError, LimitExceededError, in_units
+from packager.errors import ExtractionError, within
 
 if TYPE_CHECKING:
     from packager.core.ports import Reader
@@ -28,10 +28,12 @@ class PackedCount:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
+        self.magic = b""
         self.bytes_read = 0
 
     def readinto(self, buffer: memoryview) -> int:
         count = self._reader.readinto(buffer)
+        self.magic = self.magic or bytes(buffer[: min(count, 2)])
         self.bytes_read += count
         return count
 
@@ -80,30 +82,25 @@ class Gunzip:
 
     def _count(self, count: int) -> None:
         self.bytes_read += count
-        if self.bytes_read > self._settings.max_unpacked_bytes:
-            self._refuse("max_unpacked_bytes", "MAX_UNPACKED_BYTES", self._settings.max_unpacked_bytes, self.bytes_read)
-        if self.bytes_read > RATIO_GRACE_BYTES:
-            ratio = self.bytes_read / max(1, self._packed.bytes_read)
-            if ratio > self._settings.max_ratio:
-                self._refuse("max_ratio", "MAX_COMPRESSION_RATIO", self._settings.max_ratio, round(ratio))
-
-    def _refuse(self, limit_name: str, variable: str, limit: int, found: int) -> None:
-        raise LimitExceededError(
-            f"The archive exceeds {limit_name} = {limit} after {in_units(self.bytes_read)} (found {found}).",
-            next_step=f"If the archive is to be trusted, raise {variable}.",
-            setting=variable,
-            limit=limit,
-            found=found,
-        )
+        within("MAX_UNPACKED_BYTES", self._settings.max_unpacked_bytes, self.bytes_read)
+        check_ratio(self._settings, self._packed.bytes_read, self.bytes_read)
 
     def _damaged(self, error: Exception) -> ExtractionError:
         what = "ends too early" if isinstance(error, EOFError) else f"is damaged or not gzip ({error})"
+        if self._packed.magic == b"\x1f\x8b" and "Not a gzipped file" in str(error):  # not the first member, then
+            what = "is followed by data that is neither zeros nor gzip (trailing garbage)"
         return ExtractionError(
             f"The archive {what}: {self._packed.bytes_read} packed bytes read, {self.bytes_read} inflated.",
             next_step="Copy or make the archive again; `gzip -t` shows whether a file is whole.",
             packed_bytes=self._packed.bytes_read,
             unpacked_bytes=self.bytes_read,
         )
+
+
+def check_ratio(settings: Settings, packed_bytes: int, unpacked_bytes: int, what: str = "The archive") -> None:
+    """LimitExceededError when so many bytes come out of so few."""
+    if unpacked_bytes > RATIO_GRACE_BYTES:
+        within("MAX_COMPRESSION_RATIO", settings.max_ratio, -(-unpacked_bytes // max(1, packed_bytes)), what)
 
 
 def _inflating(packed: PackedCount) -> io.RawIOBase:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
-from packager.core.gunzip import Gunzip, PackedCount
-from packager.core.names import safe_path
+from packager.core.gunzip import Gunzip, PackedCount, check_ratio
+from packager.core.names import is_root, safe_path
 from packager.core.tar import Entry, TarReader
-from packager.errors import LimitExceededError, StagingNeededError, UnsafeArchiveError, in_units, printable
+from packager.errors import StagingNeededError, UnsafeArchiveError, printable, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,90 +17,11 @@ if TYPE_CHECKING:
     from packager.core.ports import Reader
     from packager.settings import Settings
 
-MAX_NAMES_BYTES = 64 << 20
-"""Memory that the names of one archive may take: 100,000 files of usual depth need a fourth of it. A short archive of
-deep paths would otherwise need many gigabytes, since each folder above a file is a name of its own."""
+APPLE_DOUBLE_MAGIC = b"\x00\x05\x16\x07"
+"""RFC 1740, appendix A: what macOS keeps in `._name` beside `name` begins with it."""
 
-
-class Admission:
-    """The rules every member passes before its bytes are used: safe path, plain kind, unique name, within limits.
-
-    Keeps the names seen: memory grows with the number of members, up to MAX_NAMES_BYTES, never with their size.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._files: set[str] = set()
-        self._folders: set[str] = {""}
-        self._names_bytes = 0
-        self.members = 0
-        self.unpacked_bytes = 0
-
-    def admit(self, entry: Entry) -> str:
-        """The safe path of a file, folder or hard link; raises UnsafeArchiveError or LimitExceededError otherwise."""
-        self.members += 1
-        self.unpacked_bytes += entry.size_bytes
-        self._within("MAX_ARCHIVE_MEMBERS", self._settings.max_members, self.members)
-        self._within("MAX_UNPACKED_BYTES", self._settings.max_unpacked_bytes, self.unpacked_bytes)
-        path = safe_path(entry.name)
-        if entry.kind == "directory":
-            if path in self._files:
-                raise _unsafe(entry, "is a folder, and a file of that name came before")
-            self._take_folder(entry, path)
-            return path
-        if entry.kind in ("device", "symbolic link"):
-            raise _unsafe(entry, f"is a {entry.kind}; components hold plain files only")
-        if not path:
-            raise _unsafe(entry, "has no file name")
-        if path in self._files:
-            raise _unsafe(entry, "comes twice")
-        if path in self._folders:
-            raise _unsafe(entry, "is a file, and a folder of that name came before")
-        if entry.kind == "hard link" and safe_path(entry.link_target) not in self._files:
-            raise _unsafe(entry, f"links to {printable(entry.link_target)!r}, which does not stand before it")
-        self._take_folder(entry, path.rpartition("/")[0])
-        self._files.add(path)
-        self._keep(path)
-        return path
-
-    def _take_folder(self, entry: Entry, folder: str) -> None:
-        while folder not in self._folders:
-            if folder in self._files:
-                raise _unsafe(entry, f"lies below {printable(folder)!r}, which is a file")
-            self._folders.add(folder)
-            self._keep(folder)
-            folder = folder.rpartition("/")[0]
-
-    def _keep(self, name: str) -> None:
-        self._names_bytes += getsizeof(name)
-        if self._names_bytes > MAX_NAMES_BYTES:
-            raise LimitExceededError(
-                f"The names of the archive's files and folders take more than {in_units(MAX_NAMES_BYTES)} of memory.",
-                next_step="Make the archive again with shorter paths or fewer folders.",
-                setting="MAX_NAMES_BYTES",
-                limit=MAX_NAMES_BYTES,
-                found=self._names_bytes,
-            )
-
-    def _within(self, setting: str, limit: int, found: int) -> None:
-        if found > limit:
-            raise LimitExceededError(
-                f"The archive exceeds {setting} = {limit} (found {found} or more).",
-                next_step=f"If the archive is to be trusted, raise {setting}.",
-                setting=setting,
-                limit=limit,
-                found=found,
-            )
-
-
-def _unsafe(entry: Entry, why: str) -> UnsafeArchiveError:
-    return UnsafeArchiveError(
-        f"The member {printable(entry.name)!r} {why}.",
-        next_step="Make the archive again with each file once, as a plain file.",
-        member=printable(entry.name),
-        kind=entry.kind,
-        reason=why,
-    )
+_OF_MACOS = frozenset({".DS_Store", "__MACOSX"})
+_NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +30,9 @@ class Member:
 
     Attributes:
         path: safe relative path.
-        size_bytes: size of its content.
-        readinto: gives the content's next bytes, 0 at its end; valid until the next member is asked for.
+        size_bytes: size of its content; for a hard link, of the content it shares.
+        readinto: gives the content's next bytes, 0 at its end; valid until the next member is asked for. A hard
+            link's has gone by.
         same_as: for a hard link, the path of the earlier file whose content it shares; else empty.
     """
 
@@ -119,18 +41,170 @@ class Member:
     readinto: Callable[[memoryview], int]
     same_as: str = ""
 
+    def read(self) -> bytes:
+        """The whole content, in memory: for small files."""
+        content = memoryview(bytearray(self.size_bytes))
+        filled = 0
+        while count := self.readinto(content[filled:]):
+            filled += count
+        return bytes(content)
 
-class ArchiveReader:
-    """Reads a tar.gz once, front to back. `packed_bytes` and `members` say how far it is.
 
-    Errors while iterating: ExtractionError and its kinds, and whatever the store raises.
+@dataclass(slots=True)
+class LeftOut:
+    """Members that are no part of the model: how many there are, and the first few by name."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.names) < _NAMES_SHOWN:
+            self.names.append(printable(name))
+
+
+class Admission:
+    """The rules every member passes before its bytes are used: safe path, plain kind, unique name, within limits.
+
+    Keeps the names seen: memory grows with the number of members, up to MAX_NAMES_BYTES, never with their size.
     """
 
-    def __init__(self, reader: Reader, settings: Settings) -> None:
+    def __init__(self, settings: Settings, is_excluded: Callable[[str], bool] = lambda _: False) -> None:
+        self._settings = settings
+        self._is_excluded = is_excluded
+        self._sizes: dict[str, int] = {}
+        self._originals: dict[str, str] = {}
+        self._left_out: set[str] = set()
+        self._folders: set[str] = {""}
+        self._names_bytes = 0
+        self.members = 0
+        self.unpacked_bytes = 0
+
+    def admit(self, entry: Entry) -> str | None:
+        """The safe path of a file, folder or hard link; None when it is left out.
+
+        Raises UnsafeArchiveError or LimitExceededError for what must not be used.
+        """
+        self.members += 1
+        within("MAX_ARCHIVE_MEMBERS", self._settings.max_members, self.members)
+        self._keep(entry.name, entry.link_target)
+        self._unpack(entry.size_bytes)
+        if entry.kind == "directory" and is_root(entry.name):
+            return ""
+        path = safe_path(entry.name)
+        if self._is_left_out(entry, path):
+            self.leave_out(path)
+            return None
+        if entry.kind in ("device", "symbolic link"):
+            raise _unsafe(entry, f"is a {entry.kind}; components hold plain files only")
+        if entry.kind == "directory":
+            if path in self._sizes:
+                raise _unsafe(entry, "is a folder, and a file of that name came before")
+            self._take_folder(entry, path)
+            return path
+        self._take_file(entry, path)
+        return path
+
+    def leave_out(self, path: str) -> None:
+        """Count an admitted file as left out: nothing may share its content."""
+        self._left_out.add(path)
+        self._keep(path)
+
+    def size_bytes(self, path: str) -> int:
+        """The size of an admitted file's content, also of a hard link's."""
+        return self._sizes[path]
+
+    def original(self, path: str) -> str:
+        """The file whose content a hard link shares, through any number of links."""
+        return self._originals.get(path, path)
+
+    def _is_left_out(self, entry: Entry, path: str) -> bool:
+        if self._is_excluded(path):
+            return True
+        if entry.kind in ("device", "symbolic link"):
+            return False
+        is_companion = entry.kind == "hard link" and path.rpartition("/")[2].startswith("._")
+        if is_companion and self._target(entry) in self._left_out:
+            return True
+        return not _OF_MACOS.isdisjoint(path.split("/"))
+
+    def _take_file(self, entry: Entry, path: str) -> None:
+        if not path:
+            raise _unsafe(entry, "has no file name")
+        if path in self._sizes:
+            raise _unsafe(entry, "comes twice")
+        if path in self._folders:
+            raise _unsafe(entry, "is a file, and a folder of that name came before")
+        size_bytes = entry.size_bytes
+        if entry.kind == "hard link":
+            size_bytes = self._take_link(entry, path)
+        self._take_folder(entry, path.rpartition("/")[0])
+        self._sizes[path] = size_bytes
+        self._keep(path)
+
+    def _take_link(self, entry: Entry, path: str) -> int:
+        target = self._target(entry)
+        if target in self._left_out:
+            raise _unsafe(entry, f"links to {printable(target)!r}, which is left out", "Leave out both, or neither.")
+        if target not in self._sizes:
+            raise _unsafe(entry, f"links to {printable(entry.link_target)!r}, which does not stand before it")
+        self._originals[path] = self.original(target)
+        self._unpack(self._sizes[target])
+        return self._sizes[target]
+
+    def _target(self, link: Entry) -> str:
+        try:
+            return safe_path(link.link_target)
+        except UnsafeArchiveError as error:
+            raise _unsafe(link, f"links to {printable(link.link_target)!r}, which {error.reason}") from None
+
+    def _take_folder(self, entry: Entry, folder: str) -> None:
+        while folder not in self._folders:
+            if folder in self._sizes:
+                raise _unsafe(entry, f"lies below {printable(folder)!r}, which is a file")
+            self._folders.add(folder)
+            self._keep(folder)
+            folder = folder.rpartition("/")[0]
+
+    def _keep(self, *names: str) -> None:
+        # A short archive of deep paths would otherwise need many gigabytes: each folder above a file is a name too.
+        self._names_bytes += sum(map(getsizeof, filter(None, names)))
+        within("MAX_NAMES_BYTES", self._settings.max_names_bytes, self._names_bytes, "Memory for the archive's names")
+
+    def _unpack(self, size_bytes: int) -> None:
+        self.unpacked_bytes += size_bytes
+        within("MAX_UNPACKED_BYTES", self._settings.max_unpacked_bytes, self.unpacked_bytes)
+
+
+def _unsafe(
+    entry: Entry, why: str, next_step: str = "Make the archive again with each file once, as a plain file."
+) -> UnsafeArchiveError:
+    return UnsafeArchiveError(
+        f"The member {printable(entry.name)!r} {why}.",
+        next_step=next_step,
+        member=printable(entry.name),
+        kind=entry.kind,
+        reason=why,
+    )
+
+
+class ArchiveReader:
+    """Reads a tar.gz once, front to back.
+
+    `packed_bytes` and `members` say how far it is. `left_out` says what it passed over: what macOS puts beside the
+    files of a model, and the paths that `is_excluded`. Errors while iterating: ExtractionError and its kinds,
+    and whatever the store raises.
+    """
+
+    def __init__(
+        self, reader: Reader, settings: Settings, is_excluded: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._settings = settings
         self._packed = PackedCount(reader)
         self._stream = Gunzip(self._packed, settings)
         self._tar = TarReader(self._stream, settings)
-        self._admission = Admission(settings)
+        self._admission = Admission(settings, is_excluded)
+        self.left_out = LeftOut()
 
     @property
     def packed_bytes(self) -> int:
@@ -148,18 +222,25 @@ class ArchiveReader:
         """Every member as it stands there, not judged; for those who look and do not use."""
         return iter(self._tar)
 
-    def admit(self, entry: Entry) -> str:
-        """The safe path of an entry, or the error that refuses it."""
-        return self._admission.admit(entry)
+    def judge(self, entry: Entry) -> Member | None:
+        """The current entry as a file to use, None for a folder and what is left out, or the error that refuses it."""
+        path = self._admission.admit(entry)
+        if path is None:
+            self.left_out.add(entry.name)
+            return None
+        if entry.kind == "directory":
+            return None
+        if entry.kind == "hard link":
+            return self._link(path)
+        if path.rpartition("/")[2].startswith("._"):
+            return self._unless_apple_double(path, entry.size_bytes)
+        return Member(path, entry.size_bytes, self._tar.readinto)
 
     def files_and_links(self) -> Iterator[Member]:
         """Files in the archive's order, hard links among them."""
         for entry in self._tar:
-            path = self._admission.admit(entry)
-            if entry.kind == "file":
-                yield Member(path, entry.size_bytes, self._tar.readinto)
-            elif entry.kind == "hard link":
-                yield Member(path, 0, self._tar.readinto, same_as=safe_path(entry.link_target))
+            if member := self.judge(entry):
+                yield member
 
     def files(self) -> Iterator[Member]:
         """Files in the archive's order. A hard link is StagingNeededError: its content has gone by."""
@@ -173,3 +254,33 @@ class ArchiveReader:
                     link_target=printable(member.same_as),
                 )
             yield member
+
+    def _link(self, path: str) -> Member:
+        # A few hundred bytes of links can stand for gigabytes that were packed once.
+        check_ratio(self._settings, self.packed_bytes, self._admission.unpacked_bytes)
+        return Member(path, self._admission.size_bytes(path), lambda _: 0, self._admission.original(path))
+
+    def _unless_apple_double(self, path: str, size_bytes: int) -> Member | None:
+        head = bytearray(len(APPLE_DOUBLE_MAGIC))
+        count = self._tar.readinto(memoryview(head))
+        if head == APPLE_DOUBLE_MAGIC:
+            self._admission.leave_out(path)
+            self.left_out.add(path)
+            return None
+        return Member(path, size_bytes, _after(memoryview(head)[:count], self._tar.readinto))
+
+
+def _after(head: memoryview, readinto: Callable[[memoryview], int]) -> Callable[[memoryview], int]:
+    """Read `head` first, then what follows it."""
+    left = head
+
+    def read(buffer: memoryview) -> int:
+        nonlocal left
+        if not left:
+            return readinto(buffer)
+        count = min(len(left), len(buffer))
+        buffer[:count] = left[:count]
+        left = left[count:]
+        return count
+
+    return read

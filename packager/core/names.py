@@ -1,4 +1,4 @@
-"""One rule for where a member may lie, for all spellings of "outside"."""
+"""One rule for path-like names: members of archives, targets of links, stage types, entries of ZIPs."""
 
 from __future__ import annotations
 
@@ -10,57 +10,73 @@ MAX_SEGMENT_BYTES = 255  # NAME_MAX of the file systems devices unpack on
 MAX_PATH_BYTES = 4096 - 1024  # PATH_MAX less room for the folder a device unpacks into
 
 
-def safe_path(name: str) -> str:
+def safe_path(name: str, what: str = "member") -> str:
     """`name` as a relative path of plain segments joined by `/`; leading `./` and doubled slashes are dropped.
 
     Raises UnsafeArchiveError for a name that is absolute, climbs, hides a separator or a climb behind another
     spelling (backslash, drive letter, Unicode compatibility form), holds a control character or what is not UTF-8
     (surrogates stand for it), or is too long for a device's file system. An empty result means the root itself.
+    `what` is the word for what has the name.
     """
-    if len(name) > MAX_PATH_BYTES:  # first of all: normalizing takes time with the square of the length
-        raise _unsafe(name, f"has a name of {len(name)} characters (at most {MAX_PATH_BYTES})")
+    if reason := _fault(name):
+        raise UnsafeArchiveError(
+            f"The {what} {printable(name)!r} {reason}.",
+            next_step="Make the archive again with plain relative paths below one folder.",
+            member=printable(name),
+            reason=reason,
+        )
+    return "/".join(_plain_segments(name))
+
+
+def is_safe_path(name: str) -> bool:
+    """Whether `name` is a path below the root as it stands: nothing in it is dropped, nothing is dangerous."""
+    return bool(name) and not _fault(name) and "/".join(_plain_segments(name)) == name
+
+
+def is_root(name: str) -> bool:
+    """Whether `name` is a spelling of the root itself: empty, `.`, `./`, or `/`, as SageMaker's SDK has it."""
+    return not _plain_segments(name)
+
+
+def _fault(name: str) -> str:
+    """Say what is wrong with a name; empty when nothing is. Lengths come first: normalizing is slow on long names."""
+    if len(name) > MAX_PATH_BYTES:
+        return f"has a name of {len(name)} characters (at most {MAX_PATH_BYTES})"
     if not name.isprintable():
-        why = "has a name that is not UTF-8" if _holds_surrogates(name) else "holds control or unprintable characters"
-        raise _unsafe(name, why)
+        surrogates = any("\ud800" <= character <= "\udfff" for character in name)
+        return "has a name that is not UTF-8" if surrogates else "holds control or unprintable characters"
+    # A cheap test: UTF-8 takes at most 4 bytes a character.
+    if len(name) * 4 > MAX_SEGMENT_BYTES and (too_long := _too_long(name)):
+        return too_long
+    return _outside(name)
+
+
+def _too_long(name: str) -> str:
+    segments = [segment.encode() for segment in _plain_segments(name)]
+    path_bytes = len(b"/".join(segments))
+    if path_bytes > MAX_PATH_BYTES:
+        return f"is {path_bytes} bytes long (at most {MAX_PATH_BYTES})"
+    longest_bytes = max(map(len, segments), default=0)
+    if longest_bytes > MAX_SEGMENT_BYTES:
+        return f"has a segment of {longest_bytes} bytes (at most {MAX_SEGMENT_BYTES})"
+    return ""
+
+
+def _outside(name: str) -> str:
     folded = name if name.isascii() else unicodedata.normalize("NFKC", name)
     if "\\" in folded:
-        raise _unsafe(name, "holds a backslash, which some readers take for a folder separator")
-    if name.startswith("/") or folded.startswith("/"):
-        raise _unsafe(name, "is absolute")
+        return "holds a backslash, which some readers take for a folder separator"
+    if folded.startswith("/"):
+        return "is absolute"
     if folded.count("/") != name.count("/"):
-        raise _unsafe(name, "hides a folder separator behind another character")
+        return "hides a folder separator behind another character"
     if ".." in folded.split("/"):
-        raise _unsafe(name, "climbs out of its folder")
-    segments = _plain_segments(name)
-    first = segments if folded is name else _plain_segments(folded)
-    if first and first[0][1:2] == ":":  # Windows and Python 3.13 take any character for a drive
-        raise _unsafe(name, "begins with a drive letter")
-    path = "/".join(segments)
-    if len(path) * 4 > MAX_SEGMENT_BYTES:  # cheap test first: UTF-8 takes at most 4 bytes a character
-        _refuse_too_long(name, path, segments)
-    return path
+        return "climbs out of its folder"
+    first = next(iter(_plain_segments(folded)), "")
+    if first[1:2] == ":":  # Windows and Python 3.13 take any character for a drive
+        return "begins with a drive letter"
+    return ""
 
 
 def _plain_segments(name: str) -> list[str]:
     return [segment for segment in name.split("/") if segment not in ("", ".")]
-
-
-def _refuse_too_long(name: str, path: str, segments: list[str]) -> None:
-    if len(path.encode()) > MAX_PATH_BYTES:
-        raise _unsafe(name, f"is {len(path.encode())} bytes long (at most {MAX_PATH_BYTES})")
-    longest = max(len(segment.encode()) for segment in segments)
-    if longest > MAX_SEGMENT_BYTES:
-        raise _unsafe(name, f"has a segment of {longest} bytes (at most {MAX_SEGMENT_BYTES})")
-
-
-def _holds_surrogates(name: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _unsafe(name: str, why: str) -> UnsafeArchiveError:
-    return UnsafeArchiveError(
-        f"The member {printable(name)!r} {why}.",
-        next_step="Make the archive again with plain relative paths below one folder.",
-        member=printable(name),
-        reason=why,
-    )

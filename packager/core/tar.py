@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from packager.errors import ExtractionError, LimitExceededError, UnsafeArchiveError, printable
+from packager.errors import ExtractionError, UnsafeArchiveError, printable, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from packager.settings import Settings
 
 BLOCK_BYTES = 512
+USUAL_TAR = "Make the archive again with a usual tar program."
 _END = bytes(BLOCK_BYTES)
 _EIGHT_SPACES = 8 * 0x20
 _LARGEST_OCTAL = 0o77777777777
@@ -58,7 +59,9 @@ class TarReader:
 
     def __init__(self, stream: Gunzip, settings: Settings) -> None:
         self._stream = stream
-        self._max_extension_bytes = settings.max_extension_header_bytes
+        self._settings = settings
+        self._global_headers = 0
+        self._pax_records_read = 0
         self._left = 0
         self._padding = 0
         self._waste = memoryview(bytearray(1 << 16))
@@ -88,12 +91,26 @@ class TarReader:
                 raise UnsafeArchiveError(
                     f"Two extension headers of type {extension} stand before one member; readers disagree on the one "
                     "that holds.",
-                    next_step="Make the archive again with a usual tar program.",
+                    next_step=USUAL_TAR,
                 )
-            extensions[extension] = self._extension(header)
-        if extensions.keys() - {"g"}:
+            data = self._extension(header)
+            if extension == "g":
+                self._pass_over_global(data)
+            else:
+                extensions[extension] = data
+        if extensions:
             raise self._cut("after an extension header")
         return None
+
+    def _pass_over_global(self, data: bytes) -> None:
+        """Take a global header that decides nothing: a comment of git archive, attributes of a folder."""
+        self._global_headers += 1
+        within("MAX_ARCHIVE_MEMBERS", self._settings.max_members, self._global_headers)
+        if records := self._pax_records(data):
+            raise UnsafeArchiveError(
+                f"A global header sets {', '.join(map(printable, records))}; readers disagree on that.",
+                next_step=USUAL_TAR,
+            )
 
     def _next_header(self) -> bytes | None:
         while self._left:
@@ -115,23 +132,23 @@ class TarReader:
 
     def _entry(self, header: bytes, extensions: dict[str, bytes]) -> Entry:
         pax = self._pax_records(extensions.get("x", b""))
-        self._refuse_global_meaning(self._pax_records(extensions.get("g", b"")))
         name = self._long("name", pax.get("path"), extensions.get("L")) or self._ustar_name(header)
         kind = _KINDS.get(header[156:157])
         if kind == "file" and name.endswith("/"):
             kind = "directory"  # V7 had no other way to write one
-        if kind is None or any(key.startswith("GNU.sparse") for key in pax):
-            what = "sparse" if kind or header[156:157] == b"S" else f"of type {printable(header[156:157])}"
+        if header[156:157] == b"S" or pax.keys() - {"path", "linkpath", "size"}:
+            raise _sparse(name, pax)
+        if kind is None:
             raise UnsafeArchiveError(
-                f"The member {printable(name)!r} is {what}, which not every reader unpacks to the same bytes.",
-                next_step="Make the archive again from plain files (GNU tar: without --sparse).",
+                f"The member {printable(name)!r} is of an unknown type, {printable(header[156:157])}.",
+                next_step="Make the archive again from plain files.",
                 member=printable(name),
             )
         size = self._size(header, pax, name)
         if kind != "file" and size:
             raise UnsafeArchiveError(
                 f"The {kind} {printable(name)!r} claims {size} bytes of content; readers disagree on what follows it.",
-                next_step="Make the archive again with a usual tar program.",
+                next_step=USUAL_TAR,
                 member=printable(name),
             )
         self._left = size
@@ -143,7 +160,7 @@ class TarReader:
         if pax is not None and gnu is not None and pax != _text(gnu):
             raise UnsafeArchiveError(
                 f"A member has two {what}s: {printable(pax)!r}, and {printable(_text(gnu))!r} in a GNU extension.",
-                next_step="Make the archive again with a usual tar program.",
+                next_step=USUAL_TAR,
                 member=printable(pax),
             )
         return pax or _text(gnu or b"")
@@ -166,21 +183,14 @@ class TarReader:
         if not plain or (int(wide) <= _LARGEST_OCTAL and int(wide) != size):
             raise UnsafeArchiveError(
                 f"The member {printable(name)!r} has two sizes: {size}, and {printable(wide)} in an extension.",
-                next_step="Make the archive again with a usual tar program.",
+                next_step=USUAL_TAR,
                 member=printable(name),
             )
         return int(wide)
 
     def _extension(self, header: bytes) -> bytes:
         size = self._number(header[124:136], "size")
-        if size > self._max_extension_bytes:
-            raise LimitExceededError(
-                f"An extension header has {size} bytes; at most {self._max_extension_bytes} are taken.",
-                next_step="If the archive is to be trusted, raise MAX_EXTENSION_HEADER_BYTES.",
-                setting="MAX_EXTENSION_HEADER_BYTES",
-                limit=self._max_extension_bytes,
-                found=size,
-            )
+        within("MAX_EXTENSION_HEADER_BYTES", self._settings.max_extension_header_bytes, size)
         padded = size + -size % BLOCK_BYTES
         data = self._stream.read_exactly(padded)
         if len(data) < padded:
@@ -190,32 +200,28 @@ class TarReader:
     def _pax_records(self, data: bytes) -> dict[str, str]:
         """Records of the form `LENGTH KEY=VALUE` and a newline, LENGTH counting all of it."""
         records: dict[str, str] = {}
-        position = 0
+        position, count = 0, 0
         while position < len(data):
             space = data.find(b" ", position, position + 20)
             length = data[position:space] if space > 0 else b""
             end = position + int(length) if length.isdigit() else 0
             key, equals, value = data[space + 1 : end - 1].partition(b"=")
             framed = space < end <= len(data) and equals and data[end - 1 : end] == b"\n"
-            meaningful = key in _MEANINGFUL_PAX_KEYS or key.startswith(b"GNU.sparse")
-            # An empty value takes back an earlier one, for some readers; for others it is the value.
-            if not framed or b"\0" in value or (meaningful and not value):
+            meaningful = key in _MEANINGFUL_PAX_KEYS or key.startswith(_SPARSE_PAX_KEYS)
+            # An empty value takes back an earlier one, for some readers; for others it is the value. What decides
+            # nothing may be binary, as extended attributes are.
+            if not framed or (meaningful and (not value or b"\0" in value)):
                 raise ExtractionError(
                     f"A pax extension header is malformed, {self._stream.bytes_read} bytes into the unpacked archive.",
-                    next_step="Make the archive again with a usual tar program.",
+                    next_step=USUAL_TAR,
                     unpacked_bytes=self._stream.bytes_read,
                 )
             if meaningful:
                 records[key.decode("ascii", "replace")] = _text(value)
-            position = end
+            position, count = end, count + 1
+        self._pax_records_read += count
+        within("MAX_PAX_RECORDS", self._settings.max_pax_records, self._pax_records_read)
         return records
-
-    def _refuse_global_meaning(self, records: dict[str, str]) -> None:
-        if records:
-            raise UnsafeArchiveError(
-                f"A global header sets {', '.join(map(printable, records))}; readers disagree on that.",
-                next_step="Make the archive again with a usual tar program.",
-            )
 
     def _number(self, raw: bytes, field: str) -> int:
         if raw[:1] == b"\x80":  # GNU base-256: for sizes above 8 GiB
@@ -251,9 +257,23 @@ class TarReader:
         )
 
 
+def _sparse(name: str, pax: dict[str, str]) -> UnsafeArchiveError:
+    """Refuse a file with holes, by the name it has when it is unpacked, with what its maker has to be told."""
+    real = printable(pax.get("GNU.sparse.name", name))
+    # Both write format 1.0 of PAX: GNU tar with its process number in the folder's place, libarchive always with a 0.
+    by_bsdtar = "GNUSparseFile.0" in name.split("/")
+    program, option = ("bsdtar", "with --no-read-sparse") if by_bsdtar else ("GNU tar", "without --sparse (-S)")
+    return UnsafeArchiveError(
+        f"The member {real!r} is sparse, which not every reader unpacks to the same bytes.",
+        next_step=f"Make the archive again {option}, as {program} made it.",
+        member=real,
+    )
+
+
 def _text(raw: bytes) -> str:
     """A header's text up to its first NUL; surrogates stand for what is not UTF-8, which no safe path holds."""
     return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
 _MEANINGFUL_PAX_KEYS = frozenset((b"path", b"linkpath", b"size"))
+_SPARSE_PAX_KEYS = (b"GNU.sparse", b"SCHILY.realsize", b"SUN.holesdata")  # of GNU tar and libarchive, star, Solaris

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
 from posixpath import basename
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 from packager.device import rules
-from packager.device.listing import ComponentListing, Entry
+from packager.device.component_zip import HEAD_BYTES, ComponentListing, Entry, holds_head, read_listing
 from packager.device.recipe import Artifact
 from packager.model import targets
+from packager.settings import Settings, from_process_environment
 from packager.stores import Stores
+from packager.stores.archive import COMPONENT, naming
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from packager.core.zip import ZipEncoder
+    from packager.core.pipeline import File, ReadInto
+    from packager.core.zip import ZipEncoder, ZipEntry
     from packager.model.targets import Target
     from packager.results import Finding
-    from packager.settings import Settings
     from packager.stores import Source
     from telemetry import Step
 
@@ -55,25 +56,53 @@ def check(
 ) -> list[Finding]:
     """As check_component, which it is without `verify` but for the bytes: only directory and manifest are read."""
     with observe(catalog.CHECK_COMPONENT, strict=strict, source=source.uri) as step:
-        from packager.device.component_zip import read_listing  # noqa: PLC0415  zipfile is kept off the path of packaging
-
-        with _seekable(source) as file:
-            listing = read_listing(file, source.uri, verify=verify, settings=settings)
-        return _findings(listing, target, step, strict=strict)
+        return _findings(read(source, settings, verify=verify), target, step, strict=strict)
 
 
-def check_written(key: str, written: ZipEncoder, manifest: bytes, target: Target, *, strict: bool) -> list[Finding]:
-    """As check_component for a component that was just written and is not visible yet; `manifest` is its manifest."""
-    listing = ComponentListing(
-        file_name=basename(key),
-        size_bytes=written.bytes_out,
-        entries=tuple(
-            Entry(each.name, each.size_bytes, each.packed_bytes, each.method, each.flags) for each in written.entries
-        ),
-        manifest=manifest,
-    )
-    with observe(catalog.CHECK_COMPONENT, strict=strict) as step:
-        return _findings(listing, target, step, strict=strict)
+def read(source: Source, settings: Settings | None = None, *, verify: bool = False) -> ComponentListing:
+    """What a finished component holds, as `read_listing`; errors name it."""
+    settings = settings or from_process_environment()
+    with naming(source, COMPONENT):
+        return read_listing(source.read_range, source.size_bytes(), source.uri, settings, verify=verify)
+
+
+class Written:
+    """A component while it is being written: what the rules ask of it, besides what its directory will tell."""
+
+    def __init__(self, manifest: bytes) -> None:
+        self._manifest = manifest
+        self._heads: dict[str, bytes] = {}
+
+    def watch(self, files: Iterator[File]) -> Iterator[File]:
+        """The files, of which the beginnings of libraries are remembered while they are read."""
+        for name, size_bytes, readinto in files:
+            yield name, size_bytes, self._watched(name, readinto) if holds_head(name) else readinto
+
+    def _watched(self, name: str, readinto: ReadInto) -> ReadInto:
+        self._heads[name] = b""
+
+        def watched(buffer: memoryview) -> int:
+            count = readinto(buffer)
+            if len(self._heads[name]) < HEAD_BYTES:
+                self._heads[name] = (self._heads[name] + bytes(buffer[: min(count, HEAD_BYTES)]))[:HEAD_BYTES]
+            return count
+
+        return watched
+
+    def check(self, key: str, written: ZipEncoder, target: Target, *, strict: bool) -> list[Finding]:
+        """As check_component, for what was written and is not visible yet."""
+        listing = ComponentListing(
+            file_name=basename(key),
+            size_bytes=written.bytes_out,
+            entries=tuple(self._entry(each) for each in written.entries),
+            manifest=self._manifest,
+        )
+        with observe(catalog.CHECK_COMPONENT, strict=strict) as step:
+            return _findings(listing, target, step, strict=strict)
+
+    def _entry(self, entry: ZipEntry) -> Entry:
+        head = self._heads.get(entry.name)
+        return Entry(entry.name, entry.size_bytes, entry.packed_bytes, entry.method, entry.flags, head=head)
 
 
 def _findings(listing: ComponentListing, target: Target | None, step: Step, *, strict: bool) -> list[Finding]:
@@ -92,11 +121,3 @@ def published_artifact(uri: str, stores: Stores, published_as: str | None = None
         while count := reader.readinto(buffer):
             digest.update(buffer[:count])
     return Artifact(published_as or uri, digest.hexdigest(), source.size_bytes())
-
-
-@contextmanager
-def _seekable(source: Source) -> Iterator[BinaryIO]:
-    from packager.device.component_zip import RangedFile  # noqa: PLC0415  same
-
-    with RangedFile(source.read_range, source.size_bytes()) as file:
-        yield cast("BinaryIO", file)

@@ -1,135 +1,202 @@
-"""Reading a finished component: its directory and manifest, and on demand every byte against its checksum."""
+"""What a component holds, as plain data: read from a finished ZIP, or told by whoever wrote it."""
 
 from __future__ import annotations
 
-import io
 import stat
-import struct
-import zipfile
 import zlib
 from collections import OrderedDict
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from packager.device.listing import ComponentListing, Entry
-from packager.errors import ExtractionError, LimitExceededError, PackagerError, StoreError, printable
-from packager.model.manifest import LIMITS_BYTES, MANIFEST, TRAINED_MANIFEST
-from packager.settings import MIB, Settings
+from packager.core.gunzip import check_ratio
+from packager.core.names import safe_path
+from packager.device.zip_directory import damaged, data_offset, read_directory
+from packager.errors import ExtractionError, ManifestError, UnsafeArchiveError, within
+from packager.model.manifest import MANIFEST
+from packager.model.strict import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MAX_DIRECTORY_BYTES = 64 * MIB
-MAX_MANIFEST_BYTES = LIMITS_BYTES[TRAINED_MANIFEST]
+    from packager.device.zip_directory import DirectoryRecord, ReadAt
+    from packager.model.targets import Target
+    from packager.settings import Settings
 
-CHUNK_BYTES = MIB
+STORED, DEFLATED = 0, 8
+ENCRYPTED_FLAGS = 0x0001 | 0x0040 | 0x2000
 
-_DIRECTORY_ENTRY = b"PK\x01\x02"
-_LOCAL_HEADER_BYTES = 30
-_UNIX = 3
+HEAD_BYTES = 20
+"""How much of a library's beginning the rules ask for: its ELF header up to the machine."""
 
-# What the standard library lets through on damaged or hostile archives.
-_FOREIGN_ERRORS = (
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-)
+_BLOCK_BYTES = 1 << 20
+_BLOCKS_KEPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a ZIP, as its central directory tells it. `method` and `flag_bits` are the format's own numbers.
+
+    `head` is the beginning of a library, HEAD_BYTES of it; None when nobody looked.
+    """
+
+    name: str
+    size_bytes: int
+    compressed_bytes: int
+    method: int = DEFLATED
+    flag_bits: int = 0
+    is_link: bool = False
+    head: bytes | None = None
+
+    @property
+    def is_encrypted(self) -> bool:
+        return bool(self.flag_bits & ENCRYPTED_FLAGS)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether every reader can unpack it: stored or deflated, not encrypted."""
+        return self.method in (STORED, DEFLATED) and not self.is_encrypted
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.endswith("/")
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The path where it lands below the root, and what is wrong with its name: one of them is empty."""
+        try:
+            path = safe_path(self.name)
+        except UnsafeArchiveError as unsafe:
+            return "", str(unsafe.reason)
+        return path, "" if path else "is the root itself"
+
+
+def holds_head(name: str) -> bool:
+    """Whether the rules ask for the beginning of an entry of this name."""
+    return name.endswith(".so")
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentListing:
+    """What a component holds, as far as the rules ask: from a finished ZIP, or from what was just written.
+
+    Attributes:
+        file_name: the last segment of its key or path.
+        size_bytes: size of the ZIP.
+        entries: in the order of the central directory.
+        manifest: bytes of `manifest.json` at the root; None when there is none or it cannot be read.
+    """
+
+    file_name: str
+    size_bytes: int
+    entries: tuple[Entry, ...]
+    manifest: bytes | None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What follows from a listing, each part worked out once; empty where the manifest is unusable.
+
+    `target` is the one that the component is held against, if any.
+    """
+
+    listing: ComponentListing
+    target: Target | None = None
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        try:
+            value = read_json(self.listing.manifest or b"{}", MANIFEST)
+        except ManifestError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    @cached_property
+    def graph(self) -> dict[str, Any]:
+        graph = self.manifest.get("model_graph")
+        return graph if isinstance(graph, dict) else {}
+
+    @cached_property
+    def stages(self) -> list[dict[str, Any]]:
+        """The stages in order; an empty one stands for each that is no object."""
+        stages = self.graph.get("stages")
+        return [each if isinstance(each, dict) else {} for each in stages] if isinstance(stages, list) else []
+
+    @cached_property
+    def files(self) -> tuple[tuple[str, Entry], ...]:
+        """Every file with its path below the root, without those that would land elsewhere."""
+        places = ((each.place[0], each) for each in self.listing.entries if not each.is_folder)
+        return tuple((path, each) for path, each in places if path)
+
+    @cached_property
+    def folders(self) -> dict[str, dict[str, Entry]]:
+        """The files of each folder at the root: by path relative to the folder, by its name."""
+        found: dict[str, dict[str, Entry]] = {}
+        for path, entry in self.files:
+            folder, slash, rest = path.partition("/")
+            if slash:
+                found.setdefault(folder, {})[rest] = entry
+        return found
 
 
 def read_listing(
-    file: BinaryIO, name: str, *, verify: bool = False, settings: Settings | None = None
+    read_range: ReadAt, size_bytes: int, name: str, settings: Settings, *, verify: bool = False
 ) -> ComponentListing:
-    """What the ZIP in `file` holds; `name` is its path, key or URI.
+    """What the ZIP `name` (its path, key or URI) of `size_bytes` holds; `read_range` gives bytes from an offset.
 
-    Reads the central directory and the manifest only; with `verify` also every entry, checking size and CRC, in memory
-    that does not grow with it. `file` has to be seekable and stays open. Entries that no device unpacks are listed, not
-    read.
+    Reads the directory and the manifest only; with `verify` also every entry as Java's ZipFile would, in memory that
+    does not grow with it: packed bytes end where the entry ends, with the size and checksum that the directory says.
+    Entries that no device unpacks are listed, not read.
 
-    ExtractionError when it is no ZIP or damaged; LimitExceededError when it has more entries than an archive may have
-    members, when its directory or manifest is too large for memory, or, with `verify`, when it unpacks to too much;
-    StoreError when it cannot be read.
+    ExtractionError when it is no ZIP, damaged, or one that Java refuses or unpacks to something else;
+    LimitExceededError for what exceeds a limit of the settings; StoreError when it cannot be read.
     """
-    settings = settings or Settings()
-    file_name = name.rsplit("/", 1)[-1]
-    # One entry more than an archive has members: the manifest.
-    source = _CappedReads(file, max_entries=settings.max_members + 1)
-    with _typed_errors(file_name):
-        size_bytes = file.seek(0, io.SEEK_END)
-        with zipfile.ZipFile(cast("BinaryIO", source)) as archive:
-            infos = archive.infolist()
-            _check_overlap(archive, infos)
-            if verify:
-                _verify(archive, infos, settings.max_unpacked_bytes)
-            entries = tuple(_entry(info) for info in infos)
-            return ComponentListing(file_name, size_bytes, entries, _manifest(archive))
+    read_at = _Blocks(read_range, size_bytes).read
+    records = read_directory(
+        read_at,
+        size_bytes,
+        max_bytes=settings.max_zip_directory_bytes,
+        max_members=settings.max_members,
+    )
+    heads = _verified(read_at, records, settings) if verify else {}
+    entries = tuple(
+        Entry(
+            name=each.name,
+            size_bytes=each.size_bytes,
+            compressed_bytes=each.compressed_bytes,
+            method=each.method,
+            flag_bits=each.flag_bits,
+            is_link=stat.S_ISLNK(each.mode),
+            head=heads.get(each.offset),
+        )
+        for each in records
+    )
+    return ComponentListing(name.rsplit("/", 1)[-1], size_bytes, entries, _manifest(read_at, records, settings))
 
 
-class RangedFile(io.RawIOBase):
-    """A seekable file over ranged reads, for a ZIP in S3.
+class _Blocks:
+    """Reads at any offset, through whole blocks of which the last few are kept. Memory: 4 MiB."""
 
-    Args:
-        read_range: gives `length` bytes from `offset`, as `read_range(offset, length)`; asked only within the size.
-        size_bytes: size of the whole.
-
-    Memory: `cached_blocks` blocks of `block_bytes`. ExtractionError when a range comes back short.
-    """
-
-    def __init__(
-        self,
-        read_range: Callable[[int, int], bytes],
-        size_bytes: int,
-        *,
-        block_bytes: int = MIB,
-        cached_blocks: int = 4,
-    ) -> None:
-        super().__init__()
+    def __init__(self, read_range: Callable[[int, int], bytes], size_bytes: int) -> None:
         self._read_range = read_range
         self._size_bytes = size_bytes
-        self._block_bytes = block_bytes
-        self._cached_blocks = cached_blocks
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._position = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence]
-        if start + offset < 0:
-            raise OSError(f"seek to {start + offset}, before the start of the file")
-        self._position = start + offset
-        return self._position
-
-    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401  the type Buffer came with Python 3.12
-        """Fill the buffer as far as the file goes: unlike most raw files it is short at the end only."""
-        wanted_bytes = min(len(buffer), max(0, self._size_bytes - self._position))
-        filled_bytes = 0
-        while filled_bytes < wanted_bytes:
-            number, skip = divmod(self._position, self._block_bytes)
-            piece = memoryview(self._block(number))[skip : skip + wanted_bytes - filled_bytes]
-            buffer[filled_bytes : filled_bytes + len(piece)] = piece
-            filled_bytes += len(piece)
-            self._position += len(piece)
-        return filled_bytes
+    def read(self, offset: int, length: int) -> bytes:
+        wanted = bytearray()
+        while offset < self._size_bytes and len(wanted) < length:
+            number, skip = divmod(offset, _BLOCK_BYTES)
+            piece = self._block(number)[skip : skip + length - len(wanted)]
+            wanted += piece
+            offset += len(piece)
+        return bytes(wanted)
 
     def _block(self, number: int) -> bytes:
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
-        offset = number * self._block_bytes
-        length = min(self._block_bytes, self._size_bytes - offset)
+        offset = number * _BLOCK_BYTES
+        length = min(_BLOCK_BYTES, self._size_bytes - offset)
         block = self._read_range(offset, length)
         if len(block) != length:
             raise ExtractionError(
@@ -140,126 +207,87 @@ class RangedFile(io.RawIOBase):
                 found=len(block),
             )
         self._blocks[number] = block
-        if len(self._blocks) > self._cached_blocks:
+        if len(self._blocks) > _BLOCKS_KEPT:
             self._blocks.popitem(last=False)
         return block
 
 
-class _UnreadableError(Exception):
-    """Carries an OSError past `zipfile`, which takes one while it looks for the directory for a sign of no ZIP."""
-
-
-class _CappedReads:
-    """The file below `zipfile`, which reads a directory whole, however large it says it is."""
-
-    def __init__(self, file: BinaryIO, max_entries: int) -> None:
-        self._file = file
-        self._max_entries = max_entries
-        self.seek = file.seek
-        self.tell = file.tell
-        self.seekable = file.seekable
-
-    def read(self, size_bytes: int = -1) -> bytes:
-        if size_bytes > MAX_DIRECTORY_BYTES:
-            raise _exceeded("The directory of the ZIP", "bytes", MAX_DIRECTORY_BYTES, size_bytes)
-        try:
-            data = self._file.read(size_bytes if size_bytes >= 0 else MAX_DIRECTORY_BYTES)
-        except OSError as error:
-            raise _UnreadableError from error
-        entries = (
-            data.count(_DIRECTORY_ENTRY) if size_bytes > CHUNK_BYTES else 0
-        )  # smaller reads may be an entry's data
-        if entries > self._max_entries:
-            raise _exceeded("The ZIP", "entries", self._max_entries, entries, "MAX_ARCHIVE_MEMBERS")
-        return data
-
-
-def _entry(info: zipfile.ZipInfo) -> Entry:
-    mode = info.external_attr >> 16 if info.create_system == _UNIX else 0
-    return Entry(
-        # The reader cuts names at a zero byte; devices do not, and refuse them.
-        name=info.orig_filename if "\0" in info.orig_filename else info.filename,
-        size_bytes=info.file_size,
-        compressed_bytes=info.compress_size,
-        method=info.compress_type,
-        flag_bits=info.flag_bits,
-        is_link=stat.S_ISLNK(mode),
-    )
-
-
-def _manifest(archive: zipfile.ZipFile) -> bytes | None:
-    info = archive.NameToInfo.get(MANIFEST)
-    if info is None or not _entry(info).is_readable:
+def _manifest(read_at: ReadAt, records: list[DirectoryRecord], settings: Settings) -> bytes | None:
+    found = [each for each in records if each.raw_name == MANIFEST.encode()]
+    if not found or not _is_readable(found[-1]):
         return None
-    if info.file_size > MAX_MANIFEST_BYTES:
-        raise _exceeded(MANIFEST, "bytes", MAX_MANIFEST_BYTES, info.file_size)
-    return b"".join(_chunks(archive, info))
+    within("MAX_MANIFEST_BYTES", settings.max_manifest_bytes, found[-1].size_bytes, f"The component's {MANIFEST}")
+    return b"".join(_contents(read_at, found[-1]))
 
 
-def _check_overlap(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> None:
-    # A directory can name the same bytes again and again: the way a few MB unpack to a petabyte.
-    end = archive.start_dir
-    for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
-        if info.header_offset + _LOCAL_HEADER_BYTES + len(info.orig_filename) + info.compress_size > end:
-            raise _damaged(info.filename, f"its {info.compress_size} packed bytes run into what follows it")
-        end = info.header_offset
+def _verified(read_at: ReadAt, records: list[DirectoryRecord], settings: Settings) -> dict[int, bytes]:
+    """Read every entry; the beginnings of libraries by the offset of their header."""
+    unpacked_bytes = sum(each.size_bytes for each in records)
+    within("MAX_UNPACKED_BYTES", settings.max_unpacked_bytes, unpacked_bytes, "The unpacked component")
+    check_ratio(settings, sum(each.compressed_bytes for each in records), unpacked_bytes, "The component")
+    heads = {}
+    for each in sorted(filter(_is_readable, records), key=lambda record: record.offset):
+        head = b""
+        for chunk in _contents(read_at, each):
+            head = head or chunk[:HEAD_BYTES]
+        if holds_head(each.name):
+            heads[each.offset] = head
+    return heads
 
 
-def _verify(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo], max_unpacked_bytes: int) -> None:
-    unpacked_bytes = sum(info.file_size for info in infos)
-    if unpacked_bytes > max_unpacked_bytes:
-        raise _exceeded("The unpacked component", "bytes", max_unpacked_bytes, unpacked_bytes, "MAX_UNPACKED_BYTES")
-    for info in infos:
-        if _entry(info).is_readable:
-            for _ in _chunks(archive, info):
-                pass
+def _is_readable(record: DirectoryRecord) -> bool:
+    return Entry(record.name, 0, 0, record.method, record.flag_bits).is_readable
 
 
-def _chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    read_bytes = 0
-    with _typed_errors(info.filename), archive.open(info) as entry:
-        while chunk := entry.read(CHUNK_BYTES):
-            read_bytes += len(chunk)
-            yield chunk
-    if read_bytes != info.file_size:
-        raise _damaged(info.filename, f"it unpacks to {read_bytes} bytes instead of {info.file_size}")
+def _contents(read_at: ReadAt, record: DirectoryRecord) -> Iterator[bytes]:
+    """The unpacked bytes of an entry; ExtractionError unless they are exactly what the directory says."""
+    size = crc = 0
+    for chunk in _unpacked(read_at, record):
+        size += len(chunk)
+        crc = zlib.crc32(chunk, crc)
+        if size > record.size_bytes:
+            break
+        yield chunk
+    if size != record.size_bytes:
+        more = "or more " if size > record.size_bytes else ""
+        damaged(f"it unpacks to {size} bytes {more}instead of {record.size_bytes}", record)
+    if crc != record.crc32:
+        damaged(f"its checksum is {crc:08x} instead of {record.crc32:08x}", record)
 
 
-@contextmanager
-def _typed_errors(name: str) -> Iterator[None]:
+def _unpacked(read_at: ReadAt, record: DirectoryRecord) -> Iterator[bytes]:
+    offset = data_offset(read_at, record)
+    # Nobody reads a folder's data, and some writers call nothing deflated there.
+    if record.method == STORED or (record.raw_name.endswith(b"/") and not record.compressed_bytes):
+        yield from _packed(read_at, offset, record)
+        return
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    for packed in _packed(read_at, offset, record):
+        waiting = packed
+        while waiting:
+            if inflate.eof:
+                damaged("packed bytes follow the end of its data", record)
+            yield _inflated(inflate, waiting, record)
+            waiting = inflate.unconsumed_tail or inflate.unused_data
+    while not inflate.eof:
+        chunk = _inflated(inflate, b"", record)
+        if not chunk:
+            damaged("its packed bytes end too early", record)
+        yield chunk
+
+
+def _inflated(inflate: zlib._Decompress, packed: bytes, record: DirectoryRecord) -> bytes:
     try:
-        yield
-    except PackagerError:
-        raise
-    except _UnreadableError as error:
-        if isinstance(error.__cause__, PackagerError):
-            raise error.__cause__ from None
-        raise StoreError(
-            f"{printable(name)} cannot be read: {printable(error.__cause__)}.",
-            next_step="Read it again; if it stays so, check the disk or the connection.",
-            operation="read",
-            uri=printable(name),
-            code=getattr(error.__cause__, "errno", None),
-        ) from error.__cause__
-    except _FOREIGN_ERRORS as error:
-        raise _damaged(name, str(error) or type(error).__name__) from error
+        return inflate.decompress(packed, _BLOCK_BYTES)
+    except zlib.error as wrong:
+        damaged(f"its packed bytes are damaged ({wrong})", record)
 
 
-def _damaged(name: str, reason: str) -> ExtractionError:
-    return ExtractionError(
-        f"{printable(name)} is damaged or no ZIP: {printable(reason.rstrip('.'))}.",
-        next_step="Package the component again, or fetch it again from where it is whole.",
-        name=printable(name),
-        reason=printable(reason),
-    )
-
-
-def _exceeded(what: str, unit: str, limit: int, found: int, setting: str | None = None) -> LimitExceededError:
-    remedy = f"raise {setting}" if setting else "make it smaller"
-    return LimitExceededError(
-        f"{what} has {found} {unit}; at most {limit} are read.",
-        next_step=f"Check where the file comes from; if it is meant to be so, {remedy}.",
-        setting=setting,
-        limit=limit,
-        found=found,
-    )
+def _packed(read_at: ReadAt, offset: int, record: DirectoryRecord) -> Iterator[bytes]:
+    end = offset + record.compressed_bytes
+    while offset < end:
+        chunk = read_at(offset, min(_BLOCK_BYTES, end - offset))
+        if not chunk:
+            damaged("its packed bytes are cut", record)
+        offset += len(chunk)
+        yield chunk

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import islice
-from posixpath import basename, dirname, normpath
+from posixpath import basename, dirname
 from typing import TYPE_CHECKING
 
-from packager.device.listing import ComponentListing, Contents
+from packager.device.component_zip import HEAD_BYTES, ComponentListing, Contents, Entry
 from packager.errors import ComponentRefusedError, ManifestError, in_units, printable
 from packager.model.identity import FILE_NAME_ENDING
 from packager.model.manifest import MANIFEST, is_onnx
@@ -21,7 +21,7 @@ from packager.model.strict import read_json
 from packager.results import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from packager.model.targets import Target
 
@@ -40,6 +40,10 @@ GRAPH_RUNTIME = (".so", ".params", ".json", ".meta")
 RELAY_VM = (".so", ".ro", ".meta")
 NO_MODEL_FILES = frozenset({"libdlr.so", "model-shapes.json", "hyperparams.json", "version.json"})
 
+# ELF: machine numbers of the generic ABI, and the name Greengrass has for the architecture.
+ELF_MACHINES = {183: "aarch64", 62: "amd64", 40: "arm", 3: "x86"}
+ELF_64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
+
 SHOWN = 3
 """How many of the breaches of one rule its finding names."""
 
@@ -57,11 +61,10 @@ class Rule:
 def check(listing: ComponentListing, target: Target | None = None) -> list[Finding]:
     """One finding for each rule that the component breaks, in the order of RULES; none when a device would take it.
 
-    With a target, also what that target alone needs. Never raises, whatever the component holds.
+    With a target, also what that target needs. Never raises, whatever the component holds.
     """
-    contents = Contents(listing)
-    rules = (*RULES, ONNX_TARGET) if target and target.runs_compiled_onnx else RULES
-    return [finding for rule in rules if (finding := _finding(rule, contents))]
+    contents = Contents(listing, target)
+    return [finding for rule in RULES if (finding := _finding(rule, contents))]
 
 
 def refuse_if_strict(findings: Sequence[Finding], *, strict: bool) -> None:
@@ -138,41 +141,100 @@ def _first_stage(contents: Contents) -> Iterator[str]:
             yield f"Stage 1 lacks {', '.join(missing)}"
 
 
-def _compiled_files(contents: Contents) -> Iterator[str]:
-    kinds = dict.fromkeys(kind for stage in contents.stages if isinstance(kind := stage.get("type"), str))
-    for kind in kinds:
+def _model_folders(contents: Contents) -> Iterator[tuple[str, dict[str, Entry]]]:
+    """The folder of each stage that has one, with its files by path."""
+    for kind in dict.fromkeys(kind for stage in contents.stages if isinstance(kind := stage.get("type"), str)):
         if kind in contents.folders:
-            model_files = _onnx_file if is_onnx(contents.manifest) else _neo_files
-            for breach in model_files(contents, contents.folders[kind]):
-                yield f"In {_shown(kind)} there {breach}"
+            yield kind, contents.folders[kind]
 
 
-def _onnx_file(contents: Contents, paths: Sequence[str]) -> Iterator[str]:
+def _compiled_files(contents: Contents) -> Iterator[str]:
+    model_files = _onnx_file if is_onnx(contents.manifest) else _neo_files
+    for kind, files in _model_folders(contents):
+        for breach in model_files(contents, files):
+            yield f"In {_shown(kind)} there {breach}"
+
+
+def _onnx_file(contents: Contents, files: Mapping[str, Entry]) -> Iterator[str]:
     artifact = contents.manifest.get("runtime_artifact")
-    if artifact not in [basename(path) for path in paths]:  # exports hold it at any depth
-        yield f"is no file for runtime_artifact, which is {_shown(artifact)}"
+    if isinstance(artifact, str) and artifact in files:  # the device looks for this very path
+        return
+    deeper = [path for path in files if isinstance(artifact, str) and path.endswith(f"/{artifact}")]
+    where = f"; {_shown(deeper[0])} lies too deep" if deeper else ""
+    yield f"is no file for runtime_artifact, which is {_shown(artifact)}{where}"
 
 
-def _neo_files(_: Contents, paths: Sequence[str]) -> Iterator[str]:
-    files = [path for path in paths if basename(path) not in NO_MODEL_FILES]
-    form = RELAY_VM if any(path.endswith(".ro") for path in files) else GRAPH_RUNTIME
+def _neo_files(_: Contents, files: Mapping[str, Entry]) -> Iterator[str]:
+    form = _neo_form(files)
     for ending in form:
-        found = [path for path in files if path.endswith(ending)]
+        found = [path for path in _neo_set(files) if path.endswith(ending)]
         if not found:
-            yield f"is no *{ending}"
+            deeper = [path for path in files if path.endswith(ending) and "/" in path]
+            yield f"is no *{ending}" + (f" at the top; {_shown(deeper[0])} lies too deep" if deeper else "")
         elif len(found) > 1:
-            yield f"are {len(found)} *{ending} instead of one ({', '.join(_shown(path) for path in found[:SHOWN])})"
+            listed = ", ".join(_shown(path) for path in found[:SHOWN])
+            yield f"are {len(found)} *{ending} instead of one ({listed}{_of_macos(found)})"
 
 
-def _onnx_target(contents: Contents) -> Iterator[str]:
-    if contents.manifest and not is_onnx(contents.manifest):
+def _neo_form(files: Iterable[str]) -> tuple[str, ...]:
+    return RELAY_VM if any(path.endswith(".ro") and "/" not in path for path in files) else GRAPH_RUNTIME
+
+
+def _neo_set(files: Iterable[str]) -> list[str]:
+    """The files that DLR looks at: those of one folder, and none below it."""
+    return [path for path in files if "/" not in path and path not in NO_MODEL_FILES]
+
+
+def _of_macos(paths: Iterable[str]) -> str:
+    companions = [path for path in paths if basename(path).startswith("._")]
+    return f"; {_shown(companions[0])} is a companion of macOS (AppleDouble)" if companions else ""
+
+
+def _empty_files(contents: Contents) -> Iterator[str]:
+    for kind, files in _model_folders(contents):
+        if is_onnx(contents.manifest):
+            artifact = contents.manifest.get("runtime_artifact")
+            needed = [path for path in files if path.endswith(".onnx") or path == artifact]
+        else:
+            needed = [path for path in _neo_set(files) if path.endswith(_neo_form(files))]
+        for path in needed:
+            if not files[path].size_bytes:
+                yield f"{_shown(f'{kind}/{path}')} is empty"
+
+
+def _libraries(contents: Contents) -> Iterator[str]:
+    wanted = contents.target.architecture if contents.target else ""
+    for kind, files in _model_folders(contents):
+        for path, entry in files.items():
+            if not entry.head:  # nobody looked into it, or it is empty
+                continue
+            machine = _machine(entry.head)
+            if not machine:
+                yield f"{_shown(f'{kind}/{path}')} is no shared library (ELF)"
+            elif wanted and machine != wanted:
+                yield f"{_shown(f'{kind}/{path}')} is for {machine}, not for {wanted}"
+            wanted = wanted or machine
+
+
+def _machine(head: bytes) -> str:
+    """What an ELF library runs on; empty when it is no such library."""
+    if not head.startswith(b"\x7fELF") or len(head) < HEAD_BYTES:
+        return ""
+    if not head.startswith(ELF_64_LITTLE_ENDIAN):
+        return "a processor of another kind (not 64 bits, little-endian)"
+    number = int.from_bytes(head[18:20], "little")
+    return ELF_MACHINES.get(number, f"ELF machine {number}")
+
+
+def _target_runtime(contents: Contents) -> Iterator[str]:
+    runs_onnx = contents.target is not None and contents.target.runs_compiled_onnx
+    if runs_onnx and contents.manifest and not is_onnx(contents.manifest):
         yield f"The target runs ONNX models, and {MANIFEST} does not say runtime: onnx"
 
 
 def _reserved_names(contents: Contents) -> Iterator[str]:
     # Folders count, also empty ones: the converter links every name at the root beside its own files.
-    entries = contents.listing.entries
-    names = {normpath(each.name).split("/")[0] for each in entries if not each.leaves_root}
+    names = {each.place[0].split("/")[0] for each in contents.listing.entries}
     return (f"There is an entry {name} at the root" for name in sorted(RESERVED_NAMES & names))
 
 
@@ -189,14 +251,16 @@ def _links(contents: Contents) -> Iterator[str]:
 
 
 def _entry_paths(contents: Contents) -> Iterator[str]:
-    outside = (each.name for each in contents.listing.entries if each.leaves_root)
-    return (f"{_shown(name)} resolves to or above the root" for name in outside)
+    for each in contents.listing.entries:
+        _, fault = each.place
+        if fault:
+            yield f"{_shown(each.name)} {fault}"
 
 
 def _unique_paths(contents: Contents) -> Iterator[str]:
     files: set[str] = set()
-    folders: set[str] = set()
-    for path in contents.paths:
+    folders = {each.place[0] for each in contents.listing.entries if each.is_folder}
+    for path, _ in contents.files:
         if path in files:
             yield f"{_shown(path)} is there more than once"
         files.add(path)
@@ -255,8 +319,20 @@ RULES = (
     Rule(
         "compiled-files",
         "The runtime on the device throws.",
-        "Compile the model again, and package the whole artifact of that one job and nothing else.",
+        "Compile the model again, and package the whole artifact of that job, its files at the top, and nothing else.",
         _compiled_files,
+    ),
+    Rule(
+        "empty-files",
+        NOT_LOADED,
+        "Look at the artifact in its store, and compile or export the model again.",
+        _empty_files,
+    ),
+    Rule(
+        "library-machine",
+        NOT_LOADED,
+        "Compile the model for the architecture of this target, or name the target that it was compiled for.",
+        _libraries,
     ),
     Rule(
         "reserved-names",
@@ -278,8 +354,8 @@ RULES = (
     ),
     Rule(
         "entry-paths",
-        "The device drops everything it has unpacked.",
-        "Name entries relative to the root, without '..', a leading '/' or zero bytes.",
+        "The device drops everything it has unpacked, or cannot unpack it at all.",
+        "Name entries in UTF-8, relative to the root, in plain segments of at most 255 bytes.",
         _entry_paths,
     ),
     Rule(
@@ -306,11 +382,10 @@ RULES = (
         "Make the model smaller, or raise componentStoreMaxSizeBytes of the nucleus on these devices.",
         _device_store,
     ),
-)
-
-ONNX_TARGET = Rule(
-    "target-runtime",
-    NOT_LOADED,
-    "Package the ONNX export for this target, or name the target the artifact was compiled for.",
-    _onnx_target,
+    Rule(
+        "target-runtime",
+        NOT_LOADED,
+        "Package the ONNX export for this target, or name the target the artifact was compiled for.",
+        _target_runtime,
+    ),
 )

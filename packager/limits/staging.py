@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from packager.core.members import ArchiveReader, Member
+from packager.core.members import LeftOut, Member
 from packager.errors import printable
 from packager.limits.reservations import SizedFile
 from packager.os_errors import map_os_errors
+from packager.stores.archive import naming
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from io import FileIO
     from pathlib import Path
 
-    from packager.core.ports import Source
+    from packager.core.members import ArchiveReader
     from packager.limits.reservations import Reservation
     from packager.limits.storage import StorageManager
     from packager.settings import Settings
+    from packager.stores.archive import Archive
 
 _COPY_BYTES = 1 << 20
 
@@ -95,78 +97,82 @@ def _write(
     return size_bytes
 
 
-def list_files(source: Source, settings: Settings, report: Report) -> list[SizedFile]:
+def list_files(archive: Archive, settings: Settings, report: Report) -> list[SizedFile]:
     """Every file of an archive with its size, in one pass; hard links take no space."""
     files = []
-    with source.open() as reader:
-        archive = ArchiveReader(reader, settings)
-        for member in archive.files_and_links():
-            files.append(SizedFile(member.path, member.size_bytes))
-            report(archive.packed_bytes, archive.members)
+    with archive.open(settings) as members:
+        for member in members.files_and_links():
+            files.append(SizedFile(member.path, 0 if member.same_as else member.size_bytes))
+            report(members.packed_bytes, members.members)
     return files
 
 
 @contextmanager
 def staged_members(
-    source: Source, settings: Settings, storage: StorageManager, owner: str, reporter: Callable[[str], Report]
-) -> Iterator[tuple[Iterator[Member], Callable[[], int]]]:
-    """The files of an archive, read from scratch in its order, hard links with the content they share; and its size.
+    archive: Archive, settings: Settings, storage: StorageManager, owner: str, reporter: Callable[[str], Report]
+) -> Iterator[_StagedMembers]:
+    """The files of an archive, read from scratch in its order, hard links with the content they share.
 
     The archive is read twice: to learn what it takes, which is then reserved, and to stage it. Each file is removed
     as soon as no later member needs it, the rest at the end, whatever happens. InsufficientStorageError before the
     first byte is written when it does not fit. `reporter` gives the report for the phases listing and staging.
     """
-    needed_bytes = storage.estimate_space_needed(list_files(source, settings, reporter("listing")), "standard")
+    needed_bytes = storage.estimate_space_needed(list_files(archive, settings, reporter("listing")), "standard")
     storage.monitor_usage()  # listing took its time, and a warning about what others wrote comes before a refusal
     with storage.reserved_folder(needed_bytes, owner) as (folder, reservation):
-        explain = partial(storage.explained, f"Staging {printable(source.uri, 1000)}", reservation)
-        with observe(catalog.EXTRACT_ARCHIVE, source=source.uri) as step, storage.measured(step):
-            files = _stage(source, settings, folder, reservation, report=reporter("staging"), explain=explain)
+        explain = partial(storage.explained, f"Staging {printable(archive.source.uri, 1000)}", reservation)
+        with observe(catalog.EXTRACT_ARCHIVE, source=archive.source.uri) as step, storage.measured(step):
+            files, left_out = _stage(
+                archive, settings, folder, reservation, report=reporter("staging"), explain=explain
+            )
             step.add(members=len(files), bytes_out=reservation.written_bytes)
-        staged = _StagedMembers(files, reservation, source.size_bytes())
-        yield staged.members(), staged.packed_bytes
+        with naming(archive.source, archive.role):
+            yield _StagedMembers(files, reservation, archive.source.size_bytes(), left_out)
 
 
 def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
-    source: Source,
+    archive: Archive,
     settings: Settings,
     folder: Path,
     reservation: Reservation,
     *,
     report: Report,
     explain: Callable[[], AbstractContextManager[None]],
-) -> list[ExtractedFile]:
+) -> tuple[list[ExtractedFile], LeftOut]:
     files = []
-    with source.open() as reader:
-        archive = ArchiveReader(reader, settings)
+    with archive.open(settings) as members:
 
         def on_write(size_bytes: int) -> None:
             reservation.record_write(size_bytes)
-            report(archive.packed_bytes, archive.members)
+            report(members.packed_bytes, members.members)
 
-        for file in extract_members(archive, folder, on_write, explain=explain):
+        for file in extract_members(members, folder, on_write, explain=explain):
             files.append(file)
-            report(archive.packed_bytes, archive.members)  # empty files and links take time too
-    return files
+            report(members.packed_bytes, members.members)  # empty files and links take time too
+    return files, members.left_out
 
 
 class _StagedMembers:
     """Staged members, and the progress of their reading in packed bytes of the artifact."""
 
-    def __init__(self, files: list[ExtractedFile], reservation: Reservation, packed_bytes: int) -> None:
+    def __init__(
+        self, files: list[ExtractedFile], reservation: Reservation, packed_bytes: int, left_out: LeftOut
+    ) -> None:
+        self.left_out = left_out
         self._files = files
         self._reservation = reservation
         self._all_packed_bytes = packed_bytes
         self._all_bytes = sum(file.size_bytes for file in files)
         self._read_bytes = 0
 
+    @property
     def packed_bytes(self) -> int:
         """Bytes read so far, as the same share of the artifact."""
         if not self._all_bytes:
             return self._all_packed_bytes
         return self._all_packed_bytes * self._read_bytes // self._all_bytes
 
-    def members(self) -> Iterator[Member]:
+    def files(self) -> Iterator[Member]:
         uses = Counter(file.path for file in self._files)
         passed_bytes = 0
         for file in self._files:

@@ -11,7 +11,7 @@ from typing import Any
 from packager.core.ports import KEYS_BEGIN_WITH
 from packager.errors import RequestError, printable
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of every identity: raise it whenever the same artifacts give other bytes than before."""
 
 ID_DIGITS = 12
@@ -21,7 +21,12 @@ FILE_NAME_ENDING = "greengrass_model_component.zip"
 Marks = Sequence[tuple[str, str]]
 
 
-def component_identity(artifacts: Sequence[Marks], manifest_identity: Any, layout: str) -> str:  # noqa: ANN401  JSON
+def component_identity(
+    artifacts: Sequence[Marks],
+    manifest_identity: Any,  # noqa: ANN401  JSON
+    layout: str,
+    choices: Sequence[Any] = (),
+) -> str:
     """SHA-256 (64 hex digits) over everything that decides the component's bytes.
 
     Args:
@@ -29,10 +34,17 @@ def component_identity(artifacts: Sequence[Marks], manifest_identity: Any, layou
         manifest_identity: the manifest, or what it is made from, as a JSON value. The order of keys counts, since it
             shows in the component's bytes.
         layout: the name of the layout.
+        choices: what the caller chose of the artifact's files, as JSON values; empty when nothing was chosen.
 
     RequestError when `manifest_identity` is no JSON value.
     """
-    parts = [FORMAT_VERSION, layout, [[list(mark) for mark in marks] for marks in artifacts], manifest_identity]
+    parts = [
+        FORMAT_VERSION,
+        layout,
+        [[list(mark) for mark in marks] for marks in artifacts],
+        manifest_identity,
+        *choices,
+    ]
     try:
         canonical = json.dumps(parts, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

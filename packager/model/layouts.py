@@ -8,15 +8,18 @@ from posixpath import basename
 from typing import TYPE_CHECKING, Any
 
 from packager.core.component import Contents
-from packager.core.members import ArchiveReader, Member
 from packager.errors import ExtractionError, PackagerError, RequestError
 from packager.model import targets
 from packager.model.identity import component_identity, component_key
 from packager.model.manifest import EXPORTS, MANIFEST, for_compiled_onnx, is_onnx, render, stage_types
+from packager.model.model_file import ENDING, ambiguous, is_wanted, only_model_file
+from packager.stores.archive import COMPILED as COMPILED_ARTIFACT
+from packager.stores.archive import Archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from packager.core.members import Member
     from packager.core.pipeline import File
     from packager.core.ports import Source
     from packager.model.targets import Target
@@ -31,13 +34,13 @@ class Layout:
 
     Attributes:
         name: part of the component's identity.
-        manifest: the component's manifest, from the model's and the artifact.
+        manifest: the component's manifest, from the model's, and the path of the file that is the model where one is.
         select: the members that go along, each with its path below the folder of the first stage.
     """
 
     name: str
-    manifest: Callable[[dict[str, Any], Source, Settings], dict[str, Any]]
-    select: Callable[[Mapping[str, Any], Iterator[Member]], Iterator[tuple[str, Member]]]
+    manifest: Callable[[dict[str, Any], Component, Settings], tuple[dict[str, Any], str | None]]
+    select: Callable[[Mapping[str, Any], str | None, Iterator[Member]], Iterator[tuple[str, Member]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +50,37 @@ class Component:
     Attributes:
         label: the compile target it was asked for as.
         targets: the targets it serves.
-        source: the artifact that its files come from.
+        archive: the artifact that its files come from.
         layout: how they are arranged.
         manifest_source: where its manifest comes from.
+        model_file: path or name of the ONNX model in the artifact, where that holds several.
     """
 
     label: str
     targets: tuple[Target, ...]
-    source: Source
+    archive: Archive
     layout: Layout
     manifest_source: ManifestSource
+    model_file: str | None = None
+
+    @property
+    def source(self) -> Source:
+        return self.archive.source
 
     def identify(self) -> tuple[str, str]:
         """Its key, and its full identity: 64 hex digits that decide every byte of it."""
         # The manifest's first: when the trained artifact cannot be read, all components fail with the same error.
         manifest_identity = self.manifest_source.manifest_identity
-        identity = component_identity([self.source.identity().marks], manifest_identity, self.layout.name)
+        exclude = list(self.archive.exclude)
+        chosen = [exclude, self.model_file] if exclude or self.model_file else []
+        identity = component_identity([self.source.identity().marks], manifest_identity, self.layout.name, chosen)
         return component_key(identity), identity
 
     def contents(self, settings: Settings) -> Contents:
         """What goes into it. Errors: those of its manifest, and RequestError when that is of another kind of model."""
-        manifest = self.layout.manifest(self.manifest_source.manifest, self.source, settings)
-        return Contents([(MANIFEST, render(manifest))], partial(_files, self.layout, manifest))
+        manifest, model_file = self.layout.manifest(self.manifest_source.manifest, self, settings)
+        head = render(manifest, settings.max_manifest_bytes)
+        return Contents([(MANIFEST, head)], partial(_files, self.layout, manifest, model_file))
 
     def packed_bytes(self) -> int:
         """The size of its artifact; 0 when it cannot be had, an error that making the component will raise."""
@@ -78,16 +90,18 @@ class Component:
             return 0
 
 
-def components_of(
+def components_of(  # noqa: PLR0913, PLR0917  what a call names
     model: TrainedArtifact,
     compiled: Mapping[str, str],
     stores: Stores,
     imported_targets: Sequence[str] = (),
     manifest_source: ManifestSource | None = None,
+    model_file: str | None = None,
 ) -> list[Component]:
     """One component for each compiled artifact, or one for an imported model. RequestError for a wrong target.
 
-    The manifest comes from `manifest_source`, by default the model itself.
+    The manifest comes from `manifest_source`, by default the model itself. What is left out of the trained artifact is
+    left out of the compiled ones.
     """
     manifest_source = manifest_source or model
     if imported_targets and compiled:
@@ -100,9 +114,16 @@ def components_of(
         named = dict.fromkeys(targets.target(name) for name in imported_targets)
         served = tuple(named) or targets.SERVED_BY_IMPORTED_ONNX
         label = served[0].name
-        return [Component(label, served, model.source, layout_of(label, imported=True), manifest_source)]
+        return [Component(label, served, model.archive, layout_of(label, imported=True), manifest_source, model_file)]
     return [
-        Component(target, targets.served_by(target), stores.source(uri), layout_of(target), manifest_source)
+        Component(
+            target,
+            targets.served_by(target),
+            Archive(stores.source(uri), COMPILED_ARTIFACT, model.archive.exclude),
+            layout_of(target),
+            manifest_source,
+            model_file,
+        )
         for target, uri in compiled.items()
     ]
 
@@ -114,11 +135,13 @@ def layout_of(compile_target: str, *, imported: bool = False) -> Layout:
     return IMPORTED_ONNX if imported else COMPILED
 
 
-def _files(layout: Layout, manifest: Mapping[str, Any], members: Iterator[Member]) -> Iterator[File]:
+def _files(
+    layout: Layout, manifest: Mapping[str, Any], model_file: str | None, members: Iterator[Member]
+) -> Iterator[File]:
     """The files of a component where devices look for them: below a folder named after the first stage's type."""
     folder = stage_types(manifest)[0]
     empty = True
-    for path, member in layout.select(manifest, members):
+    for path, member in layout.select(manifest, model_file, members):
         empty = False
         yield f"{folder}/{path}", member.size_bytes, member.readinto
     if empty:
@@ -128,30 +151,39 @@ def _files(layout: Layout, manifest: Mapping[str, Any], members: Iterator[Member
         )
 
 
-def _every_file(_: Mapping[str, Any], members: Iterator[Member]) -> Iterator[tuple[str, Member]]:
-    return ((member.path, member) for member in members)
+def _every_file(
+    _: Mapping[str, Any], model_file: str | None, members: Iterator[Member]
+) -> Iterator[tuple[str, Member]]:
+    """Every file under its own path, but the model's: devices look for that at the top."""
+    return ((basename(each.path) if each.path == model_file else each.path, each) for each in members)
 
 
-def _runtime_artifact(manifest: Mapping[str, Any], members: Iterator[Member]) -> Iterator[tuple[str, Member]]:
-    """The first export that bears the name in the manifest; the others are read past, to the archive's checked end."""
-    wanted = True
+def _runtime_artifact(
+    manifest: Mapping[str, Any], model_file: str | None, members: Iterator[Member]
+) -> Iterator[tuple[str, Member]]:
+    """The export that the manifest names; the others are read past, to the archive's checked end."""
+    found: list[str] = []
     for member in members:
-        name = basename(member.path)
-        if wanted and name == manifest["runtime_artifact"] and member.path.startswith(EXPORTS):
-            wanted = False
+        path, name = member.path, basename(member.path)
+        if name == manifest["runtime_artifact"] and path.startswith(EXPORTS) and is_wanted(path, model_file):
+            if found:
+                raise ambiguous([*found, path], model_file)
+            found.append(path)
             yield name, member
 
 
-def _compiled_manifest(manifest: dict[str, Any], _: Source, __: Settings) -> dict[str, Any]:
+def _compiled_manifest(manifest: dict[str, Any], _: Component, __: Settings) -> tuple[dict[str, Any], None]:
     if is_onnx(manifest):
         raise _wrong_kind("The trained artifact is an imported ONNX model, which takes no compiled artifact.")
-    return manifest
+    return manifest, None
 
 
-def _imported_manifest(manifest: dict[str, Any], _: Source, __: Settings) -> dict[str, Any]:
+def _imported_manifest(
+    manifest: dict[str, Any], component: Component, _: Settings
+) -> tuple[dict[str, Any], str | None]:
     if not is_onnx(manifest):
         raise _wrong_kind("The trained artifact is a model that has to be compiled, and no compiled artifact is named.")
-    return manifest
+    return manifest, component.model_file
 
 
 def _wrong_kind(message: str) -> RequestError:
@@ -162,15 +194,14 @@ def _wrong_kind(message: str) -> RequestError:
     )
 
 
-def _exported_manifest(manifest: dict[str, Any], source: Source, settings: Settings) -> dict[str, Any]:
+def _exported_manifest(
+    manifest: dict[str, Any], component: Component, settings: Settings
+) -> tuple[dict[str, Any], str]:
     """The manifest comes first in the component and names the model's file, so that is looked for beforehand."""
-    with source.open() as reader:
-        for member in ArchiveReader(reader, settings).files_and_links():
-            if member.path.endswith(".onnx"):
-                return for_compiled_onnx(manifest, basename(member.path))
-    raise ExtractionError(
-        "The compiled artifact holds no .onnx file.", next_step="Export the model as ONNX again, and pack the export."
-    )
+    with component.archive.open(settings) as archive:
+        paths = [each.path for each in archive.files_and_links() if each.path.endswith(ENDING)]
+        path = only_model_file(paths, component.model_file)
+    return for_compiled_onnx(manifest, basename(path)), path
 
 
 COMPILED = Layout("compiled", _compiled_manifest, _every_file)

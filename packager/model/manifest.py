@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from posixpath import basename
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from packager.errors import ManifestError, in_units, printable
+from packager.core.names import is_safe_path
+from packager.errors import ManifestError, printable
 from packager.model.strict import read_json, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from packager.settings import Settings
 
 MANIFEST = "manifest.json"
 """At the root of a component."""
@@ -21,15 +25,8 @@ EXPORTS = "export_artifacts/"
 TRAINED_MANIFEST = f"{EXPORTS}{MANIFEST}"
 ONNX = "onnx"
 
-MIB = 1 << 20
-LIMITS_BYTES: Mapping[str, int] = {CONFIG: MIB, TRAINED_MANIFEST: 8 * MIB}
-"""What is read into memory: two files of a few KiB. The limits only keep a hostile archive from filling it."""
-
 LARGEST_SIDE = 2**31 - 1
 """Image libraries and runtimes on devices hold sizes as signed 32-bit integers."""
-
-LONGEST_NAME_BYTES = 255
-"""The longest file name that file systems of devices take."""
 
 _MISSING = object()
 
@@ -43,48 +40,52 @@ class TrainedFacts:
         manifest_json: bytes of `export_artifacts/manifest.json`, None when the archive has none.
         pt_name: file name of the first `.pt` directly below `export_artifacts/`, None when there is none.
         onnx_members: paths of every `.onnx` anywhere below `export_artifacts/`, in the order of the archive.
+        below: the folder that holds the files of a trained artifact when they are not at the root; else empty.
     """
 
     config_yaml: bytes | None = None
     manifest_json: bytes | None = None
     pt_name: str | None = None
     onnx_members: tuple[str, ...] = ()
+    below: str = ""
 
 
 class TrainedFactsCollector:
-    """Picks the facts out of a stream of members: `see` every name, `take` the data of those it `wants`."""
+    """Picks the facts out of a stream of members: `see` every path, `take` the data of those it `wants`.
 
-    def __init__(self) -> None:
+    Two files of a few KiB are read into memory; the limits only keep a hostile archive from filling it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._limits = {
+            CONFIG: ("MAX_CONFIG_BYTES", settings.max_config_bytes),
+            TRAINED_MANIFEST: ("MAX_MANIFEST_BYTES", settings.max_manifest_bytes),
+        }
         self._documents: dict[str, bytes] = {}
         self._pt_name: str | None = None
         self._onnx_members: list[str] = []
+        self._below = ""
 
-    def wants(self, member_name: str, size_bytes: int) -> bool:
+    def wants(self, path: str, size_bytes: int) -> bool:
         """Whether the member's data is needed; ManifestError when it is needed and above its limit."""
-        name = _inside(member_name)
-        limit_bytes = LIMITS_BYTES.get(name)
-        if limit_bytes is not None and size_bytes > limit_bytes:
-            raise ManifestError(
-                f"{name} has {in_units(size_bytes)} ({size_bytes} bytes); at most {in_units(limit_bytes)} "
-                f"({limit_bytes} bytes) are read.",
-                next_step=f"Leave only the configuration in {name}; weights belong into files of their own.",
-                file=name,
-                limit=limit_bytes,
-                found=size_bytes,
-            )
-        return limit_bytes is not None
+        if path not in self._limits:
+            return False
+        setting, limit_bytes = self._limits[path]
+        if size_bytes > limit_bytes:
+            raise too_large(path, setting, limit_bytes, size_bytes)
+        return True
 
-    def take(self, member_name: str, data: bytes) -> None:
-        self._documents[_inside(member_name)] = data
+    def take(self, path: str, data: bytes) -> None:
+        self._documents[path] = data
 
-    def see(self, member_name: str) -> None:
-        name = _inside(member_name)
-        if not name.startswith(EXPORTS):
-            return
-        if name.endswith(".onnx"):
-            self._onnx_members.append(member_name)
-        elif name.endswith(".pt") and "/" not in name.removeprefix(EXPORTS):
-            self._pt_name = self._pt_name or basename(name)
+    def see(self, path: str) -> None:
+        if not path.startswith(EXPORTS):
+            below = next((path.removesuffix(f"/{name}") for name in self._limits if path.endswith(f"/{name}")), "")
+            self._below = self._below or below
+        elif path.endswith(".onnx"):
+            self._onnx_members.append(path)
+        elif path.endswith(".pt") and "/" not in path.removeprefix(EXPORTS):
+            self._pt_name = self._pt_name or basename(path)
 
     def facts(self) -> TrainedFacts:
         return TrainedFacts(
@@ -92,6 +93,7 @@ class TrainedFactsCollector:
             manifest_json=self._documents.get(TRAINED_MANIFEST),
             pt_name=self._pt_name,
             onnx_members=tuple(self._onnx_members),
+            below=self._below,
         )
 
 
@@ -171,36 +173,47 @@ def stage_types(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 def is_folder_name(value: object) -> TypeGuard[str]:
     """Whether `value` is one path segment that is safe as a folder at the root of a component."""
-    return (
-        isinstance(value, str)
-        and 0 < len(value.encode("utf-8", "surrogatepass")) <= LONGEST_NAME_BYTES
-        and value.isprintable()
-        and not {"/", "\\"} & set(value)
-        and value not in {".", "..", MANIFEST}
-    )
+    return isinstance(value, str) and value != MANIFEST and "/" not in value and is_safe_path(value)
 
 
-def render(manifest: Mapping[str, Any]) -> bytes:
-    """The bytes of `manifest.json`: the same for the same manifest. ManifestError when it is no JSON value."""
+def render(manifest: Mapping[str, Any], max_bytes: int) -> bytes:
+    """The bytes of `manifest.json`: the same for the same manifest.
+
+    ManifestError when it is no JSON value, or takes more than `max_bytes`: writing ends there, since a few KiB of
+    brackets can stand for gigabytes of indentation. Memory: `max_bytes`.
+    """
+    rendered = bytearray()
     try:
-        return json.dumps(manifest, indent=2, ensure_ascii=True, allow_nan=False).encode("ascii")
+        for chunk in json.JSONEncoder(indent=2, ensure_ascii=True, allow_nan=False).iterencode(manifest):
+            rendered += chunk.encode("ascii")
+            if len(rendered) > max_bytes:
+                raise too_large(f"The component's {MANIFEST}", "MAX_MANIFEST_BYTES", max_bytes, len(rendered))
     except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, ManifestError):
+            raise
         raise ManifestError(
             f"The manifest cannot be written as JSON: {printable(error)}.",
             next_step="Pass text, numbers, booleans, lists and objects only, without NaN or infinity.",
             reason=printable(error),
         ) from error
+    return bytes(rendered)
 
 
-def _inside(member_name: str) -> str:
-    while member_name.startswith("./"):
-        member_name = member_name[2:].lstrip("/")
-    return member_name
+def too_large(what: str, setting: str, limit_bytes: int, found_bytes: int) -> ManifestError:
+    """The error for a document that is larger than its setting allows."""
+    return ManifestError(
+        f"{what} exceeds {setting} = {limit_bytes} (found {found_bytes} bytes).",
+        next_step=f"Leave only the configuration in it; weights belong into files of their own. Or raise {setting}.",
+        file=what,
+        setting=setting,
+        limit=limit_bytes,
+        found=found_bytes,
+    )
 
 
 def _trained_manifest(facts: TrainedFacts) -> dict[str, Any]:
     if facts.manifest_json is None:
-        raise _absent(TRAINED_MANIFEST)
+        raise _absent(TRAINED_MANIFEST, facts)
     return _object(read_json(facts.manifest_json, TRAINED_MANIFEST), TRAINED_MANIFEST)
 
 
@@ -221,7 +234,10 @@ def _first_stage(manifest: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(first, dict):
         raise _wrong("model_graph.stages[0]", where, first, "an object with type")
     if not is_folder_name(first.get("type")):
-        wanted = "one folder name without '/', '\\' and control characters, other than '..' and manifest.json"
+        wanted = (
+            "one plain folder name: at most 255 bytes, without '/', '\\', a drive letter or invisible characters, "
+            "other than '..' and manifest.json"
+        )
         raise _wrong("model_graph.stages[0].type", where, first.get("type", _MISSING), wanted)
     return first
 
@@ -254,7 +270,7 @@ def _imported_onnx(facts: TrainedFacts, trained: dict[str, Any]) -> tuple[dict[s
 
 def _dataset_of_config(facts: TrainedFacts) -> dict[str, int]:
     if facts.config_yaml is None:
-        raise _absent(CONFIG)
+        raise _absent(CONFIG, facts)
     config = read_yaml(facts.config_yaml, CONFIG)
     if not isinstance(config, dict):
         raise _wrong("the whole file", CONFIG, config, "a mapping with dataset")
@@ -275,7 +291,15 @@ def _positive(value: object, field: str, where: str) -> None:
         raise _wrong(field, where, value, f"a whole number from 1 to {LARGEST_SIDE}")
 
 
-def _absent(name: str) -> ManifestError:
+def _absent(name: str, facts: TrainedFacts) -> ManifestError:
+    below = printable(facts.below)
+    if below:
+        return ManifestError(
+            f"There is no {name} at the root of the trained artifact: its files lie below the folder {below}/.",
+            next_step=f"Pack what is inside of that folder: tar -czf model.tar.gz -C {shlex.quote(below)} .",
+            file=name,
+            below=below,
+        )
     return ManifestError(
         f"The trained artifact has no {name}.",
         next_step="Check that the URI names a trained artifact, not a compiled one, and pack the archive again.",

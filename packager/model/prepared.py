@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from packager.errors import ManifestError, PackagerError
 from packager.model.identity import component_identity, manifest_key
-from packager.model.manifest import LIMITS_BYTES, TRAINED_MANIFEST, checked
+from packager.model.manifest import checked
 from packager.model.strict import read_json
 from telemetry import log
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from packager.core.ports import Sink, Source
     from packager.model.trained import TrainedArtifact
 
-LARGEST_BYTES = LIMITS_BYTES[TRAINED_MANIFEST]
+LARGEST_BYTES = 8 << 20
 """The largest manifest that is kept; a larger one is made again each time."""
 
 _LAYOUT = "manifest"

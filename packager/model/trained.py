@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
-from packager.core.members import ArchiveReader
-from packager.errors import OperationAbortedError, PackagerError, is_recoverable
+from packager.errors import ManifestError, OperationAbortedError, PackagerError, is_recoverable
 from packager.model.manifest import TrainedFacts, TrainedFactsCollector, build_manifest
 from packager.results import ProcessingState
+from packager.stores.archive import TRAINED, Archive
 from telemetry import add, catalog, traced
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ class TrainedArtifact:
         *,
         model_type: str | None = None,
         report: Callable[[ProcessingState], None] = lambda _: None,
+        exclude: Sequence[str] = (),
     ) -> None:
-        self.source = source
+        self.archive = Archive(source, TRAINED, tuple(sorted(set(exclude))))
         self._settings = settings
         self._model_type = model_type
         self._report = report
@@ -70,6 +71,10 @@ class TrainedArtifact:
     @property
     def failure(self) -> PackagerError | None:
         return self._not_identified or self._not_made
+
+    @property
+    def source(self) -> Source:
+        return self.archive.source
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -88,7 +93,8 @@ class TrainedArtifact:
             self._not_identified = None if isinstance(error, OperationAbortedError) else error
             raise
         self._not_identified = None
-        return {"trained": [list(mark) for mark in marks]}
+        left_out = {"exclude": self.archive.exclude} if self.archive.exclude else {}
+        return {"trained": [list(mark) for mark in marks], **left_out}
 
     def _manifest_and_name(self) -> tuple[dict[str, Any], str]:
         with self._making:
@@ -100,6 +106,8 @@ class TrainedArtifact:
                 except OperationAbortedError:
                     raise  # nothing is wrong with the artifact
                 except PackagerError as error:
+                    if isinstance(error, ManifestError):
+                        error.name_artifact(TRAINED, self.source.uri)
                     self._not_made = error
                     raise
                 self._not_made = None
@@ -108,22 +116,35 @@ class TrainedArtifact:
     @traced(catalog.CREATE_MANIFEST)
     def _facts(self) -> TrainedFacts:
         add(source=self.source.uri, model_type=self._model_type or "other")
-        collector = TrainedFactsCollector()
+        collector = TrainedFactsCollector(self._settings)
+        links: dict[str, str] = {}
+
+        def collect(member: Member) -> None:
+            collector.see(member.path)
+            if collector.wants(member.path, member.size_bytes):
+                if member.same_as:
+                    links[member.path] = member.same_as
+                else:
+                    collector.take(member.path, member.read())
+
+        def collect_linked(member: Member) -> None:
+            names = [name for name, original in links.items() if original == member.path]
+            content = member.read() if names else b""
+            for name in names:
+                collector.take(name, content)
+
+        self._read(collect)
+        if links:  # what they share had gone by when they were seen
+            self._read(collect_linked)
+        return collector.facts()
+
+    def _read(self, take: Callable[[Member], None]) -> None:
+        """Give every file to `take`, to the checked end of the archive."""
         total_bytes = self.source.size_bytes()
-        with self.source.open() as reader:
-            archive = ArchiveReader(reader, self._settings)
+        with self.archive.open(self._settings) as archive:
             for member in archive.files_and_links():
-                collector.see(member.path)
-                if collector.wants(member.path, member.size_bytes):
-                    collector.take(member.path, _content(member))
+                take(member)
                 self._report(
                     ProcessingState("reading_manifest", bytes_done=archive.packed_bytes, bytes_total=total_bytes)
                 )
         add(bytes_read=archive.packed_bytes, members=archive.members)
-        return collector.facts()
-
-
-def _content(member: Member) -> bytes:
-    content = memoryview(bytearray(member.size_bytes))
-    member.readinto(content)
-    return bytes(content)

@@ -34,6 +34,8 @@ class PackageArguments:
     strict: bool | None = None
     previous: Mapping[str, Any] | None = None
     prepared: bool = False
+    exclude: tuple[str, ...] = ()
+    model_file: str | None = None
     stores: Stores | None = None
 
 
@@ -138,7 +140,7 @@ def _compiled(fields: Fields) -> dict[str, str]:
     return compiled
 
 
-_OPTIONS = ("strategy", "force", "strict", "imported_targets", "previous")
+_OPTIONS = ("strategy", "force", "strict", "imported_targets", "previous", "exclude", "model_file")
 
 
 def _options(fields: Fields) -> dict[str, Any]:
@@ -158,6 +160,8 @@ def _options(fields: Fields) -> dict[str, Any]:
         "strict": fields.optional_flag("strict"),
         "imported_targets": fields.texts("imported_targets") or None,
         "previous": _previous(fields) if "previous" in fields else None,
+        "exclude": fields.texts("exclude") or None,
+        "model_file": fields.optional_text("model_file", LONGEST_TEXT),
     }
     return {name: value for name, value in given.items() if value is not None}
 

@@ -57,12 +57,16 @@ def packager(*arguments: object, **environment: str) -> Done:
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+FIXTURES_BREAK = ["graph-type", "first-stage", "compiled-files", "library-machine"]
+"""The rules that the portal's own fixtures break."""
+
+
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("artifacts")
     models.trained(folder / "trained.tar.gz")
     models.neo(folder / "jetson.tar.gz", seed="jetson")
-    models.neo(folder / "x86.tar.gz", seed="x86")
+    models.neo(folder / "x86.tar.gz", seed="x86", machine=models.X86_64)
     models.onnx_export(folder / "onnx.tar.gz")
     models.imported_onnx(folder / "imported.tar.gz")
     whole = models.neo(folder / "whole.tar.gz", 1 << 20).read_bytes()
@@ -230,7 +234,7 @@ def test_a_component_that_breaks_rules_is_packaged_with_warnings_and_refused_whe
     warned = packager(*asked, "--output", tmp_path / "out")
     (component,) = warned.document["components"]
     assert warned.status == 0
-    assert [each["rule"] for each in component["warnings"]] == ["graph-type", "first-stage", "compiled-files"]
+    assert [each["rule"] for each in component["warnings"]] == FIXTURES_BREAK
     refused = packager(*asked, "--output", tmp_path / "strict", "--strict")
     assert refused.status == 1
     error = refused.document["components"][0]["error"]
@@ -247,7 +251,7 @@ def test_one_onnx_export_serves_three_targets_with_one_component(artifacts, tmp_
     assert [each["target"] for each in components] == [each.name for each in SERVED_BY_COMPILED_ONNX]
     assert {each["uri"] for each in components} == {str(tmp_path / name) for name in files_below(tmp_path)}
     with zipfile.ZipFile(components[0]["uri"]) as component:
-        assert component.namelist() == ["manifest.json", "mochi/export/model.onnx"]
+        assert component.namelist() == ["manifest.json", "mochi/model.onnx"]
         assert json.loads(component.read("manifest.json"))["runtime_artifact"] == "model.onnx"
 
 
@@ -563,12 +567,12 @@ def test_check_takes_what_a_device_takes(component):
 def test_check_names_every_broken_rule_once_and_fails_only_when_strict(broken_component):
     done = packager("check", broken_component)
     *findings, total = done.out.splitlines()
-    assert [line.split(":")[0] for line in findings] == ["graph-type", "first-stage", "compiled-files"]
-    assert total == "3 rules are broken."
+    assert [line.split(":")[0] for line in findings] == FIXTURES_BREAK
+    assert total == "4 rules are broken."
     assert done.status == 0
     assert packager("check", broken_component, "--strict").status == 1
     document = packager("check", broken_component, "--json").document
-    assert [each["rule"] for each in document["findings"]] == ["graph-type", "first-stage", "compiled-files"]
+    assert [each["rule"] for each in document["findings"]] == FIXTURES_BREAK
     assert all(each["next_step"] for each in document["findings"])
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
 import tarfile
 import tracemalloc
+from posixpath import normpath
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -57,11 +59,15 @@ def test_inspection_agrees_with_tarfile_on_every_sound_archive(put, data, whole)
     path = put(data.draw(framed(whole)))
     info = EXTRACTOR.get_archive_info(path)
     with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
-        expected = [(each.name, each.size if each.isreg() else 0, KINDS.get(each.type, "file")) for each in archive]
+        sizes = {normpath(each.name): each.size for each in archive if each.isreg()}
+        expected = [
+            (each.name, sizes.get(normpath(each.linkname or each.name), 0), KINDS.get(each.type, "file"))
+            for each in archive
+        ]
     assert [(each.name.rstrip("/"), each.size_bytes, each.kind) for each in info.members] == expected
     assert (info.findings, info.uri, info.packed_bytes) == ((), str(path), path.stat().st_size)
     assert info.unpacked_bytes == sum(size for _, size, _ in expected)
-    assert json.loads(json.dumps(info.as_dict()))["files"] == sum(kind == "file" for _, _, kind in expected)
+    assert json.loads(json.dumps(info.as_dict()))["files"] == sum(kind != "directory" for _, _, kind in expected)
 
 
 @pytest.mark.parametrize("name", archives.hostile())
@@ -100,10 +106,21 @@ def test_inspection_lists_every_fault_of_a_member_and_the_members_behind_it(put)
 def test_inspection_of_one_archive_compares_as_a_whole(put):
     path = put(gz(archives.tar([("a", b"abc"), ("d/b", b"")])))
     size = path.stat().st_size
-    expected = ArchiveInfo(str(path), size, 3, (MemberInfo("a", 3, "file"), MemberInfo("d/b", 0, "file")), ())
+    expected = ArchiveInfo(
+        uri=str(path),
+        packed_bytes=size,
+        unpacked_bytes=3,
+        members=(MemberInfo("a", 3, "file"), MemberInfo("d/b", 0, "file")),
+        findings=(),
+        files=2,
+        left_out=(),
+        members_in_all=2,
+        findings_in_all=0,
+        left_out_in_all=0,
+    )
     assert EXTRACTOR.get_archive_info(path) == expected
     assert expected.ratio == 3 / size
-    assert ArchiveInfo("", 0, 0, (), ()).ratio == 0
+    assert dataclasses.replace(expected, packed_bytes=0).ratio == 0
 
 
 def test_inspection_tells_how_far_it_is(put):
@@ -228,12 +245,12 @@ def test_a_selected_hard_link_has_its_files_content_or_is_an_error_that_says_wha
     assert (caught.value.member, caught.value.link_target) == ("b", "a")
 
 
-def test_selection_up_to_its_limit_passes_and_one_byte_more_does_not(put, monkeypatch):
-    monkeypatch.setattr("packager.extractor.SELECTED_LIMIT_BYTES", 1000)
+def test_selection_up_to_its_limit_passes_and_one_byte_more_does_not(put):
+    extractor = StreamingExtractor(Settings(max_selected_bytes=1000))
     path = put(gz(archives.tar([("a", bytes(600)), ("b", bytes(400)), ("c", b"1"), ("large", bytes(5000))])))
-    assert len(EXTRACTOR.extract_selective(path, ["a", "b"])) == 2
-    with pytest.raises(LimitExceededError) as caught:
-        EXTRACTOR.extract_selective(path, ["a", "b", "c"])
+    assert len(extractor.extract_selective(path, ["a", "b"])) == 2
+    with pytest.raises(LimitExceededError, match="MAX_SELECTED_BYTES = 1000") as caught:
+        extractor.extract_selective(path, ["a", "b", "c"])
     assert (caught.value.limit, caught.value.found) == (1000, 1001)
 
 
@@ -268,7 +285,7 @@ def test_archives_in_s3_read_as_files_do(s3_server, bucket, put, tmp_path):
     in_s3 = StreamingExtractor(Settings(), client=s3_server.client())
     uri = f"s3://{bucket}/models/model.tar.gz"
     info = EXTRACTOR.get_archive_info(put(data))
-    assert in_s3.get_archive_info(uri) == ArchiveInfo(uri, info.packed_bytes, info.unpacked_bytes, info.members, ())
+    assert in_s3.get_archive_info(uri) == dataclasses.replace(info, uri=uri)
     assert in_s3.extract_selective(uri, ["a"]) == {"a": b"abc" * 1000}
     assert in_s3.extract_streaming(uri, tmp_path / "out") == [
         ExtractedFile("a", tmp_path / "out" / "00000000", 3000),
@@ -328,3 +345,26 @@ def test_any_bytes_are_inspected_without_an_error(put, data):
     info = EXTRACTOR.get_archive_info(put(data))
     assert info.findings
     assert printable(info.findings[0].message, 10_000) == info.findings[0].message
+
+
+def test_inspection_keeps_and_names_no_more_than_its_bounds(put, monkeypatch):
+    monkeypatch.setattr("packager.extractor.FINDINGS_KEPT", 10)
+    monkeypatch.setattr("packager.extractor.NAMES_KEPT_BYTES", 2000)
+    whole = b"".join(member(b"../%099d" % number) for number in range(50)) + member(b".DS_Store") + member(b"a")
+    info = EXTRACTOR.get_archive_info(put(gz(whole + END)))
+    assert (len(info.findings), info.findings_in_all) == (10, 50)
+    assert (len(info.members), info.members_in_all, info.files) == (20, 52, 1)
+    assert (info.left_out, info.left_out_in_all) == ((".DS_Store",), 1)
+
+
+def test_inspection_counts_a_hard_link_with_the_size_of_its_target(put):
+    info = EXTRACTOR.get_archive_info(put(linked((b"b", b"a"), (b"c", b"b"))))
+    assert [each.size_bytes for each in info.members] == [7, 7, 7]
+    assert (info.unpacked_bytes, info.files) == (21, 3)
+
+
+def test_what_is_excluded_is_neither_extracted_nor_selected(put, tmp_path):
+    path = put(gz(archives.tar([("a/b", b"1"), ("c", b"2"), ("._c", b"\0\5\x16\7")])))
+    extractor = StreamingExtractor(Settings(), exclude=["a"])
+    assert [each.name for each in extractor.extract_streaming(path, tmp_path / "out")] == ["c"]
+    assert extractor.extract_selective(path, ["*"]) == {"c": b"2"}

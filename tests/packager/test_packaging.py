@@ -277,7 +277,7 @@ def test_strict_refuses_what_was_made_when_nobody_was_strict(here, limits, store
 
 
 def test_strict_refuses_a_component_that_a_device_would_not_take_before_it_is_visible(here, limits):
-    compiled = here.each_compiled([Model({"compiled.so": 10})])
+    compiled = here.each_compiled([Model({"compiled.so": 100})])
     warned = package(here.trained, compiled, str(here.root / "lax"), settings=limits).components[0]
     strict = package(here.trained, compiled, here.out, strict=True, settings=limits).components[0]
     assert [each.rule for each in warned.warnings] == ["compiled-files"]

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from packager.core.component import Contents, IdentityLookup, make_component, streamed_members
+from packager.core.component import Contents, IdentityLookup, make_component
 from packager.core.pipeline import Lookahead
 from packager.errors import ArtifactNotFoundError
 from packager.settings import Settings
 from packager.stores import Stores
+from packager.stores.archive import Archive
 from tests import models
 from tests.packages import Model, ground
 
@@ -45,7 +46,7 @@ def make(source, out, *, look=True, check=lambda _key, _written: None, report=la
             CONTENTS,
             name,
             sink,
-            partial(streamed_members, source, Settings()),
+            partial(Archive(source).open, Settings()),
             check=check,
             report=report,
             lookahead=Lookahead(),
@@ -144,7 +145,7 @@ def test_reports_grow_up_to_the_whole_artifact(here):
 
 def test_members_that_are_left_half_way_free_their_file(here):
     source = Stores().source(str(models.neo(here.root / "neo.tar.gz", 3 << 20)))
-    with streamed_members(source, Settings()) as (members, packed_bytes):
-        with closing(members), suppress(StopIteration):
+    with Archive(source).open(Settings()) as archive:
+        with closing(archive.files()) as members, suppress(StopIteration):
             assert next(members).path == "compiled.meta"
-        assert packed_bytes() < source.size_bytes()
+        assert archive.packed_bytes < source.size_bytes()

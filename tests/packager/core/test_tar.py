@@ -94,9 +94,10 @@ def test_a_size_above_what_octal_holds_is_read_in_base_256_and_from_pax():
 
 
 def test_harmless_extensions_are_taken():
-    whole = pax((b"mtime", b"1.5"), (b"comment", b"x" * 200), (b"LIBARCHIVE.xattr.a", b"\xff"), (b"path", b"long"))
+    binary = (b"LIBARCHIVE.xattr.com.apple.provenance", b"\x01\0\0\xff"), (b"SCHILY.xattr.security.selinux", b"u:r\0")
+    whole = pax((b"mtime", b"1.5"), (b"comment", b"x" * 200), *binary, (b"VENDOR.key", b"\0"), (b"path", b"long"))
     git = pax((b"comment", b"a commit"), kind=b"g")
-    (entry,) = entries(gz(git + whole + member() + END))
+    (entry,) = entries(gz(git + pax(*binary, kind=b"g") + whole + member() + END))
     assert entry.name == "long"
 
 
@@ -154,10 +155,10 @@ def test_a_damaged_archive_is_an_extraction_error(name):
 
 
 @given(st.lists(st.sampled_from([b"L", b"K", b"x", b"X", b"g"]), min_size=2, max_size=6))
-def test_each_extension_stands_before_a_member_once_at_most(kinds):
+def test_each_extension_but_global_ones_stands_before_a_member_once_at_most(kinds):
     one = {b"L": extension(b"L", b"a\0"), b"K": extension(b"K", b"a\0")}
     whole = b"".join(one.get(kind) or pax((b"comment", b"a"), kind=kind) for kind in kinds) + member() + END
-    seen = [kind.lower() if kind in b"xX" else kind for kind in kinds]
+    seen = [kind.lower() if kind in b"xX" else kind for kind in kinds if kind != b"g"]
     if len(set(seen)) == len(seen):
         assert len(entries(gz(whole))) == 1
     else:
@@ -181,7 +182,7 @@ def test_an_extension_up_to_the_limit_passes_and_one_byte_more_does_not(kind):
 
 @given(st.dictionaries(st.binary(min_size=1, max_size=9).filter(lambda key: b"=" not in key), st.binary(max_size=2000)))
 def test_pax_records_of_any_length_are_told_apart(records):
-    harmless = {key: value.replace(b"\0", b"") for key, value in records.items()}
+    harmless = dict(records)
     for key in (b"path", b"linkpath", b"size"):
         harmless.pop(key, None)
     (entry,) = entries(gz(pax(*harmless.items(), (b"path", b"the name")) + member() + END))
@@ -207,3 +208,42 @@ def test_an_old_file_whose_name_is_cut_behind_a_slash_is_a_file_as_gnu_tar_and_b
     for program in filter(shutil.which, ("tar", "bsdtar")):
         done = subprocess.run([program, "-xOf", "-", name], input=whole, capture_output=True, check=True)
         assert done.stdout == b"data", program
+
+
+def test_as_many_pax_records_as_the_limit_says_pass_and_one_more_does_not():
+    def archive(count):
+        records = [(b"k", b"%d" % number) for number in range(count)]
+        return gz(pax(*records[:2]) + member() + pax(*records[2:4], kind=b"g") + pax(*records[4:]) + member(b"b") + END)
+
+    limit = Settings(max_pax_records=6)
+    assert len(entries(archive(6), settings=limit)) == 2
+    with pytest.raises(LimitExceededError) as caught:
+        entries(archive(7), settings=limit)
+    assert (caught.value.setting, caught.value.limit, caught.value.found) == ("MAX_PAX_RECORDS", 6, 7)
+    assert "MAX_PAX_RECORDS = 6" in caught.value.message
+
+
+def test_global_headers_count_as_members_do():
+    whole = gz(pax((b"comment", b"a"), kind=b"g") * 4 + member() + END)
+    assert len(entries(whole, settings=Settings(max_members=4))) == 1
+    with pytest.raises(LimitExceededError, match="MAX_ARCHIVE_MEMBERS = 3"):
+        entries(whole, settings=Settings(max_members=3))
+
+
+SPARSE = (b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.name", b"a/weights.bin")
+
+
+@pytest.mark.parametrize(
+    ("whole", "name", "advice"),
+    [
+        (pax((b"path", b"a/GNUSparseFile.4711/weights.bin"), *SPARSE) + member(), "a/weights.bin", "without --sparse"),
+        (pax((b"path", b"a/GNUSparseFile.0/weights.bin"), *SPARSE) + member(), "a/weights.bin", "--no-read-sparse"),
+        (header(b"a/weights.bin", kind=b"S"), "a/weights.bin", "without --sparse"),
+        (pax((b"SUN.holesdata", b" 0 1 2")) + member(b"a/weights.bin"), "a/weights.bin", "sparse"),
+    ],
+)
+def test_a_sparse_file_is_refused_by_its_real_name_with_advice_for_its_maker(whole, name, advice):
+    with pytest.raises(UnsafeArchiveError, match="sparse") as caught:
+        entries(gz(whole + END))
+    assert caught.value.member == name
+    assert advice in caught.value.next_step

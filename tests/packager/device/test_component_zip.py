@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.device import component_zip
-from packager.device.component_zip import RangedFile, read_listing
-from packager.device.listing import Entry
+from packager.device.component_zip import Entry, read_listing
 from packager.device.rules import check
-from packager.errors import AccessDeniedError, ExtractionError, LimitExceededError, PackagerError, StoreError
+from packager.errors import AccessDeniedError, ExtractionError, LimitExceededError, PackagerError
 from packager.settings import Settings
+from tests.archives import elf
 
 FILE_NAME = "0123456789ab_greengrass_model_component.zip"
 NEO = ("compiled.so", "compiled.params", "compiled.json", "compiled.meta")
@@ -40,15 +39,20 @@ def zipped(members, method=zipfile.ZIP_DEFLATED):
 
 
 def component(payload=b"weights" * 100):
-    return zipped([("manifest.json", MANIFEST), *((f"mochi/{name}", payload) for name in NEO)])
+    heads = {"compiled.so": elf()}
+    return zipped([("manifest.json", MANIFEST), *((f"mochi/{name}", heads.get(name, b"") + payload) for name in NEO)])
 
 
 def names_and_sizes(listing):
     return [(each.name, each.size_bytes) for each in listing.entries]
 
 
-def listing_of(data, **options):
-    return read_listing(io.BytesIO(data), f"s3://bucket/model_artifacts/{FILE_NAME}", **options)
+def listing_of(data, settings=None, **options):
+    def read(offset, length):
+        assert 0 <= offset < offset + length <= len(data)
+        return data[offset : offset + length]
+
+    return read_listing(read, len(data), f"s3://bucket/model_artifacts/{FILE_NAME}", settings or Settings(), **options)
 
 
 @given(st.dictionaries(st.text("abc/é", min_size=1).map(lambda name: f"x{name}"), st.binary(max_size=300), max_size=6))
@@ -94,7 +98,7 @@ def test_any_bytes_are_a_listing_or_a_typed_error(data):
     try:
         check(listing_of(data, verify=True))
     except PackagerError as error:
-        assert FILE_NAME in str(error)  # noqa: PT017  both outcomes are right
+        assert str(error).isprintable()  # noqa: PT017  both outcomes are right
 
 
 def test_a_wrong_checksum_is_found_by_verifying_and_in_the_manifest_always():
@@ -118,9 +122,9 @@ def test_a_wrong_checksum_is_found_by_verifying_and_in_the_manifest_always():
 
 def test_an_entry_shorter_than_it_says_is_an_error():
     data = component(b"a" * 1000)
-    larger = data.replace(struct.pack("<L", 1000), struct.pack("<L", 1001))
+    larger = data.replace(struct.pack("<L", 1020), struct.pack("<L", 1021))
     assert larger != data
-    with pytest.raises(ExtractionError, match="1000 bytes instead of 1001"):
+    with pytest.raises(ExtractionError, match="1020 bytes instead of 1021"):
         listing_of(larger, verify=True)
 
 
@@ -163,15 +167,14 @@ def test_more_entries_than_an_archive_may_have_members_is_an_error_told_in_numbe
     names = [b"%030d" % number for number in range(20_001)]
     settings = Settings(max_members=20_000)
     assert len(listing_of(raw_zip(names), settings=settings).entries) == 20_001
-    with pytest.raises(LimitExceededError, match="20002 entries") as caught:
+    with pytest.raises(LimitExceededError, match=r"MAX_ARCHIVE_MEMBERS = 20000 \(found 20001\)") as caught:
         listing_of(raw_zip([*names, b"one more"]), settings=settings)
     assert caught.value.setting == "MAX_ARCHIVE_MEMBERS"
 
 
-def test_a_directory_too_large_for_memory_is_never_read(monkeypatch):
-    monkeypatch.setattr(component_zip, "MAX_DIRECTORY_BYTES", 100_000)
-    with pytest.raises(LimitExceededError, match="directory"):
-        listing_of(raw_zip([b"x" * 1000] * 100))
+def test_a_directory_above_its_limit_is_never_read():
+    with pytest.raises(LimitExceededError, match="MAX_ZIP_DIRECTORY_BYTES = 100000"):
+        listing_of(raw_zip([b"x" * 1000] * 100), settings=Settings(max_zip_directory_bytes=100_000))
 
 
 def test_an_unpacked_size_above_the_limit_is_never_unpacked():
@@ -182,11 +185,24 @@ def test_an_unpacked_size_above_the_limit_is_never_unpacked():
     assert (caught.value.setting, caught.value.limit) == ("MAX_UNPACKED_BYTES", 1000)
 
 
-def test_a_manifest_that_unpacks_to_too_much_is_an_error(monkeypatch):
-    monkeypatch.setattr(component_zip, "MAX_MANIFEST_BYTES", 10_000)
-    assert listing_of(zipped([("manifest.json", b" " * 10_000)])).manifest == b" " * 10_000
-    with pytest.raises(LimitExceededError, match=r"manifest\.json has 10001 bytes"):
-        listing_of(zipped([("manifest.json", b" " * 10_001)]))
+def test_a_manifest_that_unpacks_to_too_much_is_an_error():
+    settings = Settings(max_manifest_bytes=10_000)
+    assert listing_of(zipped([("manifest.json", b" " * 10_000)]), settings).manifest == b" " * 10_000
+    with pytest.raises(LimitExceededError, match=r"manifest\.json exceeds MAX_MANIFEST_BYTES = 10000 \(found 10001\)"):
+        listing_of(zipped([("manifest.json", b" " * 10_001)]), settings)
+
+
+def test_a_ratio_above_the_limit_is_never_unpacked():
+    data = zipped([("manifest.json", MANIFEST), ("zeros", bytes(65 << 20))])
+    with pytest.raises(LimitExceededError, match="MAX_COMPRESSION_RATIO = 200"):
+        listing_of(data, verify=True)
+    assert len(listing_of(data, Settings(max_ratio=2000), verify=True).entries) == 2
+
+
+def test_the_beginnings_of_libraries_are_read_when_everything_is():
+    data = zipped([("manifest.json", MANIFEST), ("a.so", elf() + b"code"), ("b.so", b"x"), ("c.params", b"x" * 30)])
+    assert [each.head for each in listing_of(data, verify=True).entries] == [None, elf(), b"x", None]
+    assert [each.head for each in listing_of(data).entries] == [None] * 4
 
 
 def test_verifying_a_large_entry_takes_little_memory():
@@ -199,38 +215,11 @@ def test_verifying_a_large_entry_takes_little_memory():
             big.write(bytes(1 << 20))
     tracemalloc.start()
     try:
-        read_listing(buffer, FILE_NAME, verify=True)
+        listing_of(buffer.getbuffer(), Settings(max_ratio=2000), verify=True)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak_bytes < 8 << 20
-
-
-@given(
-    st.binary(max_size=200),
-    st.integers(1, 50),
-    st.integers(1, 3),
-    st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(-250, 250), st.integers(0, 250)), max_size=12),
-)
-def test_a_ranged_file_reads_like_any_file(data, block_bytes, cached_blocks, steps):
-    asked = []
-
-    def read_range(offset, length):
-        asked.append((offset, length))
-        return data[offset : offset + length]
-
-    ranged = RangedFile(read_range, len(data), block_bytes=block_bytes, cached_blocks=cached_blocks)
-    plain = io.BytesIO(data)
-    for whence, offset, size in steps:
-        try:
-            position = max(0, {0: 0, 1: plain.tell(), 2: len(data)}[whence] + offset)
-            plain.seek(position)
-            assert ranged.seek(offset, whence) == position
-        except OSError:
-            ranged.seek(position)
-        assert ranged.tell() == plain.tell()
-        assert ranged.read(size) == plain.read(size)
-    assert all(length > 0 and offset >= 0 and offset + length <= len(data) for offset, length in asked)
 
 
 def test_the_directory_of_a_large_component_takes_a_few_ranged_reads():
@@ -241,7 +230,7 @@ def test_the_directory_of_a_large_component_takes_a_few_ranged_reads():
         reads.append((offset, length))
         return data[offset : offset + length]
 
-    listing = read_listing(RangedFile(read_range, len(data)), FILE_NAME)
+    listing = read_listing(read_range, len(data), FILE_NAME, Settings())
     assert listing.manifest == MANIFEST
     assert len(reads) <= 2
 
@@ -249,20 +238,15 @@ def test_the_directory_of_a_large_component_takes_a_few_ranged_reads():
 def test_a_short_range_is_an_error():
     data = component()
     with pytest.raises(ExtractionError, match="came back as"):
-        read_listing(RangedFile(lambda offset, length: data[offset : offset + length - 1], len(data)), FILE_NAME)
+        read_listing(lambda offset, length: data[offset : offset + length - 1], len(data), FILE_NAME, Settings())
 
 
-@pytest.mark.parametrize(
-    ("raised", "expected"),
-    [
-        (AccessDeniedError("No.", operation="read", uri="s3://b/k", code="AccessDenied"), AccessDeniedError),
-        (OSError(5, "Input/output error"), StoreError),
-    ],
-)
-def test_a_store_that_fails_is_not_taken_for_a_damaged_component(raised, expected):
+def test_a_store_that_fails_is_not_taken_for_a_damaged_component():
+    denied = AccessDeniedError("No.", operation="read", uri="s3://b/k", code="AccessDenied")
+
     def read_range(offset, length):
-        raise raised
+        raise denied
 
-    with pytest.raises(expected) as caught:
-        read_listing(RangedFile(read_range, 1000), FILE_NAME)
-    assert caught.value is raised or caught.value.code == 5
+    with pytest.raises(AccessDeniedError) as caught:
+        read_listing(read_range, 1000, FILE_NAME, Settings())
+    assert caught.value is denied

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.device.listing import ComponentListing, Entry
+from packager.device.component_zip import ComponentListing, Entry
 from packager.device.rules import (
     COMPONENT_BUDGET_BYTES,
     DEVICE_STORE_BYTES,
-    ONNX_TARGET,
     RULES,
     check,
     refuse_if_strict,
@@ -21,14 +20,16 @@ from packager.device.rules import (
 from packager.errors import ComponentRefusedError
 from packager.model.targets import TARGETS
 from packager.results import Finding
+from tests.archive_strategies import segments
+from tests.archives import OUTSIDE, UNPRINTABLE, elf
 
 FILE_NAME = "0123456789ab_greengrass_model_component.zip"
 NEO = ("compiled.so", "compiled.params", "compiled.json", "compiled.meta")
 RELAY_VM = ("code.so", "code.ro", "compiled.meta")
 BESIDES = ("libdlr.so", "dlr.h", "model-shapes.json", "hyperparams.json", "version.json", "manifest")
 
-names = st.text(st.characters(exclude_characters="/\\\0"), min_size=1, max_size=8).filter(
-    lambda name: name not in {".", "..", "manifest.json", "model.py", "inference_runtimes.py"}
+names = segments.filter(
+    lambda name: len(name) < 100 and name not in {"manifest.json", "model.py", "inference_runtimes.py"}
 )
 
 
@@ -66,7 +67,7 @@ def sound(draw, runtimes=("neo", "vm", "onnx"), stages=(1, 2)):
     runtime = draw(st.sampled_from(runtimes))
     if runtime == "onnx":
         files, more = (
-            (draw(st.sampled_from(["model.onnx", "export/model.onnx"])), *draw(st.sets(st.sampled_from(NEO)))),
+            ("model.onnx", *draw(st.sets(st.sampled_from([*NEO, "export/other.bin"])))),
             {"runtime": "onnx", "runtime_artifact": "model.onnx"},
         )
     else:
@@ -84,6 +85,22 @@ def entry(component, index, **changes):
     return dataclasses.replace(
         component, entries=(*component.entries[:index], changed, *component.entries[index + 1 :])
     )
+
+
+def with_entry(component, name, **changes):
+    return entry(component, [each.name for each in component.entries].index(name), **changes)
+
+
+def listing_of_libraries(manifest, paths, heads):
+    component = listing(manifest, [*paths, *heads])
+    for path, head in heads.items():
+        component = with_entry(component, path, head=head)
+    return component
+
+
+def LIBRARY(paths):  # noqa: N802  it stands for a constant
+    """A library that counts for no set, since it does not lie at the top."""
+    return f"{folder(paths)}/deep/lib.so"
 
 
 def without(mapping, *keys):
@@ -148,7 +165,18 @@ BREAKS = {
     "compiled-files": [
         lambda m, p: listing(m, [f"{folder(p)}/x", *(path for path in p if path != f"{folder(p)}/{needed(m, p)[0]}")]),
         lambda m, p: listing(m, [f"{folder(p)}/x", *(path for path in p if path != f"{folder(p)}/{needed(m, p)[-1]}")]),
-        lambda m, p: listing({**m, "runtime_artifact": "other.onnx"}, [*p, f"{folder(p)}/deep/more.so"]),
+        lambda m, p: listing({**m, "runtime_artifact": "other.onnx"}, [*p, f"{folder(p)}/more.so"]),
+        lambda m, p: listing(m, [path.replace(f"{folder(p)}/", f"{folder(p)}/deep/") for path in p]),
+        lambda m, p: listing({**m, "runtime_artifact": ["model.onnx"]}, [*p, f"{folder(p)}/._code.so"]),
+    ],
+    "empty-files": [
+        lambda m, p: with_entry(listing(m, p), f"{folder(p)}/{needed(m, p)[0]}", size_bytes=0),
+        lambda m, p: with_entry(listing(m, p), f"{folder(p)}/{needed(m, p)[-1]}", size_bytes=0),
+    ],
+    "library-machine": [
+        lambda m, p: with_entry(listing(m, [*p, LIBRARY(p)]), LIBRARY(p), head=b"#!/bin/sh and more text"),
+        lambda m, p: with_entry(listing(m, [*p, LIBRARY(p)]), LIBRARY(p), head=elf()[:19]),
+        lambda m, p: listing_of_libraries(m, p, {LIBRARY(p): elf(62), f"{LIBRARY(p)}.so": elf(183)}),
     ],
     "reserved-names": [
         lambda m, p: listing(m, [*p, "model.py"]),
@@ -163,11 +191,12 @@ BREAKS = {
     "links": [lambda m, p: entry(listing(m, p), 1, is_link=True)],
     "entry-paths": [
         lambda m, p, name=name: listing(m, [*p, name])
-        for name in ("../x", "a/../../x", "/etc/passwd", "..\\x", "a/..", ".", "", "./", "..", "C/../..\\x", "a\0b")
+        for name in (*OUTSIDE, *UNPRINTABLE, ".", "", "./", "a\0b", "not UTF-8 \udcff", "x" * 256, "a/" * 1600 + "b")
     ],
     "unique-paths": [
         lambda m, p: listing(m, [*p, f"{folder(p)}/dlr.h", f"{folder(p)}/./dlr.h"]),
         lambda m, p: listing(m, [*p, f"{p[0]}/below/a/file"]),
+        lambda m, p: listing(m, [*p, f"{p[0]}/"]),
     ],
     "file-name": [
         lambda m, p, name=name: listing(m, p, file_name=name)
@@ -176,6 +205,7 @@ BREAKS = {
     "component-size": [lambda m, p: listing(m, p, size_bytes=COMPONENT_BUDGET_BYTES + 1)],
     "device-store": [lambda m, p: entry(listing(m, p), 1, size_bytes=DEVICE_STORE_BYTES)],
 }
+OF_A_TARGET = "target-runtime"
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -194,7 +224,7 @@ entries = st.builds(
 
 
 def test_every_rule_has_a_way_to_be_broken():
-    assert list(BREAKS) == [rule.id for rule in RULES]
+    assert [*BREAKS, OF_A_TARGET] == [rule.id for rule in RULES]
 
 
 @given(sound())
@@ -202,7 +232,7 @@ def test_a_component_that_satisfies_every_rule_has_no_findings(component):
     assert check(listing(*component)) == []
 
 
-@given(st.data(), sound(), st.sampled_from(RULES))
+@given(st.data(), sound(), st.sampled_from(RULES[:-1]))
 def test_breaking_one_rule_gives_that_finding_and_no_other(data, component, rule):
     broken = data.draw(st.sampled_from(BREAKS[rule.id]))(*component)
     [finding] = check(broken)
@@ -230,7 +260,7 @@ def test_each_known_way_to_break_a_rule_is_found(rule, index, stages):
     st.none() | st.sampled_from(list(TARGETS.values())),
 )
 def test_checking_never_raises(component, target):
-    assert len(check(component, target)) <= len(RULES) + 1
+    assert len(check(component, target)) <= len(RULES)
 
 
 @given(st.data(), sound())
@@ -251,7 +281,7 @@ def test_an_onnx_target_takes_onnx_models_only(component):
     component_listing = listing(*component)
     is_onnx = "runtime" in component[0]
     for target in TARGETS.values():
-        expected = [ONNX_TARGET.id] if target.runs_compiled_onnx and not is_onnx else []
+        expected = [OF_A_TARGET] if target.runs_compiled_onnx and not is_onnx else []
         assert rules(check(component_listing, target)) == expected
 
 
@@ -263,10 +293,10 @@ def test_a_rule_broken_by_many_entries_is_one_finding_that_counts_them(count):
     assert finding == Finding(
         rule="entry-paths",
         message=(
-            "'../0' resolves to or above the root; '../1' resolves to or above the root; '../2' resolves to or above "
-            f"the root; and {count - 3} more. The device drops everything it has unpacked."
+            "'../0' climbs out of its folder; '../1' climbs out of its folder; '../2' climbs out of its folder; "
+            f"and {count - 3} more. The device drops everything it has unpacked, or cannot unpack it at all."
         ),
-        next_step="Name entries relative to the root, without '..', a leading '/' or zero bytes.",
+        next_step="Name entries in UTF-8, relative to the root, in plain segments of at most 255 bytes.",
         subject=FILE_NAME,
     )
 
@@ -280,11 +310,12 @@ def test_the_budgets_allow_their_last_byte():
 
 
 def test_the_findings_tell_the_numbers():
-    component = listing(manifest_of(["mochi"]), ["mochi/a.so", "mochi/deep/b.so", "mochi/a.meta"])
+    component = listing(manifest_of(["mochi"]), ["mochi/._a.so", "mochi/a.so", "mochi/a.meta", "mochi/deep/a.json"])
     [finding] = check(component)
     assert finding.message == (
-        "In 'mochi' there are 2 *.so instead of one ('a.so', 'deep/b.so'); In 'mochi' there is no *.params; "
-        "In 'mochi' there is no *.json. The runtime on the device throws."
+        "In 'mochi' there are 2 *.so instead of one ('._a.so', 'a.so'; '._a.so' is a companion of macOS (AppleDouble)"
+        "); In 'mochi' there is no *.params; In 'mochi' there is no *.json at the top; 'deep/a.json' lies too deep. "
+        "The runtime on the device throws."
     )
 
 
@@ -307,4 +338,23 @@ def test_a_component_of_a_hundred_thousand_files_is_checked():
 def test_the_documentation_has_every_rule_in_order():
     text = (Path(__file__).parents[3] / "docs" / "components.md").read_text(encoding="utf-8")
     table = text.split("| rule | what holds |")[1].split("\n\n")[0]
-    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [rule.id for rule in (*RULES, ONNX_TARGET)]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == [rule.id for rule in RULES]
+
+
+def test_the_machine_of_a_library_is_held_against_the_target():
+    component = listing(manifest_of(["mochi"]), [f"mochi/{file}" for file in NEO])
+    for machine, architecture in ((183, "aarch64"), (62, "amd64")):
+        made = with_entry(component, "mochi/compiled.so", head=elf(machine))
+        assert check(made) == []
+        for target in TARGETS.values():
+            if not target.runs_compiled_onnx:
+                expected = [] if target.architecture == architecture else ["library-machine"]
+                assert rules(check(made, target)) == expected
+    [finding] = check(with_entry(component, "mochi/compiled.so", head=elf(62)), TARGETS["jetson-xavier"])
+    assert finding.message.startswith("'mochi/compiled.so' is for amd64, not for aarch64.")
+
+
+def test_a_model_that_lies_too_deep_is_told_where():
+    deep = listing(manifest_of(["mochi"], runtime="onnx", runtime_artifact="model.onnx"), ["mochi/sub/model.onnx"])
+    [finding] = check(deep)
+    assert "'sub/model.onnx' lies too deep" in finding.message

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from packager.core.component import streamed_members
 from packager.errors import ExtractionError, InsufficientStorageError, StagingNeededError
 from packager.limits.staging import list_files, staged_members
 from packager.limits.storage import StorageManager
 from packager.settings import Settings
 from packager.stores import Stores
+from packager.stores.archive import Archive
 from telemetry.engine.testing import recorded
 from tests.archive_strategies import trees
 from tests.packages import BLOCK_BYTES, Model, ground
@@ -33,10 +33,10 @@ class Staging:
         self.settings = Settings(scratch_dir=here.root / "scratch", **limits)
         self.storage = StorageManager(self.settings)
         self.path = Path(here.compiled(model))
-        self.source = Stores().source(str(self.path))
+        self.archive = Archive(Stores().source(str(self.path)))
 
     def members(self, reporter=nobody):
-        return staged_members(self.source, self.settings, self.storage, "arm64-cpu", reporter)
+        return staged_members(self.archive, self.settings, self.storage, "arm64-cpu", reporter)
 
     def held(self):
         """Files on scratch: their number and bytes."""
@@ -76,14 +76,16 @@ def models(draw):
 @settings(suppress_health_check=list(HealthCheck))
 @given(models())
 def test_staged_members_are_those_of_the_archive_in_its_order_and_links_have_the_content_they_share(model):
-    with staging(model) as ours, ours.members() as (members, _):
+    with staging(model) as ours, ours.members() as staged:
+        members = staged.files()
         given_ = [(each.path, each.size_bytes, content_of(each)) for each in members]
         expected = {**model.files, **{name: model.files[target] for name, target in model.links.items()}}
         assert given_ == [(name, len(data), data) for name, data in expected.items()]
 
 
 def test_each_file_goes_as_soon_as_no_later_member_needs_it():
-    with staging() as ours, ours.members() as (members, _):
+    with staging() as ours, ours.members() as staged:
+        members = staged.files()
         held = []
         for member in members:
             content_of(member)
@@ -138,9 +140,10 @@ def fail_after(count, members):
 @pytest.mark.parametrize("after", range(4))
 def test_leaving_early_or_with_an_error_leaves_nothing(after):
     with staging() as ours:
-        with pytest.raises(LookupError), ours.members() as (members, _):
-            fail_after(after, members)
-        with ours.members() as (members, _):
+        with pytest.raises(LookupError), ours.members() as staged:
+            fail_after(after, staged.files())
+        with ours.members() as staged:
+            members = staged.files()
             for _ in range(after):
                 next(members)
 
@@ -161,33 +164,35 @@ def test_a_report_that_raises_ends_it_without_a_trace(phase):
 def test_a_damaged_archive_is_an_error_before_anything_is_reserved():
     with staging() as ours:
         ours.path.write_bytes(LINKED.archive()[:-30])
-        ours.source = Stores().source(str(ours.path))
+        ours.archive = Archive(Stores().source(str(ours.path)))
         with recorded() as records, pytest.raises(ExtractionError), ours.members():
             pytest.fail("it was staged")
         assert "ReserveStorage" not in {each.row for each in records}
 
 
 def test_progress_goes_from_nothing_to_the_whole_artifact_also_past_members_that_nobody_reads():
-    with staging() as ours, ours.members() as (members, packed_bytes):
-        done = [packed_bytes()]
+    with staging() as ours, ours.members() as staged:
+        members = staged.files()
+        done = [staged.packed_bytes]
         for number, member in enumerate(members):
             if number != 2:
                 content_of(member)
-            done.append(packed_bytes())
-        done.append(packed_bytes())
+            done.append(staged.packed_bytes)
+        done.append(staged.packed_bytes)
         assert done == sorted(done)
         assert (done[0], done[-1]) == (0, ours.path.stat().st_size)
 
 
 def test_an_artifact_of_empty_files_is_read_whole():
-    with staging(Model({"a": 0, "b": 0})) as ours, ours.members() as (members, packed_bytes):
+    with staging(Model({"a": 0, "b": 0})) as ours, ours.members() as staged:
+        members = staged.files()
         assert [each.size_bytes for each in members] == [0, 0]
-        assert packed_bytes() == ours.path.stat().st_size
+        assert staged.packed_bytes == ours.path.stat().st_size
 
 
 def test_a_listing_says_name_and_size_of_each_file_and_none_for_a_link():
     with staging() as ours:
-        found = list_files(ours.source, ours.settings, nobody("listing"))
+        found = list_files(ours.archive, ours.settings, nobody("listing"))
         assert [(each.name, each.size_bytes) for each in found] == [
             *LINKED.sizes_bytes.items(),
             *((name, 0) for name in LINKED.links),
@@ -215,6 +220,6 @@ def test_the_same_archive_cannot_be_streamed():
     with (
         staging() as ours,
         pytest.raises(StagingNeededError),
-        streamed_members(ours.source, ours.settings) as (members, _),
+        ours.archive.open(ours.settings) as archive,
     ):
-        list(members)
+        list(archive.files())

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from packager.core.component import streamed_members
 from packager.errors import ExtractionError, RequestError
 from packager.model.identity import component_key
 from packager.model.layouts import COMPILED, COMPILED_ONNX, IMPORTED_ONNX, Component, layout_of
@@ -13,6 +12,7 @@ from packager.model.targets import TARGETS, served_by
 from packager.model.trained import GivenManifest
 from packager.settings import Settings
 from packager.stores import Stores
+from packager.stores.archive import Archive
 from tests import archives
 from tests.packages import Model, ground
 
@@ -27,8 +27,15 @@ def here():
         yield ground_
 
 
-def component(uri, manifest=MANIFEST, label="arm64-cpu", layout=COMPILED):
-    return Component(label, served_by(label), Stores().source(str(uri)), layout, GivenManifest(manifest))
+def component(uri, manifest=MANIFEST, label="arm64-cpu", layout=COMPILED, *, model_file=None, exclude=()):
+    return Component(
+        label,
+        served_by(label),
+        Archive(Stores().source(str(uri)), exclude=exclude),
+        layout,
+        GivenManifest(manifest),
+        model_file,
+    )
 
 
 def entries_of(component):
@@ -37,11 +44,11 @@ def entries_of(component):
     [(name, manifest)] = contents.head
     assert name == "manifest.json"
     files = {}
-    with streamed_members(component.source, Settings()) as (members, packed_bytes):
-        for path, size_bytes, readinto in contents.files(members):
+    with component.archive.open(Settings()) as archive:
+        for path, size_bytes, readinto in contents.files(archive.files()):
             files[path] = bytearray(size_bytes)
             assert readinto(memoryview(files[path])) == size_bytes
-        assert packed_bytes() == component.packed_bytes()
+        assert archive.packed_bytes == component.packed_bytes()
     return manifest, files
 
 
@@ -69,8 +76,10 @@ def test_manifest_layout_and_bytes_are_what_the_identity_is_made_of(here):
         component(uri, manifest={**MANIFEST, "more": 1}),
         component(uri, layout=IMPORTED_ONNX),
         component(here.compiled(Model({"compiled.so": 5}))),
+        component(uri, exclude=("*.txt",)),
+        component(uri, model_file="model.onnx"),
     ]
-    assert len({first, *(each.identify()[1] for each in others)}) == 4
+    assert len({first, *(each.identify()[1] for each in others)}) == 6
 
 
 def test_neo_files_lie_below_the_type_of_the_first_stage_behind_the_manifest(here):
@@ -79,10 +88,14 @@ def test_neo_files_lie_below_the_type_of_the_first_stage_behind_the_manifest(her
     assert files == {f"mochi/{name}": data for name, data in SMALL.files.items()}
 
 
-def test_a_compiled_onnx_export_names_its_first_model_in_the_manifest_and_keeps_every_file(here):
-    model = Model({"export/readme.txt": 5, "export/first.onnx": 50, "second.onnx": 50})
+def test_the_model_of_an_onnx_export_lies_at_the_top_and_every_other_file_keeps_its_path(here):
+    model = Model({"export/readme.txt": 5, "export/deep/first.onnx": 50, "export/first.onnx.data": 9})
     manifest, files = entries_of(component(here.compiled(model), label="onnx", layout=COMPILED_ONNX))
-    assert files == {f"mochi/{name}": data for name, data in model.files.items()}
+    assert files == {
+        "mochi/export/readme.txt": model.files["export/readme.txt"],
+        "mochi/first.onnx": model.files["export/deep/first.onnx"],
+        "mochi/export/first.onnx.data": model.files["export/first.onnx.data"],
+    }
     assert json.loads(manifest) == {
         "model_graph": MANIFEST["model_graph"],
         "dataset": MANIFEST["dataset"],
@@ -91,19 +104,56 @@ def test_a_compiled_onnx_export_names_its_first_model_in_the_manifest_and_keeps_
     }
 
 
+SEVERAL = Model({"a/model.onnx": 50, "b/model.onnx": 60, "b/other.onnx": 70})
+
+
+@pytest.mark.parametrize("choice", [None, "model.onnx", "none.onnx", "c/model.onnx"])
+def test_several_onnx_files_are_a_request_error_that_lists_them_and_says_how_to_choose(here, choice):
+    with pytest.raises(RequestError, match=r"\.onnx files \(a/model\.onnx, b/model\.onnx") as raised:
+        entries_of(component(here.compiled(SEVERAL), label="onnx", layout=COMPILED_ONNX, model_file=choice))
+    assert raised.value.field == "model_file"
+    assert "--model-file" in raised.value.next_step
+
+
+@pytest.mark.parametrize(("choice", "path"), [("b/model.onnx", "b/model.onnx"), ("./other.onnx", "b/other.onnx")])
+def test_a_choice_decides_which_onnx_file_is_the_model(here, choice, path):
+    wanted = component(here.compiled(SEVERAL), label="onnx", layout=COMPILED_ONNX, model_file=choice)
+    manifest, files = entries_of(wanted)
+    name = path.split("/")[1]
+    assert json.loads(manifest)["runtime_artifact"] == name
+    assert files == {f"mochi/{name if each == path else each}": data for each, data in SEVERAL.files.items()}
+
+
+def test_companions_of_macos_are_never_the_model(here):
+    whole = archives.tar([("._model.onnx", b"\0\5\x16\7"), ("model.onnx", b"weights")])
+    path = here.root / "mac.tar.gz"
+    path.write_bytes(archives.gz(whole))
+    manifest, files = entries_of(component(path, label="onnx", layout=COMPILED_ONNX))
+    assert (json.loads(manifest)["runtime_artifact"], files) == ("model.onnx", {"mochi/model.onnx": b"weights"})
+
+
 def test_a_compiled_export_without_a_model_is_refused(here):
     with pytest.raises(ExtractionError) as raised:
         entries_of(component(here.compiled(Model({"model.txt": 5})), label="onnx", layout=COMPILED_ONNX))
     assert ".onnx" in str(raised.value)
 
 
-def test_of_an_imported_model_only_the_file_that_the_manifest_names_goes_along_once(here):
-    model = Model(
-        {"model.onnx": 5, "export_artifacts/a/model.onnx": 7, "export_artifacts/other.onnx": 5}
-        | {"export_artifacts/b/model.onnx": 9, "config.yaml": 5}
-    )
-    _, files = entries_of(component(here.compiled(model), ONNX, layout=IMPORTED_ONNX))
-    assert files == {"mochi/model.onnx": model.files["export_artifacts/a/model.onnx"]}
+IMPORTED = Model(
+    {"model.onnx": 5, "export_artifacts/a/model.onnx": 7, "export_artifacts/other.onnx": 5}
+    | {"export_artifacts/b/model.onnx": 9, "config.yaml": 5}
+)
+
+
+def test_of_an_imported_model_only_the_file_that_the_manifest_names_goes_along(here):
+    path = "export_artifacts/b/model.onnx"
+    _, files = entries_of(component(here.compiled(IMPORTED), ONNX, layout=IMPORTED_ONNX, model_file=path))
+    assert files == {"mochi/model.onnx": IMPORTED.files[path]}
+
+
+def test_an_imported_model_with_two_files_of_that_name_is_a_request_error(here):
+    with pytest.raises(RequestError, match=r"a/model\.onnx, export_artifacts/b/model\.onnx") as raised:
+        entries_of(component(here.compiled(IMPORTED), ONNX, layout=IMPORTED_ONNX))
+    assert raised.value.field == "model_file"
 
 
 def test_an_imported_model_without_the_file_that_the_manifest_names_is_refused(here):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+import tracemalloc
 from contextlib import suppress
 
 import pytest
@@ -12,7 +14,6 @@ from hypothesis import strategies as st
 from packager.errors import ManifestError
 from packager.model.manifest import (
     LARGEST_SIDE,
-    LIMITS_BYTES,
     TrainedFacts,
     TrainedFactsCollector,
     build_manifest,
@@ -22,6 +23,8 @@ from packager.model.manifest import (
     render,
     stage_types,
 )
+from packager.settings import Settings
+from tests import archives
 
 GRAPH = {
     "model_graph_type": "single_stage_model_graph",
@@ -162,7 +165,7 @@ def test_any_value_in_place_of_any_field_is_a_manifest_or_a_manifest_error(data,
             facts(replaced(trained, path, other), onnx_members=("export_artifacts/model.onnx",))
         )
         assert stage_types(manifest)[0]
-        assert json.loads(render(manifest)) == manifest
+        assert json.loads(render(manifest, 1 << 20)) == manifest
 
 
 @given(st.sampled_from(["{}", "dataset: {}", "dataset: {{image_width: {}, image_height: 5}}"]), yaml_values)
@@ -262,13 +265,13 @@ def test_stage_types_leave_out_later_stages_without_a_usable_type():
 
 
 def test_rendering_keeps_the_order_and_indents_by_two():
-    assert render({"b": 1, "a": ["é"]}) == b'{\n  "b": 1,\n  "a": [\n    "\\u00e9"\n  ]\n}'
+    assert render({"b": 1, "a": ["é"]}, 1000) == b'{\n  "b": 1,\n  "a": [\n    "\\u00e9"\n  ]\n}'
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"", object()])
 def test_what_is_no_json_value_is_not_rendered(value):
     with pytest.raises(ManifestError):
-        render({"model_graph": value})
+        render({"model_graph": value}, 1000)
 
 
 PREFIXES = st.sampled_from(["", "./", "././", ".//"])
@@ -284,31 +287,71 @@ OTHERS = [
 ]
 
 
-@given(st.permutations(OTHERS), PREFIXES, st.permutations(["config.yaml", MANIFEST, "pt", "onnx"]))
-def test_the_facts_are_found_wherever_they_stand(others, prefix, order):
+@given(st.permutations(OTHERS), st.permutations(["config.yaml", MANIFEST, "pt", "onnx"]))
+def test_the_facts_are_found_wherever_they_stand(others, order):
     found = {"pt": "export_artifacts/mochi.pt", "onnx": "export_artifacts/deep/model.onnx"}
-    collector = TrainedFactsCollector()
-    for name in [*others[:4], *(prefix + found.get(each, each) for each in order), *others[4:]]:
+    collector = TrainedFactsCollector(Settings())
+    for name in [*others[:4], *(found.get(each, each) for each in order), *others[4:]]:
         collector.see(name)
         if collector.wants(name, 3):
             collector.take(name, name.encode())
-    assert collector.facts() == TrainedFacts(
-        (prefix + "config.yaml").encode(), (prefix + MANIFEST).encode(), "mochi.pt", (prefix + found["onnx"],)
-    )
+    assert collector.facts() == TrainedFacts(b"config.yaml", MANIFEST.encode(), "mochi.pt", (found["onnx"],))
 
 
 def test_the_first_model_in_the_archive_counts():
-    collector = TrainedFactsCollector()
+    collector = TrainedFactsCollector(Settings())
     for name in ("export_artifacts/z.pt", "export_artifacts/a.pt"):
         collector.see(name)
     assert collector.facts().pt_name == "z.pt"
 
 
-@pytest.mark.parametrize(("name", "limit_bytes"), LIMITS_BYTES.items())
-def test_a_wanted_file_above_its_limit_is_an_error_that_names_the_limit(name, limit_bytes):
-    collector = TrainedFactsCollector()
-    assert collector.wants(f"./{name}", limit_bytes)
-    with pytest.raises(ManifestError) as caught:
-        collector.wants(f"./{name}", limit_bytes + 1)
-    assert (caught.value.limit, caught.value.found) == (limit_bytes, limit_bytes + 1)
+@pytest.mark.parametrize(
+    ("name", "setting", "limit_bytes"),
+    [("config.yaml", "MAX_CONFIG_BYTES", 1000), (MANIFEST, "MAX_MANIFEST_BYTES", 2000)],
+)
+def test_a_wanted_file_above_its_limit_is_an_error_that_names_the_setting(name, setting, limit_bytes):
+    collector = TrainedFactsCollector(Settings(max_config_bytes=1000, max_manifest_bytes=2000))
+    assert collector.wants(name, limit_bytes)
+    with pytest.raises(ManifestError, match=f"{setting} = {limit_bytes}") as caught:
+        collector.wants(name, limit_bytes + 1)
+    assert (caught.value.setting, caught.value.limit, caught.value.found) == (setting, limit_bytes, limit_bytes + 1)
     assert not collector.wants("mochi.pt", 1 << 40)
+
+
+@pytest.mark.parametrize("missing", ["config.yaml", MANIFEST])
+def test_a_trained_archive_below_one_folder_says_where_its_files_lie(missing):
+    facts = TrainedFactsCollector(Settings())
+    for name in ("a model/config.yaml", f"a model/{MANIFEST}", "a model/export_artifacts/model.pt"):
+        facts.see(name)
+    documents = {"config_yaml": b"{}", "manifest_json": json.dumps(TRAINED).encode()}
+    documents.pop({"config.yaml": "config_yaml", MANIFEST: "manifest_json"}[missing])
+    with pytest.raises(ManifestError, match="below the folder a model/") as caught:
+        build_manifest(dataclasses.replace(facts.facts(), pt_name="model.pt", **documents))
+    assert caught.value.next_step.endswith("tar -czf model.tar.gz -C 'a model' .")
+    assert caught.value.file == missing
+
+
+def test_a_manifest_that_grows_beyond_its_limit_when_it_is_written_is_an_error_in_little_memory():
+    deep = [0] * 200_000
+    for _ in range(50):
+        deep = [deep]
+    tracemalloc.start()
+    try:
+        with pytest.raises(ManifestError, match="MAX_MANIFEST_BYTES = 8388608"):
+            render({"model_graph": deep}, 8 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_manifest_of_just_the_limit_is_written():
+    manifest = {"a": "b"}
+    size_bytes = len(render(manifest, 1000))
+    assert len(render(manifest, size_bytes)) == size_bytes
+    with pytest.raises(ManifestError):
+        render(manifest, size_bytes - 1)
+
+
+@pytest.mark.parametrize("name", [*archives.OUTSIDE, *archives.UNPRINTABLE, "manifest.json", "a/b", ".", "", "x" * 256])
+def test_what_is_refused_as_a_member_is_refused_as_a_stage_type(name):
+    assert not is_folder_name(name)

@@ -1,0 +1,222 @@
+"""The directory of a ZIP, read as strictly as the one of Java 17 that devices unpack with, or more so.
+
+Layout: PKWARE APPNOTE 6.3.10, sections 4.3 to 4.5. What Java refuses is an error here too: java.util.zip.ZipFile,
+`initCEN` and `checkAndAddEntry`, https://github.com/openjdk/jdk17u/blob/master/src/java.base/share/classes/java/util/zip/ZipFile.java
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from struct import Struct, unpack_from
+from struct import error as StructError  # noqa: N812  it is a class
+from typing import NoReturn
+
+from packager.errors import ExtractionError, printable, within
+
+ReadAt = Callable[[int, int], bytes]
+"""Gives so many bytes from an offset; fewer at the end of the file only."""
+
+_LOCAL = Struct("<4s5H3L2H")
+_DIRECTORY = Struct("<4s6H3L5H2L")
+_END = Struct("<4s4H2LH")
+_END64 = Struct("<4sQ2H2L4Q")
+_LOCATOR64 = Struct("<4sLQL")
+_LONGEST_COMMENT = 0xFFFF
+_MAGIC_16, _MAGIC_32 = 0xFFFF, 0xFFFFFFFF
+_ZIP64 = 1
+_ZIP64_SIZES = (0, 8, 16, 24, 28)  # what Java takes
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryRecord:
+    """One entry as the directory has it; `raw_name` as it stands there, `offset` that of its local header."""
+
+    raw_name: bytes
+    method: int
+    flag_bits: int
+    crc32: int
+    size_bytes: int
+    compressed_bytes: int
+    offset: int
+    mode: int
+
+    @property
+    def name(self) -> str:
+        """The name read as UTF-8, as Java reads it with and without the flag; surrogates stand for what is not."""
+        return self.raw_name.decode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """Where the directory lies: its first byte, its length, how many records, and where the ZIP itself begins."""
+
+    start: int
+    length: int
+    count: int
+    base: int
+
+
+def read_directory(read_at: ReadAt, size_bytes: int, *, max_bytes: int, max_members: int) -> list[DirectoryRecord]:
+    """Every record of the ZIP's directory, in order. Offsets are those in the file.
+
+    ExtractionError when it is no ZIP, or one that Java refuses or readers disagree on; LimitExceededError when the
+    directory has more bytes than MAX_ZIP_DIRECTORY_BYTES or more entries than MAX_ARCHIVE_MEMBERS allow.
+    """
+    extent = _extent(read_at, size_bytes)
+    within("MAX_ARCHIVE_MEMBERS", max_members, extent.count - 1, "The ZIP, besides its manifest,")
+    within("MAX_ZIP_DIRECTORY_BYTES", max_bytes, extent.length, "The directory of the ZIP")
+    try:
+        records = list(_records(read_at(extent.start, extent.length), extent))
+    except StructError:
+        damaged("its directory is cut")
+    if len(records) != extent.count:
+        damaged(f"its directory has {len(records)} entries, and its end says {extent.count}")
+    _refuse_overlap(records, extent)
+    return records
+
+
+def data_offset(read_at: ReadAt, record: DirectoryRecord) -> int:
+    """Where the packed bytes of an entry begin. ExtractionError when its local header is another's."""
+    header = read_at(record.offset, _LOCAL.size)
+    if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
+        damaged("its local header is not there", record)
+    _, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack(header)
+    name = read_at(record.offset + _LOCAL.size, name_length)
+    if name != record.raw_name or method != record.method or (flags ^ record.flag_bits) & 1:
+        damaged("its local header and the directory differ", record)
+    offset: int = record.offset + _LOCAL.size + name_length + extra_length
+    return offset
+
+
+def damaged(reason: str, record: DirectoryRecord | None = None) -> NoReturn:
+    """Raise the ExtractionError for a ZIP, or one entry of it."""
+    what = f"The entry {printable(record.name)!r} is damaged" if record else "It is damaged or no ZIP"
+    raise ExtractionError(
+        f"{what}: {reason}.",
+        next_step="Package the component again, or fetch it again from where it is whole.",
+        member=printable(record.name) if record else None,
+        reason=reason,
+    )
+
+
+def _extent(read_at: ReadAt, size_bytes: int) -> _Extent:
+    end = _end_offset(read_at, size_bytes)
+    _, _, _, here, count, length, offset, _ = _END.unpack(read_at(end, _END.size))
+    if here != count:
+        damaged("it is one of several volumes")
+    wide = read_at(end - _LOCATOR64.size, _LOCATOR64.size) if end >= _LOCATOR64.size else b""
+    if wide.startswith(b"PK\x06\x07"):
+        end, wide_count, wide_length, wide_offset = _wide(read_at, wide, end)
+        for narrow, value, magic in (
+            (count, wide_count, _MAGIC_16),
+            (length, wide_length, _MAGIC_32),
+            (offset, wide_offset, _MAGIC_32),
+        ):
+            if narrow not in (value, magic):
+                damaged("its two end records differ")
+        count, length, offset = wide_count, wide_length, wide_offset
+    start = end - length
+    if start < 0 or start < offset:
+        damaged("its directory does not fit before its end record")
+    return _Extent(start, length, count, start - offset)
+
+
+def _end_offset(read_at: ReadAt, size_bytes: int) -> int:
+    """Where the end record begins: at the very end, or before a comment that fills the rest."""
+    if size_bytes < _END.size:
+        damaged("it is too short")
+    usual = size_bytes - _END.size
+    record = read_at(usual, _END.size)
+    if record.startswith(b"PK\x05\x06") and record.endswith(b"\0\0"):
+        return usual
+    start = max(0, usual - _LONGEST_COMMENT)
+    tail = read_at(start, size_bytes - start)
+    # The last one, as Java looks for it: where its comment does not fill the rest, readers disagree.
+    at = tail.rfind(b"PK\x05\x06", 0, len(tail) - _END.size + 4)
+    if at < 0:
+        damaged("it has no end record")
+    comment_length: int = _END.unpack_from(tail, at)[-1]
+    if at + _END.size + comment_length != len(tail):
+        damaged("something follows its end record")
+    return start + at
+
+
+def _wide(read_at: ReadAt, locator: bytes, end: int) -> tuple[int, int, int, int]:
+    _, _, at, _ = _LOCATOR64.unpack(locator)
+    record = read_at(at, _END64.size) if at + _END64.size <= end else b""
+    if not record.startswith(b"PK\x06\x06"):
+        damaged("its zip64 end record is not where its locator says")
+    _, length, _, _, _, _, here, count, directory_length, offset = _END64.unpack(record)
+    if here != count:
+        damaged("it is one of several volumes")
+    if at + 12 + length != end - _LOCATOR64.size:
+        damaged("its zip64 end record has another length than it says")
+    return at, count, directory_length, offset
+
+
+def _records(directory: bytes, extent: _Extent) -> Iterator[DirectoryRecord]:
+    at = 0
+    while at < len(directory):
+        (signature, _, _, flags, method, _, _, crc, packed, size, *lengths, _, _, attributes, offset) = (
+            _DIRECTORY.unpack_from(directory, at)
+        )
+        name_length, extra_length, comment_length = lengths[:3]
+        names_at = at + _DIRECTORY.size
+        at = names_at + name_length + extra_length + comment_length
+        if signature != b"PK\x01\x02" or at > len(directory):
+            damaged("its directory is damaged")
+        extra, comment = directory[names_at + name_length : at - comment_length], directory[at - comment_length : at]
+        if not _is_utf8(comment):
+            damaged("a comment of its directory is not UTF-8, which Java refuses")
+        size, packed, offset = _widened(extra, (size, packed, offset))
+        yield DirectoryRecord(
+            raw_name=directory[names_at : names_at + name_length],
+            method=method,
+            flag_bits=flags,
+            crc32=crc,
+            size_bytes=size,
+            compressed_bytes=packed,
+            offset=extent.base + offset,
+            # Whatever system says it made the entry: readers look at the mode of more than Unix's.
+            mode=attributes >> 16,
+        )
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _widened(extra: bytes, values: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes and offset, those that do not fit in 32 bits from the zip64 field, in the order of the format."""
+    fields = list(_extra_fields(extra))
+    blocks = [data for tag, data in fields if tag == _ZIP64]
+    block = blocks[0] if blocks else b""
+    needed = 8 * values.count(_MAGIC_32)
+    if len(blocks) > 1 or len(block) not in _ZIP64_SIZES or len(block) < needed:
+        damaged("a zip64 field of its directory is not as Java demands")
+    wide = iter(unpack_from(f"<{needed // 8}Q", block))
+    return tuple(next(wide) if value == _MAGIC_32 else value for value in values)
+
+
+def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(extra):
+        tag, length = unpack_from("<HH", extra, at)
+        at += 4 + length
+        if at > len(extra):
+            damaged("an extra field of its directory is cut")
+        yield tag, extra[at - length : at]
+
+
+def _refuse_overlap(records: list[DirectoryRecord], extent: _Extent) -> None:
+    # A directory can name the same bytes again and again: the way a few MB unpack to a petabyte.
+    end = extent.start
+    for record in sorted(records, key=lambda record: record.offset, reverse=True):
+        if record.offset + _LOCAL.size + len(record.raw_name) + record.compressed_bytes > end:
+            damaged(f"its {record.compressed_bytes} packed bytes run into what follows it", record)
+        end = record.offset
