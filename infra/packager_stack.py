@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 HANDLER = "packager.handler.handler"
 ALIAS = "live"
+DEAD_LETTERS = "DEAD_LETTER_QUEUE_URL"
+"""The one variable of the function that is known only when it is deployed."""
 ROLLBACK_ALARMS = ("function-errors", "target-failure-rate", "retries-exhausted")
 """The alarms that undo a deployment: of all that page, those that tell a wrong version within minutes."""
 
@@ -147,7 +149,7 @@ class PackagerStack(cdk.Stack):
             ephemeral_storage_size=cdk.Size.mebibytes(deployment.scratch_bytes // MIB),
             timeout=cdk.Duration.seconds(deployment.time_s),
             reserved_concurrent_executions=deployment.reserved_concurrency,
-            environment=environment(deployment),
+            environment={**environment(deployment), DEAD_LETTERS: self.dead_letters.queue_url},
             role=role.without_policy_updates(),
             log_group=self.log_group,
             tracing=aws_lambda.Tracing.ACTIVE,

@@ -27,6 +27,7 @@ DERIVED: dict[type[Settings | PortalSettings], frozenset[str]] = {
             "compilation_job_index",
             "publish_function",
             "cors_origin",
+            "dead_letter_queue_url",
             "function_time_s",
             "function_name",
         }

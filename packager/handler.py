@@ -6,19 +6,16 @@ What only some events need is imported where they need it, so that a preflight i
 from __future__ import annotations
 
 import logging
-import math
-import threading
-import time
 import traceback
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from packager.deadline import time_left_s, time_limit
+from packager.deadline import ABORT_RESERVE_S, time_left_s, time_limit
 from packager.errors import PackagerError, RequestError
 from packager.portal.api import is_api_event, is_load_balancer_event, package_call, route
-from packager.portal.events import PREPARE, compilation_ended, is_event_bridge_event, machine_call
+from packager.portal.clock import left_s, telemetry_before_timeout
+from packager.portal.events import PREPARE, compilation_ended, is_delivery, is_event_bridge_event, machine_call
 from packager.portal.replies import (
     BAD_REQUEST,
     NOT_FOUND,
@@ -34,10 +31,10 @@ from packager.portal.replies import (
 )
 from packager.portal.settings import from_process_environment
 from telemetry import context, log
-from telemetry.aws_lambda import invocation, last_words
+from telemetry.aws_lambda import invocation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from packager.portal.events import PackageArguments
     from packager.portal.service import Portal
@@ -46,9 +43,6 @@ if TYPE_CHECKING:
 
 REPLY_RESERVE_S = 1.5
 """Time before the function's end at which calls of AWS are given up, so that the function can still reply."""
-
-TELEMETRY_RESERVE_S = 1.0
-"""Time before the function's end at which the telemetry of whatever still runs is written."""
 
 _VERBOSE_LIBRARIES = ("boto3", "botocore", "s3transfer", "urllib3")
 """Libraries that log requests, responses and signatures at level DEBUG."""
@@ -67,15 +61,17 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
     """Answer one event.
 
     - A proxy event of API Gateway gets a proxy reply, as the portal expects it.
-    - An event of EventBridge about a SageMaker compilation gets its outcome. Failures of AWS are raised, so that Lambda
-      delivers the event again.
+    - An event of EventBridge about a SageMaker compilation gets its outcome. What failed for a cause that can pass, or
+      was left, is raised, so that the event is delivered again.
+    - Messages of SQS and SNS that hold such an event, or a request of machines, are served likewise; SQS gets a report
+      by message. What can never succeed goes to the dead letters.
     - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options", "manifest"}` and gets
       the document of `packager package --json` with `statusCode`.
     """
     with (
         invocation(event, lambda_context) as step,
-        _telemetry_before_timeout(lambda_context),
-        time_limit(lambda: _left_s(lambda_context) - REPLY_RESERVE_S),
+        telemetry_before_timeout(lambda_context),
+        time_limit(lambda: left_s(lambda_context) - REPLY_RESERVE_S),
     ):
         _silence_libraries()
         trigger, answer_to = _route(event)
@@ -93,7 +89,9 @@ def _route(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]
     """The kind of an event, and the function that answers it."""
     if is_api_event(event):
         return "api", _api
-    return ("event", _event_bridge) if is_event_bridge_event(event) else ("direct", _machine)
+    if is_event_bridge_event(event):
+        return "event", _event_bridge
+    return ("event", _messages) if is_delivery(event) else ("direct", _machine)
 
 
 def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
@@ -118,25 +116,79 @@ def _api_answer(event: dict[str, Any], lambda_context: LambdaContext) -> tuple[i
         return OK, None
     if not asked.is_package:
         return NOT_FOUND, {"error": "Not found"}
-    call = package_call(event, asked)
+    call = package_call(event, asked, str(getattr(lambda_context, "aws_request_id", "") or ""))
     with context(training_id=call.training_id):
         return _portal(lambda_context).answer(call)
 
 
 def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
-    from packager.portal.compilations import on_compilation_ended  # noqa: PLC0415  only these events need it
-
+    """The outcome of a compilation that ended; what can be delivered again is raised."""
     try:
-        ended = compilation_ended(event)
-        with context(job_name=ended.job_name):
-            outcome = on_compilation_ended(_portal(lambda_context), ended)
-    except PackagerError as error:
+        outcome = _compilation(event, lambda_context)
+    except Exception as error:
         status = status_of(error)
         _log_failure(status, error)
-        if status >= SERVER_ERROR:
+        if not _is_settled(error, event):
             raise
-        return _Answer(document(status, {"error": error.as_dict()}), status)
-    return _Answer(document(OK, outcome), OK, outcome["left"])
+        reason = error.as_dict() if isinstance(error, PackagerError) else None
+        return _Answer(document(status, {"error": reason}), status)
+    return _Answer(document(OK, outcome), OK)
+
+
+def _compilation(event: dict[str, Any], lambda_context: LambdaContext) -> dict[str, Any]:
+    from packager.portal.compilations import on_compilation_ended  # noqa: PLC0415  only these events need it
+
+    ended = compilation_ended(event)
+    with context(job_name=ended.job_name):
+        return on_compilation_ended(_portal(lambda_context), ended)
+
+
+def _is_settled(error: Exception, event: object) -> bool:
+    """Whether a failed event is done with: it is not ours, or it can never succeed and lies with the dead letters."""
+    from packager.portal.compilations import UnknownCompilationError  # noqa: PLC0415  only these events need it
+    from packager.portal.deliveries import keep_dead_letter  # noqa: PLC0415  same
+
+    if isinstance(error, UnknownCompilationError):
+        return True
+    if not isinstance(error, PackagerError) or error.fault == "service":
+        return False
+    return keep_dead_letter(from_process_environment().dead_letter_queue_url, event, error)
+
+
+def _messages(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
+    """Serve messages of queues and topics. Failures are reported to SQS, raised for all others."""
+    from packager.portal.deliveries import consume, is_queue_event  # noqa: PLC0415  only these events need it
+
+    def is_settled(error: Exception, record: object) -> bool:
+        _log_failure(status_of(error), error)
+        return _is_settled(error, record)
+
+    try:
+        reply, failures = consume(event, lambda request: _serve(request, lambda_context), is_settled)
+    except PackagerError as error:  # not one message could be read
+        if not is_settled(error, event):
+            raise
+        return _Answer({"batchItemFailures": []}, BAD_REQUEST)
+    if failures and not is_queue_event(event):
+        raise failures[0]
+    return _Answer(reply, max((status_of(each) for each in failures), default=OK))
+
+
+def _serve(request: dict[str, Any], lambda_context: LambdaContext) -> None:
+    """Serve the request in a message; raises what keeps any of its targets from being packaged."""
+    from packager.portal.deliveries import NotDoneError, refuse_failures  # noqa: PLC0415  only these events need it
+
+    if _work_left_s(lambda_context)() <= ABORT_RESERVE_S:
+        raise NotDoneError("There was no time left to begin.", next_step="The message is delivered again.")
+    if is_event_bridge_event(request):
+        _compilation(request, lambda_context)
+        return
+    call = machine_call(request, in_lambda=bool(from_process_environment().function_name))
+    with context(training_id=call.training_id):
+        if call.manifest == PREPARE:
+            _prepare(call.arguments, lambda_context)
+        else:
+            refuse_failures(_package(call.arguments, lambda_context))
 
 
 def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
@@ -197,14 +249,7 @@ def _package(arguments: PackageArguments, lambda_context: LambdaContext) -> Pack
 def _work_left_s(lambda_context: LambdaContext) -> Callable[[], float]:
     """Gives the seconds until the work must have ended: the rest is for records, reply and telemetry."""
     reserve_s = from_process_environment().time_reserve_s
-    return lambda: _left_s(lambda_context) - reserve_s
-
-
-def _left_s(lambda_context: object) -> float:
-    """Seconds until Lambda ends the function; infinity when it is called by hand."""
-    clock = getattr(lambda_context, "get_remaining_time_in_millis", None)
-    left_ms = clock() if callable(clock) else None
-    return left_ms / 1000 if isinstance(left_ms, int | float) else math.inf
+    return lambda: left_s(lambda_context) - reserve_s
 
 
 @cache
@@ -237,42 +282,3 @@ def _log_failure(status: int, error: Exception) -> None:
             next_step="Report it, with this line.",
             stack="".join(traceback.format_tb(error.__traceback__)[-20:]),
         )
-
-
-@contextmanager
-def _telemetry_before_timeout(lambda_context: LambdaContext) -> Iterator[None]:
-    """Write the telemetry of work that does not stop in time, before Lambda kills the process.
-
-    Calls of AWS have time limits; a disk that hangs, or a computation, has none.
-    """
-    given_s = _left_s(lambda_context)
-    reserve_s = min(TELEMETRY_RESERVE_S, given_s / 2)
-    ended = threading.Event()
-
-    def watch() -> None:
-        # Lambda's clock decides: ours also counts the time that the process is frozen. Should it stand still, ours
-        # decides all the same, much later.
-        latest_s = time.monotonic() + 2 * given_s
-        while (wait_s := min(_left_s(lambda_context) - reserve_s, latest_s - time.monotonic())) > 0:
-            if ended.wait(min(wait_s, threading.TIMEOUT_MAX)):
-                return
-        _log_timeout(given_s, lambda_context)
-
-    watcher = threading.Thread(target=watch, name="timeout-watch", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def _log_timeout(given_s: float, lambda_context: LambdaContext) -> None:
-    log(
-        "error",
-        "time is up",
-        time_given_s=round(given_s, 3),
-        time_left_s=round(_left_s(lambda_context), 3),
-        next_step="Look at what ran longest; give the function more time or a larger TIME_RESERVE_S.",
-    )
-    last_words()

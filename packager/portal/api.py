@@ -40,12 +40,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class PackageCall:
-    """A request of the portal to package a training job; without targets, all that are compiled."""
+    """A request of the portal to package a training job; without targets, all that are compiled.
+
+    `request_id` is the same when the request is delivered again; empty when nothing is known of it.
+    """
 
     training_id: str
     targets: tuple[str, ...]
     auto_triggered: bool
     user: User
+    request_id: str = ""
 
 
 def is_api_event(event: object) -> bool:
@@ -75,13 +79,13 @@ def route(event: dict[str, Any]) -> Route:
     return Route(method, _filled(resource, fields), names_parameters="+}" not in resource)
 
 
-def package_call(event: dict[str, Any], route: Route) -> PackageCall:
+def package_call(event: dict[str, Any], route: Route, request_id: str = "") -> PackageCall:
     """The request in a proxy event whose route `is_package`. RequestError names a field that is missing or wrong."""
     training_id = _training_id(event, route)
     user = caller(event)
     body = Fields(_json(_body(Fields(event))), "body")
     targets = body.texts("targets") if body["targets"] is not None else ()
-    return PackageCall(training_id, targets, body.optional_flag("auto_triggered") or False, user)
+    return PackageCall(training_id, targets, body.optional_flag("auto_triggered") or False, user, request_id)
 
 
 def _filled(template: str, fields: Fields) -> str:

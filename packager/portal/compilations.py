@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError
 from packager.portal import jobs
-from packager.portal.publish import trigger_publish
+from packager.portal.deliveries import NotDoneError
+from packager.portal.publish import publish_once, trigger_publish
 from packager.portal.tables import now_ms, retry_on_conflict
 from packager.portal.users import PORTAL
 from telemetry import context
@@ -37,21 +38,36 @@ def _package_and_publish(
     portal: Portal, job: jobs.TrainingJob, ended: CompilationEnded, record: Record
 ) -> dict[str, Any]:
     entries: tuple[jobs.Entry, ...] = ()
-    left: tuple[str, ...] = ()
     message = f"The compilation job ended as {ended.status}."
     if ended.status == "COMPLETED":
         mine = tuple(each.target for each in job.compilations if each.job_name == ended.job_name)
         outcome = portal.package(job, mine, PORTAL)
-        entries, left, message, record = outcome.entries, outcome.left, outcome.message, outcome.record
+        entries, message, record = outcome.entries, outcome.message, outcome.record
+        if outcome.left or any(entry.get("fault") == "service" for entry in entries):
+            raise NotDoneError(message, next_step="It is tried again when the event is delivered again.")
     return {
         "training_id": job.training_id,
         "compilation_job_name": ended.job_name,
         "status": ended.status,
         "packaged_components": list(entries),
-        "left": list(left),
+        "left": [],
         "message": message,
-        "component_creation_triggered": _is_last(record) and trigger_publish(portal.settings.publish_function, job),
+        "component_creation_triggered": _is_last(record) and _published(portal, job, record),
     }
+
+
+def _published(portal: Portal, job: jobs.TrainingJob, record: Record) -> bool:
+    """Publish once, however often the event is delivered. NotDoneError when the publishing function was not reached."""
+    function = portal.settings.publish_function
+    if not function:
+        return trigger_publish(function, job)
+    triggered = publish_once(portal.records, function, job, record)
+    if not triggered:
+        raise NotDoneError(
+            "The components are packaged, and the publishing function was not reached.",
+            next_step="It is tried again when the event is delivered again.",
+        )
+    return triggered
 
 
 def _is_last(record: Record) -> bool:
@@ -84,8 +100,12 @@ def _training_id_of(portal: Portal, job_name: str) -> str:
     raise _unknown()
 
 
-def _unknown() -> RequestError:
-    return RequestError(
+class UnknownCompilationError(RequestError):
+    """No training job lists the compilation: it is none of the portal's."""
+
+
+def _unknown() -> UnknownCompilationError:
+    return UnknownCompilationError(
         "No training job lists this compilation job.",
         next_step="Nothing when it was started by hand; else look for its name in compilation_jobs of the records.",
         field="detail.CompilationJobName",

@@ -66,6 +66,11 @@ def is_event_bridge_event(event: object) -> bool:
     return isinstance(event, dict) and "detail-type" in event
 
 
+def is_delivery(event: object) -> bool:
+    """Whether the event holds messages of SQS, SNS or S3; S3 also tries out whether its notifications arrive."""
+    return isinstance(event, dict) and ("Records" in event or event.get("Event") == "s3:TestEvent")
+
+
 def machine_call(event: object, *, in_lambda: bool = False) -> MachineCall:
     """The request in a machine's event: trained, compiled and output; optionally options, manifest, training_id.
 

@@ -11,7 +11,7 @@ from packager.portal import jobs
 from packager.portal.aws import AwsRefusedError
 from packager.portal.credentials import usecase_s3
 from packager.portal.events import PackageArguments
-from packager.portal.publish import trigger_publish
+from packager.portal.publish import publish_once, trigger_publish
 from packager.portal.replies import BAD_REQUEST, OK, SERVER_ERROR, ForbiddenError, shared_failure, status_of
 from packager.portal.tables import ConflictError, Records, now_ms, retry_on_conflict
 from packager.portal.users import User, may_package
@@ -95,9 +95,7 @@ class Portal:
                     "Insufficient permissions", next_step="Ask for the role DataScientist in this use case."
                 )
             outcome = self.package(job, call.targets, call.user)
-            triggered = (
-                call.auto_triggered and outcome.packaged > 0 and trigger_publish(self.settings.publish_function, job)
-            )
+            triggered = call.auto_triggered and outcome.packaged > 0 and self._publish(job, outcome, call)
         body = {
             "training_id": job.training_id,
             "packaged_components": list(outcome.entries),
@@ -109,6 +107,12 @@ class Portal:
         if outcome.status != OK:
             body["error"] = f"Failed to package components: {outcome.message}"
         return outcome.status, body
+
+    def _publish(self, job: TrainingJob, outcome: Outcome, call: PackageCall) -> bool:
+        function = self.settings.publish_function
+        if not function or not call.request_id:
+            return trigger_publish(function, job)
+        return publish_once(self.records, function, job, outcome.record, call.request_id)
 
     def package(self, job: TrainingJob, wanted: Sequence[str], user: User) -> Outcome:
         """Package the wanted targets of a job (without any, all), and record the outcome of each."""

@@ -11,6 +11,7 @@ from packager.settings import EnvironmentSettings, setting
 _TABLE = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1000}"
 _INDEX = r"[A-Za-z0-9_.-]{3,255}"
 _FUNCTION = r"[A-Za-z0-9_:$-]{1,170}"
+_QUEUE = r"https?://[A-Za-z0-9.:-]{1,253}/[A-Za-z0-9_/.-]{1,255}"
 _ORIGIN = r"\*|https?://[A-Za-z0-9.:-]{1,253}"
 
 
@@ -46,6 +47,12 @@ class PortalSettings(EnvironmentSettings):
         least=2,
     )
 
+    dead_letter_queue_url: str = setting(
+        "DEAD_LETTER_QUEUE_URL",
+        "",
+        "Queue for events that can never succeed, with their reason; empty: they fail, and AWS decides.",
+        form=_QUEUE,
+    )
     function_time_s: int = setting(
         "FUNCTION_TIME_S", 0, "Seconds that an invocation has, for the check of TIME_RESERVE_S; 0: unknown.", least=0
     )

@@ -14,19 +14,24 @@ import subprocess
 import sys
 import threading
 import types
+import uuid
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from unittest import mock
 
+import boto3
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager import handler as function
 from packager import settings as packager_settings
-from packager.errors import OutOfTimeError, StoreError
-from packager.portal import aws
+from packager.errors import OutOfTimeError, PackagerError, RequestError, StoreError
+from packager.portal import aws, clock
 from packager.portal import settings as portal_settings
+from packager.portal.deliveries import NotDoneError
 from packager.portal.replies import LARGEST_BYTES, document, state_document
 from packager.portal.users import Role, caller
 from packager.results import ComponentResult, PackageResult
@@ -520,7 +525,6 @@ def test_what_a_request_holds_is_never_written(world):
         request("x", user=hostile),
         {"trained": hostile, "compiled": [], "output": hostile},
         {"trained": "s3://b/k", "compiled": [{"target": BODY_SECRET, "uri": "s3://b/k"}], "output": "s3://b"},
-        {"detail-type": hostile, "source": hostile},
         hostile,
         [hostile],
     ):
@@ -987,13 +991,13 @@ def test_an_event_that_is_not_recorded_in_time_is_raised_so_that_it_comes_again(
 
 def test_what_does_not_stop_in_time_leaves_its_last_words(world, monkeypatch, capfd):
     map_aws_errors = threading.Event()
-    say = function._log_timeout
+    say = clock._log_timeout
 
     def heard(*told):
         say(*told)
         map_aws_errors.set()
 
-    monkeypatch.setattr(function, "_log_timeout", heard)
+    monkeypatch.setattr(clock, "_log_timeout", heard)
     monkeypatch.setattr(
         "packager.packaging.package", lambda *_, **__: map_aws_errors.wait(10) or pytest.fail("nothing was said")
     )
@@ -1344,9 +1348,230 @@ EVENT_BRIDGE_EVENT = {
     changed_anywhere(EVENT_BRIDGE_EVENT)
     | changed_anywhere({**EVENT_BRIDGE_EVENT, **compilation_event("nobodys", "Failed")})
 )
-def test_any_json_value_in_an_event_of_event_bridge_is_a_typed_4xx(world, event):
+def test_any_json_value_in_an_event_of_event_bridge_is_not_ours_or_a_typed_error_for_the_dead_letters(world, event):
+    with suppress(RequestError):
+        answer = function.handler(event, Context())
+        assert (answer["statusCode"], answer["error"]["type"]) in {
+            (400, "UnknownCompilationError"),  # an event of EventBridge
+            (400, "RequestError"),  # of a machine, once it is no event of EventBridge
+        }
+
+
+def test_a_compilation_whose_component_is_left_or_fails_for_a_cause_that_can_pass_comes_again(world):
+    mine = world.compiled("jetson-xavier", status="INPROGRESS")
+    job = world.job(mine)
+    event = compilation_event(mine["compilation_job_name"], artifact=world.uris["neo"])
+    with pytest.raises(NotDoneError, match="jetson-xavier"):
+        function.handler(event, Context(left_s=11))
+    assert world.published == []
     answer = function.handler(event, Context())
-    assert (answer["statusCode"], answer["error"]["type"]) == (400, "RequestError")
+    assert [each["status"] for each in answer["packaged_components"]] == ["packaged"]
+    assert list(world.components(job)) == ["jetson-xavier"]
+    assert len(world.published) == 1
+
+
+def test_publishing_that_is_not_reached_is_tried_again_when_the_event_comes_again(world):
+    mine = world.compiled("jetson-xavier", status="INPROGRESS")
+    world.job(mine)
+    event = compilation_event(mine["compilation_job_name"], artifact=world.uris["neo"])
+    local.breaking(world, "PostObject", refuse(403, "AccessDeniedException"), times=9)
+    with pytest.raises(NotDoneError, match="was not reached"):
+        function.handler(event, Context())
+    world.proxy.forget()
+    local.listen(world)
+    assert function.handler(event, Context())["component_creation_triggered"] is True
+    assert len(world.published) == 1
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_the_same_event_delivered_again_publishes_once(world, at_once):
+    mine = world.compiled("jetson-xavier", status="INPROGRESS")
+    world.job(mine)
+    event = compilation_event(mine["compilation_job_name"], artifact=world.uris["neo"])
+    job = world.job()
+
+    def deliver(_):
+        compiled = function.handler(event, Context())
+        asked = ask(request(job, {"auto_triggered": True}))[1]
+        return compiled["component_creation_triggered"], asked["component_creation_triggered"]
+
+    with ThreadPoolExecutor(4 if at_once else 1) as pool:
+        assert list(pool.map(deliver, range(4))) == [(True, True)] * 4
+    paths = sorted(payload["path"].split("/")[4] for _, _, payload in world.published)
+    assert len(paths) == len(set(paths)) == 2
+
+
+# Deliveries
+
+
+def in_sqs(*contents, group=None):
+    """An event of SQS; texts stand as they are."""
+    attributes = {"MessageGroupId": group} if group else {}
+    return {
+        "Records": [
+            {
+                "messageId": f"message-{number}",
+                "receiptHandle": "handle",
+                "body": content if isinstance(content, str) else json.dumps(content),
+                "attributes": {"ApproximateReceiveCount": "1", **attributes},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:packages",
+            }
+            for number, content in enumerate(contents)
+        ]
+    }
+
+
+def in_sns(content):
+    message = {"Type": "Notification", "MessageId": "sns-1", "Message": json.dumps(content)}
+    return {"Records": [{"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": message}]}
+
+
+def in_sns_in_sqs(content):
+    return in_sqs({"Type": "Notification", "MessageId": "sns-1", "Message": json.dumps(content)})
+
+
+S3_NOTIFICATION = {
+    "Records": [
+        {
+            "eventSource": "aws:s3",
+            "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": "models"}, "object": {"key": "model.tar.gz", "size": 1}},
+        }
+    ]
+}
+
+
+def failed_messages(event, context=None):
+    return [each["itemIdentifier"] for each in function.handler(event, context or Context())["batchItemFailures"]]
+
+
+@pytest.mark.parametrize("wrapped", [in_sqs, in_sns, in_sns_in_sqs])
+def test_a_request_in_a_message_is_served(world, wrapped):
+    output = f"s3://{world.bucket}/{wrapped.__name__}"
+    mine = world.compiled("jetson-xavier", status="INPROGRESS")
+    job = world.job(mine)
+    for content in (
+        _machine_event(world, output=output),
+        compilation_event(mine["compilation_job_name"], artifact=world.uris["neo"]),
+    ):
+        assert failed_messages(wrapped(content)) == []
+    assert world.s3.list_objects_v2(Bucket=world.bucket, Prefix=f"{wrapped.__name__}/")["KeyCount"] == 1
+    assert list(world.components(job)) == ["jetson-xavier"]
+
+
+def test_only_the_messages_that_have_to_come_again_are_reported(world):
+    output = f"s3://{world.bucket}/batch"
+    good, slow = _machine_event(world, output=output), _machine_event(world, output=output, trained="s3://slow/x")
+    local.breaking(
+        world, "HeadObject", refuse(503, "SlowDown"), times=10**6, where=lambda asked: "/slow/" in asked.target
+    )
+    assert failed_messages(in_sqs(good, slow, good)) == ["message-1"]
+    assert failed_messages(in_sqs(good, slow, good, group="in order")) == ["message-1", "message-2"]
+    assert failed_messages(in_sqs(good, good), Context(left_s=11)) == ["message-0", "message-1"]
+
+
+@pytest.mark.parametrize("wrapped", [in_sns, lambda content: content])
+def test_what_cannot_be_reported_is_raised(world, wrapped):
+    mine = world.compiled("jetson-xavier", status="INPROGRESS")
+    world.job(mine)
+    event = compilation_event(mine["compilation_job_name"], artifact=world.uris["neo"])
+    with pytest.raises(NotDoneError):
+        function.handler(wrapped(event), Context(left_s=11))
+
+
+MALFORMED = {
+    "no JSON": in_sqs("{"),
+    "no object": in_sqs("5"),
+    "no request": in_sqs({"trained": "s3://b/k"}),
+    "an API request that nobody vouches for": in_sqs(request("x", {"auto_triggered": True})),
+    "an S3 notification": S3_NOTIFICATION,
+    "an S3 notification in a queue": in_sqs(S3_NOTIFICATION),
+    "an S3 notification in a topic": in_sns(S3_NOTIFICATION),
+    "a stream": {"Records": [{"eventSource": "aws:kinesis", "kinesis": {"data": "e30="}}]},
+    "another event of EventBridge": {"source": "aws.s3", "detail-type": "Object Created", "detail": {}},
+    "a state that is none": compilation_event("a-job", "Exploded"),
+}
+
+
+@pytest.fixture
+def dead_letters(world, monkeypatch):
+    """A queue of dead letters; gives what lies there."""
+    queue = boto3.client("sqs", endpoint_url=world.proxy.endpoint_url, region_name="us-east-1")
+    url = queue.create_queue(QueueName=f"dead-{uuid.uuid4().hex}")["QueueUrl"]
+    monkeypatch.setenv("DEAD_LETTER_QUEUE_URL", url)
+    forget_the_environment()
+
+    def letters():
+        answer = queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
+        return [
+            (
+                json.loads(each["Body"]),
+                {name: value["StringValue"] for name, value in each["MessageAttributes"].items()},
+            )
+            for each in answer.get("Messages", [])
+        ]
+
+    yield letters
+    monkeypatch.undo()
+    forget_the_environment()
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_what_can_never_succeed_lies_with_the_dead_letters_once_with_its_reason(world, dead_letters, name):
+    event = MALFORMED[name]
+    answer = function.handler(event, Context())
+    assert answer.get("batchItemFailures", []) == []
+    assert answer.get("statusCode", 400) == 400
+    [(letter, reason)] = dead_letters()
+    assert letter in (event, event.get("Records", [None])[0])
+    assert reason["ErrorType"] == "RequestError"
+    assert reason["ErrorMessage"]
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_without_a_queue_of_dead_letters_what_can_never_succeed_fails_so_that_aws_keeps_it(world, name):
+    event = MALFORMED[name]
+    if "in a queue" in name or event.get("Records", [{}])[0].get("eventSource") == "aws:sqs":
+        assert failed_messages(event) == ["message-0"]
+    else:
+        with pytest.raises(RequestError):
+            function.handler(event, Context())
+
+
+def test_a_target_that_fails_for_good_is_a_dead_letter_beside_those_that_were_packaged(world, dead_letters):
+    compiled = [
+        {"target": "x86_64-cpu", "uri": world.uris["damaged"]},
+        {"target": "arm64-cpu", "uri": world.uris["neo"]},
+    ]
+    event = _machine_event(world, compiled=compiled, output=f"s3://{world.bucket}/mixed")
+    assert failed_messages(in_sqs(event)) == []
+    [(letter, reason)] = dead_letters()
+    assert (json.loads(letter["body"]), reason["ErrorType"]) == (event, "FailedTargetsError")
+    assert "x86_64-cpu" in reason["ErrorMessage"]
+    assert "arm64-cpu" not in reason["ErrorMessage"]
+
+
+def test_a_dead_letter_that_is_not_kept_fails_and_comes_again(world, dead_letters):
+    local.breaking(world, "PostObject", refuse(403, "AccessDenied"), times=9)
+    local.breaking(world, "PostBucket", refuse(403, "AccessDenied"), times=9)
+    assert failed_messages(in_sqs("{")) == ["message-0"]
+
+
+def test_the_compilation_of_somebody_else_and_a_test_of_s3_are_no_failures(world):
+    assert failed_messages(in_sqs(compilation_event("somebody-elses-job", "Failed"))) == []
+    test = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "models"}
+    assert failed_messages(test) == []
+    assert failed_messages(in_sqs(test)) == []
+    assert failed_messages(in_sns(test)) == []
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changed_anywhere(in_sqs(MACHINE_EVENT)) | changed_anywhere(in_sns(MACHINE_EVENT)))
+def test_any_json_value_in_a_delivery_is_reported_or_a_typed_error(world, event):
+    with suppress(PackagerError):
+        answer = function.handler(event, Context())
+        assert "batchItemFailures" in answer or answer["statusCode"] == 400
 
 
 # Cold start
