@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from dashboards.cloudwatch import alarm_tests, backtest
+from dashboards.cloudwatch import alarm_tests, backtest, changes, queries
 from dashboards.cloudwatch.alarm import LogAlarm
 from dashboards.cloudwatch.alarm_files import Definitions, read_definitions, without_bands
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
-from dashboards.cloudwatch.recording import read_recording, told
+from dashboards.cloudwatch.explanations import moment
+from dashboards.cloudwatch.recording import Recording, read_recording, told
 from dashboards.cloudwatch.reports import annotation, junit
+from dashboards.cloudwatch.schedules import duration_s, moment_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +77,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 def add_commands(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
     """Add every command of this package."""
-    for add in (_add_test, _add_simulate):
+    for add in (_add_test, _add_simulate, _add_backtest, _add_diff, _add_queries):
         add(commands, own)
 
 
@@ -98,6 +102,55 @@ def _add_simulate(commands: Commands[argparse.ArgumentParser], own: Own) -> None
     command.set_defaults(run=_simulate, own=own)
 
 
+def _add_backtest(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
+    command = commands.add_parser(
+        "backtest",
+        help="how often alarms would have called over a history",
+        description="Evaluate the alarms of files over recorded history: how often each called, how long it lasted, "
+        "how late it was, whether it flapped.",
+    )
+    command.add_argument("alarms", nargs="*", type=Path, metavar="FILE", help="files with alarms; default: our own")
+    _add_history(command)
+    command.add_argument("--json", action="store_true", help="print the verdicts as JSON")
+    command.set_defaults(run=_backtest, own=own)
+
+
+def _add_diff(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
+    command = commands.add_parser(
+        "diff",
+        help="what a change of alarms would have changed",
+        description="Evaluate two versions of the same alarms (templates, Terraform plans, dumps) over one history: "
+        "when each changed alarm called before, and when it would now.",
+    )
+    command.add_argument("old", type=Path, metavar="OLD")
+    command.add_argument("new", type=Path, metavar="NEW")
+    _add_history(command)
+    command.add_argument("--format", choices=("text", "html", "markdown"), default="text", help="markdown: a comment")
+    command.add_argument("--out", type=Path, metavar="FILE", help="where it goes (default: the terminal)")
+    command.add_argument("--exit-code", action="store_true", help="exit with 1 when any alarm differs")
+    command.set_defaults(run=_diff, own=own)
+
+
+def _add_queries(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
+    command = commands.add_parser(
+        "queries",
+        help="the calls of AWS's command line that fetch the history",
+        description="Print the calls of `aws cloudwatch get-metric-data` whose results `backtest` and `diff` read.",
+    )
+    command.add_argument("alarms", nargs="*", type=Path, metavar="FILE", help="files with alarms; default: our own")
+    command.add_argument("--start", required=True, metavar="TIME", help="2026-01-31T00:00:00Z, or 14d for so long ago")
+    command.add_argument("--end", metavar="TIME", help="default: now")
+    _add_parameter(command)
+    command.set_defaults(run=_queries, own=own)
+
+
+def _add_history(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--history", action="append", type=Path, required=True, metavar="FILE", help="recorded data: EMF, JSON, CSV"
+    )
+    _add_parameter(command)
+
+
 def add_alarms(command: argparse.ArgumentParser) -> None:
     """Add the options that name files with alarms."""
     command.add_argument(
@@ -109,6 +162,10 @@ def add_alarms(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="alarms: a template or its folder, terraform show -json, describe-alarms, parameters of the API",
     )
+    _add_parameter(command)
+
+
+def _add_parameter(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--parameter", action="append", default=[], metavar="K=V", help="the value of a template's parameter"
     )
@@ -154,16 +211,19 @@ def _test(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    return _replay(options, options.files)
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    return _replay(options, options.history)
+
+
+def _replay(options: argparse.Namespace, files: Sequence[Path]) -> int:
     definitions, namespace = chosen(options)
-    wants_lines = any(isinstance(alarm, LogAlarm) for alarm in definitions.alarms.values())
-    recording = read_recording(options.files, namespace, definitions.alarms, keeps_lines=wants_lines)
-    for text in told(recording.dropped):
-        say(text, sys.stderr)
-    if not recording.store.metrics and not recording.lines:
-        raise DefinitionError(f"no metric in {', '.join(map(str, options.files))}; EMF lines are wanted")
-    alarms = without_bands(definitions.alarms)
+    recording = _recorded(files, namespace, [definitions])
     span_s = backtest.bounds_s(recording.store, recording.lines)
     failed: dict[str, str] = {}
+    alarms = without_bands(definitions.alarms)
     verdicts = backtest.backtest(alarms, recording.store, *span_s, definitions.mutes, recording.lines, failed)
     for name, reason in failed.items():
         say(f"not evaluated: {name}: {reason}", sys.stderr)
@@ -175,6 +235,53 @@ def _simulate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _recorded(files: Sequence[Path], namespace: Callable[[str], str], all_: Sequence[Definitions]) -> Recording:
+    """Return what was recorded, with lines only where an alarm asks for lines; say what CloudWatch would drop."""
+    alarms = {name: alarm for each in all_ for name, alarm in each.alarms.items()}
+    wants_lines = any(isinstance(alarm, LogAlarm) for alarm in alarms.values())
+    recording = read_recording(files, namespace, alarms, keeps_lines=wants_lines)
+    for text in told(recording.dropped):
+        say(text, sys.stderr)
+    if not recording.store.metrics and not recording.lines:
+        raise DefinitionError(f"no metric in {', '.join(map(str, files))}; EMF lines are wanted")
+    return recording
+
+
+def _diff(options: argparse.Namespace) -> int:
+    parameters = given_parameters(options.parameter)
+    old, new = (read_definitions([path], parameters) for path in (options.old, options.new))
+    for each in (old, new):
+        for left_out in each.unevaluated:
+            say(f"not evaluated: {left_out}", sys.stderr)
+        each.alarms = without_bands(each.alarms)
+    recording = _recorded(options.history, str, [old, new])
+    report = changes.compare(old, new, recording, *backtest.bounds_s(recording.store, recording.lines))
+    shown = {
+        "text": lambda: changes.in_text(report) + "\n",
+        "html": lambda: changes.in_html(report, f"{options.old.name} and {options.new.name}"),
+        "markdown": lambda: changes.in_markdown(report),
+    }[options.format]()
+    if options.out:
+        options.out.write_text(shown, "utf-8")
+    else:
+        sys.stdout.write(shown)
+    return int(options.exit_code and bool(report.differences))
+
+
+def _queries(options: argparse.Namespace) -> int:
+    definitions, _ = chosen(options)
+    now_s = time.time()
+    end_s = moment_s(options.end) if options.end else now_s
+    ago = re.fullmatch(r"\d+[dhm]", options.start)
+    start_s = now_s - duration_s(options.start) if ago else moment_s(options.start)
+    commands, open_ = queries.calls(definitions.alarms, start_s, end_s, now_s)
+    for metric in open_:
+        say(f"not asked for: {metric}: only a deployment knows its name; --parameter K=V may say it", sys.stderr)
+    for command in commands:
+        say(command)
+    return 0 if commands else 1
+
+
 def _in_words(verdict: backtest.Verdict) -> str:
     """Return a verdict in a line: of many changes the first and the last ones; `--json` has all of them."""
     notes = [] if verdict.seen else ["saw no data"]
@@ -183,6 +290,8 @@ def _in_words(verdict: backtest.Verdict) -> str:
         took = f"{quickest:g}" + f" to {slowest:g}" * (slowest > quickest)
         notes.append(f"{took} s after the first bad point")
     notes += [f"called {len(verdict.called_s)} of {len(verdict.fired_s)} times"] if verdict.fired_s else []
+    notes += [f"{verdict.muted} calls muted"] if verdict.muted else []
+    notes += [f"in ALARM for {moment(verdict.alarm_s)}"] if verdict.alarm_s else []
     notes += ["flapping"] if verdict.flapping else []
     changes = verdict.states.split(", ")
     if len(changes) > _CHANGES:

@@ -317,7 +317,7 @@ def test_simulate_says_of_many_changes_the_first_and_the_last(tmp_path, alarms, 
     line = next(line for line in capsys.readouterr().out.splitlines() if " deploying: " in line)
     assert line.split(": ", 1)[1] == (
         "0s INSUFFICIENT_DATA, 1m OK, 2m ALARM, 3m OK, 4m ALARM, 5m OK, ... 35 more changes ..., 41m OK, 43m ALARM"
-        " (60 s after the first bad point; called 21 of 21 times; flapping)"
+        " (60 s after the first bad point; called 21 of 21 times; in ALARM for 20m; flapping)"
     )
 
 
@@ -326,7 +326,8 @@ def test_simulate_says_in_words_what_happened(tmp_path, alarms, capsys):
     path.write_text("series: [{metric: 'N/Used{Host=a}', values: 95 95 50}]")
     assert main(["simulate", str(path), "--alarms", str(alarms)]) == 0
     out = capsys.readouterr().out
-    assert "disk: 0s INSUFFICIENT_DATA, 1m OK, 2m ALARM (120 s after the first bad point; called 1 of 1 times)" in out
+    notes = "120 s after the first bad point; called 1 of 1 times; in ALARM for 1m"
+    assert f"disk: 0s INSUFFICIENT_DATA, 1m OK, 2m ALARM ({notes})" in out
     assert "deploying: 0s INSUFFICIENT_DATA, 1m OK (saw no data)" in out
 
 
