@@ -218,7 +218,7 @@ def recipe(uri: str, name: str, version: str, target: str, published_as: str | N
 
     with _failures(as_json=False):
         device = known_target(target)
-        artifact = published_artifact(uri, stores, published_as)
+        artifact = published_artifact(uri, device, stores, published_as)
         made = recipes.render(recipes.recipe(artifact, name, version, device))
     click.echo(made, nl=False)
 

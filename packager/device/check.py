@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from posixpath import basename
 from typing import TYPE_CHECKING
 
+from packager.deadline import time_limit
 from packager.device import rules
-from packager.device.component_zip import HEAD_BYTES, ComponentListing, Entry, holds_head, read_listing
-from packager.device.recipe import Artifact
+from packager.device.component_zip import HEAD_BYTES, ComponentListing, Contents, Entry, holds_head, read_listing
+from packager.device.recipe import Artifact, check_artifact
+from packager.errors import ArtifactNotFoundError, OutOfTimeError, RequestError, StoreError, printable
 from packager.model import targets
+from packager.model.manifest import is_onnx
 from packager.settings import Settings, from_process_environment
 from packager.stores import Stores
 from packager.stores.archive import COMPONENT, naming
-from telemetry import catalog, observe
+from telemetry import catalog, log, observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
     from telemetry import Step
 
 _HASH_BYTES = 1 << 20
+_ASK_S = 15
+"""How long a bucket is waited for that may not be reachable from here."""
+
+_OF_ANOTHER_KIND = frozenset({"target-runtime", "library-machine"})
 
 
 def check_component(  # noqa: PLR0913  every choice of a call, by name
@@ -112,12 +120,68 @@ def _findings(listing: ComponentListing, target: Target | None, step: Step, *, s
     return findings
 
 
-def published_artifact(uri: str, stores: Stores, published_as: str | None = None) -> Artifact:
-    """What a recipe says of the component at `uri`: its digest and size, and the S3 URI that it is published as."""
+def published_artifact(
+    uri: str, target: Target, stores: Stores, published_as: str | None = None, settings: Settings | None = None
+) -> Artifact:
+    """What a recipe says of the component at `uri`: its digest and size, and the S3 URI that it is published as.
+
+    ExtractionError for a component that is damaged. RequestError for one of another kind than the target's, and for a
+    `published_as` that is not there or holds something else; it is not held against a bucket that cannot be read.
+    """
     source = stores.source(uri)
+    _refuse_other_kind(read(source, settings, verify=True), target)
+    artifact = Artifact(published_as or uri, _sha256(source), source.size_bytes())
+    if published_as:
+        check_artifact(artifact)
+        _check_published(artifact, stores.source(published_as))
+    return artifact
+
+
+def _refuse_other_kind(listing: ComponentListing, target: Target) -> None:
+    contents = Contents(listing, target)
+    wrong = [each.message for each in rules.check(listing, target) if each.rule in _OF_ANOTHER_KIND]
+    served = (*targets.SERVED_BY_COMPILED_ONNX, *targets.SERVED_BY_IMPORTED_ONNX)
+    if is_onnx(contents.manifest) and target not in served:
+        wrong.append("The component holds an ONNX model, which this target does not run.")
+    if wrong:
+        raise RequestError(
+            f"The component is not made for {target.name}: {' '.join(wrong)}",
+            next_step="Name the target that the component was packaged for, or the component of this target.",
+            field="target",
+            found=target.name,
+        )
+
+
+def _check_published(artifact: Artifact, there: Source) -> None:
+    """Hold what lies where the recipe says against the component."""
+    started = time.monotonic()
+    try:
+        with time_limit(lambda: _ASK_S - (time.monotonic() - started)):
+            same = there.size_bytes() == artifact.size_bytes
+        same = same and _sha256(there) == artifact.sha256
+    except ArtifactNotFoundError:
+        raise _not_published(artifact, "There is nothing at") from None
+    except (StoreError, OutOfTimeError) as error:
+        log("warning", "published artifact not checked", error_type=type(error).__name__, error=error.message)
+        return
+    if not same:
+        raise _not_published(artifact, "Another file than the component is at")
+
+
+def _not_published(artifact: Artifact, what: str) -> RequestError:
+    uri = printable(artifact.uri, 1000)
+    return RequestError(
+        f"{what} {uri}, where the component is said to be published.",
+        next_step="Upload the very ZIP there first (aws s3 cp), and then make the recipe.",
+        field="published_as",
+        found=uri,
+    )
+
+
+def _sha256(source: Source) -> str:
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_HASH_BYTES))
     with source.open() as reader:
         while count := reader.readinto(buffer):
             digest.update(buffer[:count])
-    return Artifact(published_as or uri, digest.hexdigest(), source.size_bytes())
+    return digest.hexdigest()

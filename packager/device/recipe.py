@@ -54,7 +54,7 @@ def recipe(
     """
     _check_name(name)
     _check_version(version)
-    _check_artifact(artifact)
+    check_artifact(artifact)
     made = {
         "RecipeFormatVersion": "2020-01-25",
         "ComponentName": name,
@@ -140,7 +140,7 @@ def _check_version(version: str) -> None:
         )
 
 
-def _check_artifact(artifact: Artifact) -> None:
+def check_artifact(artifact: Artifact) -> None:
     uri = printable(artifact.uri)
     file_name = artifact.uri.rsplit("/", 1)[-1]
     if not _S3_URI.fullmatch(artifact.uri):

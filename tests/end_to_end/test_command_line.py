@@ -595,13 +595,20 @@ def test_check_of_a_damaged_component_is_a_failure(component):
     assert done.out == ""
 
 
-def test_recipe_is_what_greengrass_publishes(component):
-    uri = f"s3://bucket/{component.name}"
-    done = packager(
-        *("recipe", component, "--name", "model-line-3", "--version", "2.0.0", "--target", "jetson-xavier-jp6"),
-        *("--published-as", uri),
-    )
-    assert (done.status, done.err) == (0, "")
+@pytest.fixture
+def published(component, s3_server, bucket) -> tuple[object, ...]:
+    """The options that name where a component is published, and reach it there."""
+    s3_server.client().put_object(Bucket=bucket, Key=component.name, Body=component.read_bytes())
+    return "--published-as", f"s3://{bucket}/{component.name}", "--endpoint-url", s3_server.endpoint_url
+
+
+RECIPE = ("--name", "model-line-3", "--version", "2.0.0", "--target")
+
+
+def test_recipe_is_what_greengrass_publishes(component, published):
+    uri = published[1]
+    done = packager("recipe", component, *RECIPE, "jetson-xavier-jp6", *published)
+    assert done.status == 0
     artifact = done.document["Manifests"][0]["Artifacts"][0]
     assert artifact["Uri"] == uri
     assert base64.b64decode(artifact["Digest"]) == hashlib.sha256(component.read_bytes()).digest()
@@ -616,6 +623,36 @@ def test_recipe_of_a_component_in_s3_needs_no_second_name(component, s3_server, 
     assert done.document["Manifests"][0]["Artifacts"][0]["Uri"] == uri
 
 
+def test_recipe_refuses_a_damaged_component_and_one_of_another_kind(artifacts, component, published, tmp_path):
+    damaged = tmp_path / component.name
+    whole = component.read_bytes()
+    damaged.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    done = packager("recipe", damaged, *RECIPE, "jetson-xavier", *published)
+    assert (done.status, done.out) == (1, "")
+    assert "is damaged" in done.err
+    for target, says in (("x86_64-cpu", "not for amd64"), ("onnx-jetson-xavier-jp5", "ONNX")):
+        done = packager("recipe", component, *RECIPE, target, *published)
+        assert (done.status, done.out) == (2, "")
+        assert f"not made for {target}" in done.err
+        assert says in done.err
+    asked = ["package", "--trained", f"{artifacts}/imported.tar.gz", "--output", tmp_path / "onnx", "--json"]
+    onnx = packager(*asked).document["components"][0]["uri"]
+    assert "which this target does not run" in packager("recipe", onnx, *RECIPE, "jetson-xavier", *published).err
+
+
+def test_recipe_refuses_a_place_with_nothing_or_something_else(component, published, s3_server, bucket):
+    _, uri, *endpoint = published
+    nothing = uri.replace(component.name, f"other/{component.name}")
+    done = packager("recipe", component, *RECIPE, "jetson-xavier", "--published-as", nothing, *endpoint)
+    assert (done.status, done.out) == (2, "")
+    assert "There is nothing at" in done.err
+    other = bytes(len(component.read_bytes()))
+    s3_server.client().put_object(Bucket=bucket, Key=component.name, Body=other)
+    done = packager("recipe", component, *RECIPE, "jetson-xavier", *published)
+    assert (done.status, done.out) == (2, "")
+    assert "Another file" in done.err
+
+
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
@@ -626,14 +663,9 @@ def test_recipe_of_a_component_in_s3_needs_no_second_name(component, s3_server, 
         ({"--published-as": "s3://bucket/other.zip"}, "is not named"),
     ],
 )
-def test_recipe_refuses_what_greengrass_would_refuse(component, changed, says):
-    given = {
-        "--name": "model-line-3",
-        "--version": "1.0.0",
-        "--target": "jetson-xavier",
-        "--published-as": f"s3://bucket/{component.name}",
-        **changed,
-    }
+def test_recipe_refuses_what_greengrass_would_refuse(component, published, changed, says):
+    options = dict(zip(published[::2], published[1::2], strict=True))
+    given = {"--name": "model-line-3", "--version": "1.0.0", "--target": "jetson-xavier", **options, **changed}
     done = packager("recipe", component, *(part for option in given.items() for part in option))
     assert done.status == 2
     assert says in done.err
