@@ -109,6 +109,15 @@ def _run_test(  # noqa: PLR0913, PLR0917  where a test stands, and all it needs
         return Outcome(str(path), name, (f"the test cannot be read: {error!r}",), place)
 
 
+def failures_of(folder: Path, test: Mapping[str, Any], known: Definitions) -> list[str]:
+    """Return what a test that is given as its keys finds wrong; files are relative to a folder.
+
+    Raises:
+        DashboardError: The test cannot be run.
+    """
+    return list(_failures(folder / "test", test, known, str))
+
+
 def _failures(
     path: Path, test: Mapping[str, Any], known: Definitions, namespace: Callable[[str], str]
 ) -> Iterator[str]:

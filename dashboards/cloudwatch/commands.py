@@ -16,15 +16,18 @@ from dashboards.cloudwatch.alarm import LogAlarm
 from dashboards.cloudwatch.alarm_files import Definitions, read_definitions, without_bands
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.explanations import moment
+from dashboards.cloudwatch.lint import RULES, lint
 from dashboards.cloudwatch.recording import Recording, read_recording, told
-from dashboards.cloudwatch.reports import annotation, junit
+from dashboards.cloudwatch.reports import annotation, junit, line_of, sarif
 from dashboards.cloudwatch.schedules import duration_s, moment_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 Commands = argparse._SubParsersAction  # noqa: SLF001  argparse has no public name for what add_subparsers returns
+_EVERY_S = 0.5
+_PAGE = "docs/cloudwatch.md"
 _CHANGES = 8
 """Changes of state that fit on a line of a verdict."""
 
@@ -77,7 +80,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 def add_commands(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
     """Add every command of this package."""
-    for add in (_add_test, _add_simulate, _add_backtest, _add_diff, _add_queries):
+    for add in (_add_test, _add_simulate, _add_backtest, _add_diff, _add_queries, _add_lint):
         add(commands, own)
 
 
@@ -86,6 +89,7 @@ def _add_test(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
     command.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: the tests of our own alarms")
     command.add_argument("--junit", type=Path, metavar="FILE", help="also write the outcome as JUnit XML")
     command.add_argument("--github", action="store_true", help="also write annotations for GitHub Actions")
+    command.add_argument("--watch", action="store_true", help="run again whenever a file changes, until interrupted")
     add_alarms(command)
     command.set_defaults(run=_test, own=own)
 
@@ -144,6 +148,22 @@ def _add_queries(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
     command.set_defaults(run=_queries, own=own)
 
 
+def _add_lint(commands: Commands[argparse.ArgumentParser], own: Own) -> None:
+    command = commands.add_parser(
+        "lint",
+        help="what reading alarms finds before an incident does",
+        description="Check the alarms of files by rules, which docs/cloudwatch.md explains and a template's Metadata "
+        "can silence. Exit status 1 when a rule has something to say.",
+    )
+    command.add_argument("alarms", nargs="*", type=Path, metavar="FILE", help="files with alarms; default: our own")
+    command.add_argument("--history", action="append", type=Path, default=[], metavar="FILE", help="recorded data")
+    command.add_argument("--ignore", action="append", default=[], metavar="RULE", help="leave a rule out")
+    command.add_argument("--sarif", type=Path, metavar="FILE", help="also write the findings as SARIF")
+    command.add_argument("--github", action="store_true", help="also write annotations for GitHub Actions")
+    _add_parameter(command)
+    command.set_defaults(run=_lint, own=own)
+
+
 def _add_history(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--history", action="append", type=Path, required=True, metavar="FILE", help="recorded data: EMF, JSON, CSV"
@@ -192,6 +212,35 @@ def given_parameters(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _test(options: argparse.Namespace) -> int:
+    if not options.watch:
+        return _test_once(options)
+    files = [*options.files, *options.alarms] or [*options.own.tests, *options.own.alarms]
+    status = 0
+    for _ in changing(files, _EVERY_S):
+        try:
+            status = _test_once(options)
+        except DashboardError as error:
+            say(f"{error}", sys.stderr)
+            status = 2
+        sys.stdout.flush()
+    return status
+
+
+def changing(files: Sequence[Path], every_s: float) -> Iterator[None]:
+    """Yield now, and whenever a file has changed, until the terminal interrupts."""
+    before: object = None
+    try:
+        while True:
+            now = [file.stat().st_mtime_ns if file.exists() else None for file in files]
+            if now != before:
+                before = now
+                yield
+            time.sleep(every_s)
+    except KeyboardInterrupt:
+        return
+
+
+def _test_once(options: argparse.Namespace) -> int:
     definitions, namespace = chosen(options)
     outcomes = [
         outcome
@@ -266,6 +315,29 @@ def _diff(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write(shown)
     return int(options.exit_code and bool(report.differences))
+
+
+def _lint(options: argparse.Namespace) -> int:
+    unknown = sorted(set(options.ignore) - RULES.keys())
+    if unknown:
+        raise DefinitionError(f"there is no rule {unknown[0]}; there are {', '.join(RULES)}")
+    definitions = read_definitions(options.alarms or options.own.alarms, given_parameters(options.parameter))
+    recording = _recorded(options.history, options.own.namespace, [definitions]) if options.history else None
+    span_s = backtest.bounds_s(recording.store) if recording else (0, 0)
+    found = [
+        each
+        for each in lint(definitions, recording.store if recording else None, span_s)
+        if each.rule not in options.ignore
+    ]
+    for each in found:
+        say(str(each))
+        if options.github:
+            text = f"{each.name}: {each.text}"
+            say(annotation("warning", each.origin.file, line_of(each.origin), each.rule, text))
+    say(f"{len(found)} findings in {len(definitions.alarms)} alarms")
+    if options.sarif:
+        options.sarif.write_text(sarif(found, {name: title for name, (title, _) in RULES.items()}, _PAGE), "utf-8")
+    return int(bool(found))
 
 
 def _queries(options: argparse.Namespace) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from dashboards.cloudwatch.alarm_files import Origin
     from dashboards.cloudwatch.alarm_tests import Outcome
+    from dashboards.cloudwatch.lint import LintFinding
 
 
 def junit(outcomes: Iterable[Outcome]) -> str:
@@ -35,3 +40,55 @@ def _escaped(text: str) -> str:
 
 def _property(text: str) -> str:
     return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def sarif(findings: Iterable[LintFinding], rules: Mapping[str, str], page: str) -> str:
+    """Return findings of the lint as SARIF 2.1.0, which code hosts show beside the lines of a change.
+
+    `rules` tells what each id is about, `page` is the address of the page that explains them.
+    """
+    driver = {
+        "name": "dashboards lint",
+        "informationUri": page,
+        "rules": [
+            {"id": name, "shortDescription": {"text": title}, "helpUri": f"{page}#{name.lower()}"}
+            for name, title in rules.items()
+        ],
+    }
+    results = [
+        {
+            "ruleId": each.rule,
+            "level": "warning",
+            "message": {"text": f"{each.name}: {each.text}"},
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": each.origin.file},
+                        "region": {"startLine": line_of(each.origin)},
+                    },
+                    "logicalLocations": [{"name": each.origin.logical_id or each.name}],
+                }
+            ],
+        }
+        for each in findings
+    ]
+    document = {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "results": results}],
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def line_of(origin: Origin) -> int:
+    """Return the line of a file that names a logical id first, 1 when none does."""
+    try:
+        text = Path(origin.file).read_text("utf-8", "replace")
+    except OSError:
+        return 1
+    found = (
+        re.search(rf"^[ \t\"']*{re.escape(origin.logical_id)}[\"']?\s*:", text, re.MULTILINE)
+        if origin.logical_id
+        else None
+    )
+    return text.count("\n", 0, found.start()) + 1 if found else 1

@@ -1,0 +1,196 @@
+"""What reading alarms finds; the page that explains it; and the formats that other tools read."""
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from dashboards.cloudwatch.alarm_files import read_definitions
+from dashboards.cloudwatch.backtest import bounds_s
+from dashboards.cloudwatch.commands import changing, main
+from dashboards.cloudwatch.lint import RULES, lint
+from dashboards.cloudwatch.recording import add_series
+from dashboards.cloudwatch.series import Store
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "cloudwatch.md"
+GOOD = {
+    "AlarmName": "a",
+    "Namespace": "Shop",
+    "MetricName": "Load",
+    "Statistic": "Maximum",
+    "Period": 60,
+    "EvaluationPeriods": 3,
+    "Threshold": 5,
+    "ComparisonOperator": "GreaterThanThreshold",
+    "AlarmActions": ["arn:t"],
+    "OKActions": ["arn:t"],
+}
+QUIET = {key: value for key, value in GOOD.items() if not key.endswith("Actions")}
+HISTORY = [{"metric": "Shop/Load", "values": "1 9 2 3", "unit": "Percent"}]
+
+
+def composite(name, rule, **more):
+    return {"AlarmName": name, "AlarmRule": rule, "AlarmActions": ["arn:up"], "OKActions": ["arn:up"], **more}
+
+
+def found(folder, *alarms, history=None):
+    path = folder / "alarms.json"
+    path.write_text(json.dumps(list(alarms)))
+    store = None
+    if history is not None:
+        store = Store()
+        add_series(store, {"series": history}, "history")
+    definitions = read_definitions([path])
+    return [(each.rule, each.name) for each in lint(definitions, store, bounds_s(store) if store else (0, 0))]
+
+
+def test_an_alarm_without_a_fault_is_left_in_peace(tmp_path):
+    assert found(tmp_path, GOOD) == []
+    assert found(tmp_path, GOOD, history=HISTORY) == []
+
+
+LAMBDA = {"Namespace": "AWS/Lambda", "MetricName": "Errors", "Statistic": "Sum"}
+SHORT = {"Period": 10, "EvaluationPeriods": 1200}
+CASES = {
+    "CW000": [GOOD | {"AlarmName": "x", "EvaluationCriteria": {"PromQLCriteria": {"Query": "up"}}}],
+    "CW001": [GOOD | {"AlarmName": "x", "Unit": "Percent", "Threshold": 100}],
+    "CW002": [GOOD | LAMBDA | {"AlarmName": "x", "Period": 10, "TreatMissingData": "notBreaching"}],
+    "CW003": [GOOD | LAMBDA | {"AlarmName": "x"}],
+    "CW004": [GOOD | {"AlarmName": "x", "DatapointsToAlarm": 4}],
+    "CW005": [GOOD | {"AlarmName": "x", "EvaluationPeriods": 1441}],
+    "CW009": [composite("x", "ALARM(a)", AlarmActions=["arn:t"])],
+    "CW010": [composite("x", "ALARM(a) OR FALSE"), composite("y", "NOT (NOT ALARM(a))")],
+    "CW011": [QUIET | {"AlarmName": "x"}],
+    "CW012": [QUIET | {"AlarmName": "x", "AlarmActions": ["arn:u"]}],
+    "CW014": [GOOD | SHORT | {"AlarmName": "x"}],
+}
+
+
+@pytest.mark.parametrize("rule", CASES)
+def test_a_rule_finds_its_fault_and_no_other_rule_does(tmp_path, rule):
+    assert found(tmp_path, GOOD, *CASES[rule]) == [(rule, "x")]
+
+
+PERCENTILE = GOOD | {"AlarmName": "x", "Statistic": None, "ExtendedStatistic": "p99", "Threshold": 5}
+WITH_HISTORY = {
+    "CW006": PERCENTILE,
+    "CW007": GOOD | {"AlarmName": "x", "Unit": "Count"},
+    "CW008": GOOD | {"AlarmName": "x", "Threshold": 50},
+    "CW013": GOOD | {"AlarmName": "x", "MetricName": "Laod"},
+}
+
+
+@pytest.mark.parametrize("rule", WITH_HISTORY)
+def test_with_a_history_more_is_found(tmp_path, rule):
+    assert found(tmp_path, WITH_HISTORY[rule]) == []
+    assert found(tmp_path, GOOD, WITH_HISTORY[rule], history=HISTORY) == [(rule, "x")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [("ALARM(a) AND NOT ALARM(a)", "CW001"), ("ALARM(a) OR NOT ALARM(a)", "CW001"), ("ALARM(a) AND OK(b)", None)],
+)
+def test_a_rule_of_a_composite_that_never_or_always_holds_is_found(tmp_path, rule, kept):
+    other = GOOD | {"AlarmName": "b"}
+    assert found(tmp_path, GOOD, other, composite("x", rule)) == ([(kept, "x")] if kept else [])
+
+
+def test_a_template_silences_a_rule_for_a_resource(tmp_path):
+    resource = {"Type": "AWS::CloudWatch::Alarm", "Properties": QUIET}
+    silenced = resource | {"Metadata": {"DashboardsLint": ["CW011"]}, "Properties": QUIET | {"AlarmName": "b"}}
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps({"Resources": {"Loud": resource, "Silent": silenced}}))
+    assert [(each.rule, each.origin.logical_id) for each in lint(read_definitions([path]))] == [("CW011", "Loud")]
+
+
+def test_every_rule_has_a_section_of_the_page_and_a_test():
+    assert re.findall(r"^### (CW\d+)$", PAGE.read_text(), re.MULTILINE) == list(RULES)
+    assert CASES.keys() | WITH_HISTORY.keys() == RULES.keys()
+
+
+def test_findings_are_written_for_other_tools_with_their_place(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = json.dumps({"Resources": {"Loud": {"Type": "AWS::CloudWatch::Alarm", "Properties": QUIET}}}, indent=1)
+    Path("template.json").write_text(text)
+    assert main(["lint", "template.json", "--sarif", "lint.sarif", "--github"]) == 1
+    out = capsys.readouterr().out
+    told = "nobody hears it: it has no actions, and no composite watches it"
+    assert f"template.json: Loud (a): CW011 {told}" in out
+    assert f"::warning file=template.json,line=3,title=CW011::a: {told}" in out
+    (run,) = json.loads(Path("lint.sarif").read_text())["runs"]
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == list(RULES)
+    (result,) = run["results"]
+    assert result["ruleId"] == "CW011"
+    place = result["locations"][0]["physicalLocation"]
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("template.json", 3)
+    assert main(["lint", "template.json", "--ignore", "CW011"]) == 0
+    assert main(["lint", "template.json", "--ignore", "CW999"]) == 2
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """Where somebody stands who follows the page."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in zip(("stack.yaml", "orders.yaml"), blocks("yaml"), strict=True):
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_the_page_leads_from_nothing_to_a_first_failing_test(reader, capsys):
+    assert main(["test", "orders.yaml", "--github"]) == 1
+    out = capsys.readouterr().out
+    (shown,) = re.findall(r"^```\n(FAILED.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert out.startswith(shown)
+    assert "::error file=orders.yaml,line=3,title=somebody is called" in out
+    stack = (reader / "stack.yaml").read_text()
+    quicker = stack.replace("EvaluationPeriods: 3", "EvaluationPeriods: 3\n      DatapointsToAlarm: 2")
+    (reader / "stack.yaml").write_text(quicker)
+    assert main(["test", "orders.yaml"]) == 0
+
+
+def test_the_plugin_tests_alarms_beside_the_code(reader):
+    (reader / "test_orders.py").write_text(
+        blocks("python")[0]
+        + textwrap.dedent("""
+
+        def test_too_early(cloudwatch_alarms):
+            metric = "AWS/SQS/ApproximateAgeOfOldestMessage{QueueName=${Orders.QueueName}}"
+            series = [{"metric": metric, "values": "0+60x60"}]
+            cloudwatch_alarms.check([{"alarm": "orders-wait", "fires": ["20m"]}], series=series)
+
+        def test_a_parameter(cloudwatch_alarms):
+            assert cloudwatch_alarms.alarms["orders-wait"].threshold == 600
+            assert cloudwatch_alarms.read("stack.yaml", Oldest="60").alarms["orders-wait"].threshold == 60
+    """)
+    )
+    (reader / "pytest.ini").write_text("[pytest]\ncloudwatch_alarms = stack.yaml\n")
+    # An installation registers the plugin by itself; a checkout that was installed before there was one does not.
+    registered = {each.value for each in entry_points(group="pytest11")}
+    plugin = (
+        [] if "dashboards.cloudwatch.pytest_plugin" in registered else ["-p", "dashboards.cloudwatch.pytest_plugin"]
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert "orders-wait fires: expected at 20m, was at 22m" in done.stdout
+
+
+def test_a_change_of_a_file_is_seen(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("1")
+    changes = changing([path, tmp_path / "not there"], 0)
+    next(changes)
+    path.write_text("22")
+    path.touch()
+    next(changes)
+    changes.close()
