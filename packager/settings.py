@@ -59,11 +59,12 @@ class EnvironmentSettings:
 def refused(each: Field[Any], value: object, wanted: str) -> SettingsError:
     """The error for a setting that has a `value` that cannot be used."""
     variable = each.metadata["variable"]
+    shown = value if isinstance(value, int) else printable(value)
     return SettingsError(
-        f"{variable} is {printable(value)!r}; it must be {wanted}.",
+        f"{variable} is {shown!r}; it must be {wanted}.",
         next_step=each.metadata["meaning"],
         setting=variable,
-        value=printable(value),
+        value=shown,
     )
 
 
