@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KEPT_ATTRIBUTE = "user.edge-model-packager.core.component"
+KEPT_ATTRIBUTE = "user.edge-model-packager.component"
 """Extended attribute of a component: identity and SHA-256, with the size and date at which they held."""
 
 _WRITE_BUFFER_BYTES = 1 << 18
