@@ -69,7 +69,7 @@ _TEXTS = (
 )
 
 
-_LATEST_IR = 32
+_ONNX_VERSIONS = tuple(bytes([version]) for version in range(1, 33))
 _ONNX_FIELDS = (b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42")  # 2 to 8: strings but 5, a number
 
 
@@ -120,4 +120,4 @@ def _is_old_tar(block: bytes) -> bool:
 
 def _is_onnx(head: bytes) -> bool:
     """Whether it begins as ONNX's ModelProto is written: field 1, a small version, then a field of a known number."""
-    return head[:1] == b"\x08" and 1 <= head[1] <= _LATEST_IR and head[2:3] in _ONNX_FIELDS
+    return head[:1] == b"\x08" and head[1:2] in _ONNX_VERSIONS and head[2:3] in _ONNX_FIELDS
