@@ -452,7 +452,8 @@ _TELEMETRY = Automation(
 ENDPOINT_DEAD = Runbook(
     meaning="The trace endpoint does not answer in time and was given up; spans are lost. Metrics and logs are whole.",
     hurt="Whoever looks for a trace. Packages are not slowed beyond the flush limit.",
-    look_first="Dashboard telemetry, *Spans lost, endpoint dead*: since when. Then the query: first_fault says why.",
+    look_first="Dashboard telemetry, *Spans and points lost, endpoint dead*: since when. "
+    "Then the query: first_fault says why.",
     query=_SPANS_LOST,
     causes=(
         "The collector is down, or its name does not resolve.",

@@ -27,6 +27,8 @@ def kinds():
 def made(kind):
     if kind is errors.InsufficientStorageError:
         return kind("It", required_bytes=2, available_bytes=1, path="/")
+    if kind is errors.LimitExceededError:
+        return kind("MAX_ARCHIVE_MEMBERS", 1, 2)
     return kind([]) if kind is errors.CleanupFailedError else kind("It is so.")
 
 

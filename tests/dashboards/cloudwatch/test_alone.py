@@ -59,9 +59,10 @@ def test_it_imports_nothing_of_ours_but_what_it_stands_on(room, may):
 
 
 @pytest.mark.skipif("ALONE" in os.environ, reason="this is the run without the rest of the repository")
-def test_its_own_tests_pass_without_the_rest_of_the_repository():
+def test_its_own_tests_pass_without_the_rest_of_the_repository(tmp_path):
     folder = Path(__file__).parent
     quiet = ["-q", "-x", "-p", "no:cacheprovider", f"--confcutdir={folder}", "-m", "not slow"]
+    quiet.append(f"--basetemp={tmp_path / 'temporary'}")  # or pytest sweeps the folders of the run that this is part of
     done = subprocess.run(
         [sys.executable, "-c", ALONE, *quiet, folder],
         cwd=ROOT,
