@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
 
-.PHONY: help catalog demo test soak reliability mutate lint bench synth diff deploy cdk bundle lock clean
+.PHONY: native fuzz-deflate help catalog demo test soak reliability mutate lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
@@ -19,6 +19,7 @@ help:
 	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
 	@echo "make catalog  what the catalog breaks against the last release, and for whom"
+	@echo "make native builds the compiled half of packager/core again; make fuzz-deflate holds it against zlib"
 	@echo "make synth  the CloudFormation templates; make diff, make deploy, make cdk: see docs/deploy.md"
 	@echo "make bundle what Lambda runs, with its bill of materials"
 	@echo "make lock   choose the newest allowed versions again"
@@ -57,6 +58,12 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(BENCH)
+
+native: $(READY)
+	$(BIN)/uv run --no-project --with ziglang==0.17.1 native/build.py
+
+fuzz-deflate: $(READY)
+	$(BIN)/python -m tests.fuzz_deflate $(FUZZ)
 
 synth: $(READY)
 	CDK_CONTEXT_JSON='{"stage": "$(STAGE)"}' $(BIN)/python -m infra.app

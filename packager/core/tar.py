@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from packager.core.splice import splice
 from packager.errors import ExtractionError, UnsafeArchiveError, printable, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from packager.core.gunzip import Gunzip
+    from packager.core.splice import End, Part
     from packager.settings import Settings
 
 BLOCK_BYTES = 512
@@ -80,6 +82,11 @@ class TarReader:
             raise self._cut("inside a member")
         self._left -= wanted
         return wanted
+
+    def splice(self) -> Iterator[Part | End]:
+        """Payload of the current entry as the parts of a deflate stream, copied from the artifact where that can be."""
+        size, self._left = self._left, 0
+        return splice(self._stream, size)
 
     def _next_entry(self) -> Entry | None:
         extensions: dict[str, bytes] = {}

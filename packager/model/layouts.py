@@ -19,7 +19,7 @@ from packager.stores.archive import Archive
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from packager.core.members import Member
+    from packager.core.component import Member
     from packager.core.pipeline import File
     from packager.core.ports import Source
     from packager.model.targets import Target
@@ -143,7 +143,7 @@ def _files(
     empty = True
     for path, member in layout.select(manifest, model_file, members):
         empty = False
-        yield f"{folder}/{path}", member.size_bytes, member.readinto
+        yield member.as_file(f"{folder}/{path}")
     if empty:
         raise ExtractionError(
             "The artifact holds no file for the component.",
