@@ -1,8 +1,8 @@
 """The compiled half of the core: strict inflate that knows where blocks begin, and deflate that is the same everywhere.
 
 1 GiB of weights has 65,000 blocks, so that each may cost little. The wheels of `isal` and zlib-ng and the system's zlib
-can be driven to block boundaries through ctypes; two calls and a strict look at each header were estimated, not measured,
-at 8 to 10 µs a block, a fourth of the time that inflating it takes. ISA-L also accepts codes that zlib refuses.
+can be driven to block boundaries through ctypes; two calls and a strict look at each header were estimated, not
+measured, at 8 to 10 µs a block, a fourth of the time that inflating it takes. ISA-L also takes codes that zlib refuses.
 No encoder on PyPI gives the same bytes in every version, or cuts files of a few KiB into blocks (libdeflate: 7 % more).
 Hence 30 KB of C without dependencies: `native/` has the source, `make native` builds it for both processors, and the
 results stand beside this module, so that nobody who installs needs a compiler. They speak to no Python version.

@@ -120,4 +120,4 @@ def _is_old_tar(block: bytes) -> bool:
 
 def _is_onnx(head: bytes) -> bool:
     """Whether it begins as ONNX's ModelProto is written: field 1, a small version, then a field of a known number."""
-    return head[:1] == b"\x08" and 1 <= head[1] <= _LATEST_IR and head[2:3] in _ONNX_FIELDS
+    return head[:1] == b"\x08" and b"\1" <= head[1:2] <= bytes([_LATEST_IR]) and head[2:3] in _ONNX_FIELDS
