@@ -12,7 +12,7 @@ from dashboards.product.layout import dashboard_bodies
 from dashboards.product.specs import Catalog, alarm_parameters
 from infra import rights
 from infra.automation import Automation
-from telemetry.watch import Severity
+from telemetry.watch import Severity, watching
 
 if TYPE_CHECKING:
     from constructs import Construct
@@ -31,7 +31,10 @@ The report that follows says `Status: timeout` or `Error Type: Runtime.ExitError
 
 def catalog_of(deployment: Deployment) -> Catalog:
     """Return the catalog with the limits and the names of a deployment."""
-    return Catalog(limits=deployment.limits, names=deployment.names)
+    watched = watching(deployment.limits, deployment.parts)
+    return Catalog(
+        alarms=watched.alarms, composites=watched.composites, limits=deployment.limits, names=deployment.names
+    )
 
 
 class MonitoringStack(cdk.Stack):

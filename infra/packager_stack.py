@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import aws_cdk as cdk
 from aws_cdk import (
-    aws_cloudwatch,
     aws_codedeploy,
     aws_events,
     aws_events_targets,
@@ -23,6 +22,7 @@ from infra.acknowledged import acknowledge
 from infra.api import Api
 from infra.environment import environment
 from infra.values import MIB
+from infra.version_alarm import VersionAlarm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 HANDLER = "packager.handler.handler"
 ALIAS = "live"
-ROLLBACK_ALARMS = ("function-errors", "target-failure-rate", "retries-exhausted")
-"""The alarms that undo a deployment: of all that page, those that tell a wrong version within minutes."""
-
 _ARCHITECTURES = {"arm64": aws_lambda.Architecture.ARM_64, "x86_64": aws_lambda.Architecture.X86_64}
 
 
@@ -169,7 +166,6 @@ class PackagerStack(cdk.Stack):
             max_event_age=cdk.Duration.hours(6),
         )
         application = aws_codedeploy.LambdaApplication(self, "Application", application_name=self.name)
-        prefix = rights.arn("cloudwatch", f"alarm:{self.name}-")
         group = aws_codedeploy.LambdaDeploymentGroup(
             self,
             "Deployment",
@@ -178,10 +174,7 @@ class PackagerStack(cdk.Stack):
             deployment_config=aws_codedeploy.LambdaDeploymentConfig.from_lambda_deployment_config_name(
                 self, "Steps", _steps(self.deployment.deployment)
             ),
-            alarms=[
-                aws_cloudwatch.Alarm.from_alarm_arn(self, f"RollsBack-{name}", prefix + name)
-                for name in ROLLBACK_ALARMS
-            ],
+            alarms=[VersionAlarm(self, self.deployment, function.current_version, self.log_group).alarm],
             auto_rollback=aws_codedeploy.AutoRollbackConfig(
                 failed_deployment=True, stopped_deployment=True, deployment_in_alarm=True
             ),

@@ -21,6 +21,7 @@ from packager.portal.events import (
     compilation_ended,
     is_api_event,
     is_event_bridge_event,
+    is_execution_event,
     is_package_route,
     machine_call,
     package_call,
@@ -39,12 +40,14 @@ from packager.portal.replies import (
     status_of,
 )
 from packager.portal.settings import from_process_environment
+from packager.portal.tally import NOTHING, UNANSWERED, NothingPackagedError, Tally, of_error, of_execution, of_request
 from telemetry import context, log
 from telemetry.aws_lambda import invocation, last_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from packager.errors import Fault
     from packager.portal.events import PackageArguments
     from packager.portal.service import Portal
     from packager.results import PackageResult
@@ -60,12 +63,18 @@ _VERBOSE_LIBRARIES = ("boto3", "botocore", "s3transfer", "urllib3")
 """Libraries that log requests, responses and signatures at level DEBUG."""
 
 
+_WAITING = frozenset({"api", "direct"})
+"""Triggers of which a caller waits for the outcome."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The reply, its HTTP status, and the targets that are left for another call."""
+    """The reply, its HTTP status, what it counts for, why it is no success, and the targets left for another call."""
 
     reply: dict[str, Any]
     status: int
+    tally: Tally = NOTHING
+    error: Exception | None = None
     left: Sequence[str] = ()
 
 
@@ -85,9 +94,12 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
     ):
         _silence_libraries()
         trigger, answer_to = _route(event)
-        step.add(trigger=trigger)
+        step.add(trigger=trigger, **(UNANSWERED if trigger in _WAITING else NOTHING).as_fields())
         answer = answer_to(event, lambda_context)
+        if answer.error is not None:
+            step.fail(answer.error)
         step.add(
+            **answer.tally.as_fields(),
             status_4xx=int(BAD_REQUEST <= answer.status < SERVER_ERROR),
             status_5xx=int(answer.status >= SERVER_ERROR),
             aborted_for_time=int(bool(answer.left) or time_left_s() <= 0),
@@ -99,7 +111,9 @@ def _route(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]
     """The kind of an event, and the function that answers it."""
     if is_api_event(event):
         return "api", _api
-    return ("event", _event_bridge) if is_event_bridge_event(event) else ("direct", _machine)
+    if is_event_bridge_event(event):
+        return "event", _event_bridge
+    return "machine" if is_execution_event(event) else "direct", _machine
 
 
 def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
@@ -114,12 +128,13 @@ def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
             return _Answer(http_reply(NOT_FOUND, {"error": "Not found"}, origin), NOT_FOUND)
         call = package_call(event)
         with context(training_id=call.training_id):
-            status, body = _portal(lambda_context).answer(call)
-        return _Answer(http_reply(status, body, origin), status, body.get("left", ()))
+            outcome, body = _portal(lambda_context).answer(call)
+        failed = NothingPackagedError(outcome.faults) if outcome.status != OK else None
+        return _Answer(http_reply(outcome.status, body, origin), outcome.status, outcome.tally, failed, outcome.left)
     except Exception as error:  # noqa: BLE001  every request is answered
         status, body = http_failure(error, str(getattr(lambda_context, "aws_request_id", "")))
         _log_failure(status, error)
-        return _Answer(http_reply(status, body, origin), status)
+        return _Answer(http_reply(status, body, origin), status, of_error(error), error)
 
 
 def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
@@ -134,19 +149,22 @@ def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answ
         _log_failure(status, error)
         if status >= SERVER_ERROR:
             raise
-        return _Answer(document(status, {"error": error.as_dict()}), status)
-    return _Answer(document(OK, outcome), OK, outcome["left"])
+        return _Answer(document(status, {"error": error.as_dict()}), status, of_error(error).unrequested, error)
+    entries, left = outcome["packaged_components"], outcome["left"]
+    faults = [entry["fault"] for entry in entries if "fault" in entry and entry["target"] not in left]
+    tally = of_request(faults, len(entries) - len(faults) - len(left), len(left)).unrequested
+    return _Answer(document(OK, outcome), OK, tally if entries else NOTHING, left=left)
 
 
 def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
-    from packager.results import PackageResult  # noqa: PLC0415  only these events need it this early
+    from packager.results import FAILED, PackageResult  # noqa: PLC0415  only these events need it this early
 
     try:
         call = machine_call(event)
         with context(training_id=call.training_id):
             if call.manifest == PREPARE:
                 uri = _prepare(call.arguments, lambda_context)
-                return _Answer(document(OK, {"manifest_uri": uri, "error": None}), OK)
+                return _Answer(document(OK, {"manifest_uri": uri, "error": None}), OK, Tally(models=1))
             result = _package(call.arguments, lambda_context)
         result = replace(result, error=shared_failure(result))
         body = result.as_dict() if call.manifest is None else state_document(result)
@@ -156,7 +174,20 @@ def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
     status = status_of(result.error)
     if result.error is not None:
         _log_failure(status, result.error)
-    return _Answer(document(status, body), status, result.left)
+    faults = [each.error.fault for each in result.components if each.status == FAILED and each.error is not None]
+    failed = result.error
+    if failed is None and faults and len(faults) == len(result.components):
+        failed = NothingPackagedError(faults)
+    return _Answer(document(status, body), status, _tally(result, faults, event), failed, result.left)
+
+
+def _tally(result: PackageResult, faults: Sequence[Fault], event: object) -> Tally:
+    left = len(result.left)
+    if result.error is not None and not result.components:
+        tally = of_error(result.error)
+    else:
+        tally = of_request(faults, len(result.components) - len(faults) - left, left)
+    return of_execution(tally, event) if isinstance(event, dict) and is_execution_event(event) else tally
 
 
 def _prepare(arguments: PackageArguments, lambda_context: LambdaContext) -> str | None:

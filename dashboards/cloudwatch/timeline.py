@@ -77,6 +77,14 @@ def run(alarms: Mapping[str, Alarm], store: Store, start_s: int, end_s: int) -> 
         for name, alarm in alarms.items()
         if isinstance(alarm, MetricAlarm)
     }
+    return with_composites(alarms, lines, start_s, end_s)
+
+
+def with_composites(
+    alarms: Mapping[str, Alarm], metric_lines: Mapping[str, Timeline], start_s: int, end_s: int
+) -> dict[str, Timeline]:
+    """Return the timelines of all alarms, those of the metric alarms being known."""
+    lines = dict(metric_lines)
     composites = {name: alarm for name, alarm in alarms.items() if isinstance(alarm, CompositeAlarm)}
     rules = {name: parse_rule(alarm.rule) for name, alarm in composites.items()}
     grid = Grid(start_s, 60, max(0, end_s - start_s) // 60)

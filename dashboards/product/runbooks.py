@@ -44,7 +44,7 @@ def _text(alarm: Alarm | Composite, source: Catalog, boards: dict[Metric, str]) 
         f"Of the stage {source.names.stage}. Capitals in commands, such as BUCKET, are yours to fill in.",
         f"## What it means\n\n{runbook.meaning}",
         f"## Who is hurt\n\n{runbook.hurt}",
-        f"## Look here first\n\n{runbook.look_first}\n\n{places}",
+        f"## Look here first\n\n{source.names.filled(runbook.look_first)}\n\n{places}",
         f"## Likely causes, in order\n\n{_numbered(runbook.causes)}",
         f"## What to do\n\n{_numbered(tuple(map(source.names.filled, runbook.actions)))}",
         f"## When to escalate\n\n{runbook.escalate}",
@@ -89,7 +89,7 @@ def _places(alarm: Alarm | Composite, names: Names, boards: dict[Metric, str]) -
 def _condition(alarm: Alarm | Composite, source: Catalog) -> str:
     if isinstance(alarm, Composite):
         held = f"; held back while {_link(alarm.suppressor, source)} is in alarm" if alarm.suppressor else ""
-        word = "All" if " AND " in alarm.rule else "Any"
+        word = "All" if alarm.word == "AND" else "Any"
         return f"{word} of these in alarm{held}:\n\n" + "\n".join(f"- {_link(name, source)}" for name in alarm.children)
     first = alarm.signals[0]
     watched = f"`{alarm.expression}`" if alarm.expression else f"`{first.statistic}` of `{first.metric}`"

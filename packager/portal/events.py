@@ -82,6 +82,11 @@ def is_event_bridge_event(event: object) -> bool:
     return isinstance(event, dict) and "detail-type" in event
 
 
+def is_execution_event(event: object) -> bool:
+    """Whether a state machine sends the event, which tries again by itself and fails by itself."""
+    return isinstance(event, dict) and isinstance(event.get("execution"), dict)
+
+
 def is_package_route(method: str, path: str) -> bool:
     return method == "POST" and _PACKAGE_PATH.fullmatch(path) is not None
 

@@ -11,7 +11,13 @@ NAMESPACE = "EdgeModelPackager"
 OPERATION_DIMENSION = "Operation"
 """The dimension that every metric has: the name of its row."""
 
-OVERVIEW, STORAGE_BOARD, TARGETS_BOARD, TELEMETRY_BOARD = DASHBOARDS = ("overview", "storage", "targets", "telemetry")
+OVERVIEW, SERVICE_BOARD, TARGETS_BOARD, STORAGE_BOARD, TELEMETRY_BOARD = DASHBOARDS = (
+    "overview",
+    "service",
+    "targets",
+    "storage",
+    "telemetry",
+)
 
 TARGET = Dimension(
     "target",
@@ -66,6 +72,7 @@ FAULT = Dimension(
     "Whose failure it is: the artifact's, the caller's, the service's; none without a failure",
 )
 
+TARGETS = Metric("targets", "Targets", Unit.COUNT, "Targets that were asked for", "Sum")
 BYTES_READ = Metric("bytes_read", "BytesRead", Unit.BYTES, "Bytes read from the artifact", "Sum")
 BYTES_IN = Metric("bytes_in", "BytesIn", Unit.BYTES, "Bytes taken in, as stored", "Sum")
 BYTES_OUT = Metric("bytes_out", "BytesOut", Unit.BYTES, "Bytes given out", "Sum")
