@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import time
+from random import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
 from packager.deadline import time_left_s
@@ -76,7 +76,7 @@ class _Failures:
             return None
         self._cleaned_for_space |= short_of_space
         self._earlier.append(f"Attempt {number} failed with {cause}")
-        return min(WAIT_MAX_S, wait_s + random.uniform(0, WAIT_JITTER_S))  # noqa: S311  spreads attempts out
+        return min(WAIT_MAX_S, wait_s + SystemRandom().uniform(0, WAIT_JITTER_S))
 
     def _clean_up(self, error: Exception) -> bool:
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import re
 import time
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from packager.aws_errors import code_of
@@ -119,7 +119,7 @@ def retry_on_conflict(table: str, write: Callable[[], T]) -> T:
             except ConflictError:
                 step.add(conflicts=1)
                 pause_s = max(0.0, min(_LONGEST_PAUSE_S, 0.01 * 2**attempt, time_left_s()))
-                time.sleep(random.uniform(0, pause_s))  # noqa: S311  jitter; nothing secret
+                time.sleep(SystemRandom().uniform(0, pause_s))
         raise AwsRefusedError(
             f"A record of {table} was changed by others {ATTEMPTS} times in a row.",
             next_step="Send the request again; what was packaged is found again, not packaged twice.",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import random
 import threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from packager.aws_errors import code_of
@@ -194,4 +194,4 @@ def pause_s(attempt: int) -> float:
     Never beyond the time limit.
     """
     longest = max(0.0, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (attempt - 1), time_left_s_of_context()))
-    return random.uniform(0, longest)  # noqa: S311  spreads clients out; nobody is kept from guessing it
+    return SystemRandom().uniform(0, longest)
