@@ -85,8 +85,10 @@ def _side(panel: Panel, side: Side) -> Spec:
     stacked = bool(panel.widget.properties.get("stacked"))
     # The data hold numbers of steps and lines: times and names, written out, would be most of the page. And Vega
     # formats a tooltip's time in the reader's zone; an expression does it in UTC, as the axis does.
+    grids = [plot.grid or panel.grid for plot in plots]
+    starts_ms, steps_ms = [grid.start_s * 1000 for grid in grids], [grid.step_s * 1000 for grid in grids]
     timed = alt.Chart().transform_calculate(
-        t=f"{panel.grid.start_s * 1000} + {panel.grid.step_s * 1000} * datum.n",
+        t=f"{starts_ms}[datum.k] + {steps_ms}[datum.k] * datum.n",
         s=f"{json.dumps([plot.label for plot in plots])}[datum.k]",
         when="utcFormat(datum.t, '%Y-%m-%d %H:%M:%S')",
     )
@@ -203,7 +205,9 @@ def _annotations(panel: Panel, side: str) -> Iterator[Spec]:
         yield _named(value, label, at_the_end=bool(number % 2))
     if side == panel.plots[0].line.axis:
         for entry in _flat((panel.widget.properties.get("annotations") or {}).get("vertical")):
-            yield _rule("x", moment_s(str(entry["value"])) * 1000, entry.get("label", ""), entry.get("color") or GREY)
+            at_ms = moment_s(str(entry["value"])) * 1000
+            if panel.grid.start_s * 1000 <= at_ms <= panel.grid.end_s * 1000:
+                yield _rule("x", at_ms, entry.get("label", ""), entry.get("color") or GREY)
         for low, high, axis in _bands(panel):
             ends = {"y": "low:Q", "y2": "high:Q"} if axis == "y" else {"x": "low:T", "x2": "high:T"}
             band = alt.Chart().mark_rect(opacity=0.12, color=RED).encode(**ends)
@@ -252,7 +256,14 @@ def _bands(panel: Panel) -> Iterator[tuple[float, float, str]]:
             yield value, max(highest, value) * 1.05 if entry["fill"] == "above" else 0.0, "y"
     for entry in annotations.get("vertical") or ():
         if isinstance(entry, list):
-            yield moment_s(entry[0]["value"]) * 1000, moment_s(entry[1]["value"]) * 1000, "x"
+            ends = [_clipped(panel, moment_s(str(part["value"]))) for part in entry[:2]]
+            if ends[0] != ends[1]:
+                yield ends[0] * 1000, ends[1] * 1000, "x"
         elif entry.get("fill") in {"before", "after"} and entry.get("visible", True):
             edge = panel.grid.start_s if entry["fill"] == "before" else panel.grid.end_s
-            yield moment_s(entry["value"]) * 1000, edge * 1000.0, "x"
+            yield _clipped(panel, moment_s(str(entry["value"]))) * 1000, edge * 1000.0, "x"
+
+
+def _clipped(panel: Panel, time_s: float) -> float:
+    """Return a moment within what is shown: one outside would stretch the axis, and squeeze the data to a sliver."""
+    return min(max(time_s, panel.grid.start_s), panel.grid.end_s)

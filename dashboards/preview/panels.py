@@ -18,6 +18,7 @@ from dashboards.cloudwatch.metric_functions import Scope, Series
 from dashboards.cloudwatch.metric_math import resolve
 from dashboards.cloudwatch.rules import alarm_name
 from dashboards.cloudwatch.schedules import duration_s
+from dashboards.cloudwatch.search import search
 from dashboards.cloudwatch.series import Grid, Store
 from dashboards.cloudwatch.timeline import Timeline, run
 
@@ -31,17 +32,19 @@ _PERIODS = (1, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What somebody's definition raises when a member of it is not of the kind that CloudWatch documents."""
 
-_SHORT = 12  # points below which a recording is too short for the period of a panel
-
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One series as drawn: a label of its own, the line it comes from, the unit when the recording knows it."""
+    """One series as drawn: a label of its own, the line it comes from, the unit when the recording knows it.
+
+    `grid` is that of its own period; None: that of its panel.
+    """
 
     label: str
     line: Line
     values: tuple[float | None, ...]
     unit: str = ""
+    grid: Grid | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +66,23 @@ class Panel:
 
 @dataclass
 class View:
-    """A dashboard over a recording between two moments (epoch seconds)."""
+    """A dashboard over a recording between two moments (epoch seconds).
+
+    Attributes:
+        timelines: Of the alarms that can be evaluated over this recording.
+        sample: The values are made up.
+    """
 
     recording: Recording
     alarms: Mapping[str, Alarm]
     start_s: int
     end_s: int
     timelines: Mapping[str, Timeline] = field(default_factory=dict)
+    sample: bool = False
 
     def __post_init__(self) -> None:
-        self.timelines = run(self.alarms, self.recording.store, self.start_s, self.end_s)
+        lines, store = self.recording.lines, self.recording.store
+        self.timelines = run(self.alarms, store, self.start_s, self.end_s, lines, failed={})
 
     def panels(self, body: Json) -> list[Panel]:
         """Return every widget of a body with what it shows; what cannot be shown says why."""
@@ -135,7 +145,7 @@ class View:
         written = lines(widget.properties)
         whole = bool(widget.properties.get("setPeriodToTimeRange"))
         grid = self._grid(max((line.period_s for line in written), default=300), whole=whole)
-        plots, unsupported = self._plots(written, grid)
+        plots, unsupported = self._plots(written, whole=whole)
         metrics = {line.metric for line in written if line.metric}
         watching = (
             name for name, alarm in self.alarms.items() if isinstance(alarm, MetricAlarm) and _watches(alarm, metrics)
@@ -151,7 +161,7 @@ class View:
             return Panel(widget, self._grid(60), states=states, alarms=(name,))
         queries = [(q, _line(q.id, q.metric, q.expression, q.statistic, alarm.period_s)) for q in alarm.queries]
         grid = self._grid(alarm.period_s)
-        plots, unsupported = self._plots([line for _, line in queries], grid)
+        plots, unsupported = self._plots([line for _, line in queries])
         watched = tuple(plot for plot in plots if plot.line.id == alarm.result)
         threshold = ((f"{alarm.comparison.sign} {alarm.threshold:g}", alarm.threshold),)
         return Panel(widget, grid, watched, (), states, tuple(unsupported), (name,), threshold)
@@ -160,37 +170,56 @@ class View:
         length_s = max(1, self.end_s - self.start_s)
         if whole:
             return Grid(self.start_s, length_s, 1)
-        if length_s < _SHORT * period_s:
-            period_s = next((p for p in reversed(_PERIODS) if p <= period_s and length_s >= _SHORT * p), 1)
         while length_s / period_s > MAX_POINTS:
             period_s = next((p for p in _PERIODS if p > period_s and p % period_s == 0), 2 * period_s)
         start_s = self.start_s // period_s * period_s
         return Grid(start_s, period_s, -(-(self.end_s - start_s) // period_s))
 
-    def _plots(self, written: list[Line], grid: Grid) -> tuple[list[Plot], list[str]]:
-        store = self.recording.store
-        metrics: dict[str, Series] = {}
-        starts_s = range(grid.start_s, grid.end_s, grid.step_s)
-        scope = Scope(starts_s, grid.step_s, metrics, metrics, lambda *asked: search(store, grid, *asked))
+    def _plots(self, written: list[Line], *, whole: bool = False) -> tuple[list[Plot], list[str]]:
+        """Return the series of lines, each at its own period; an expression has the longest of what it refers to."""
         plots: list[Plot] = []
         unsupported: list[str] = []
-        # Metrics first: an expression may stand before what it speaks of.
-        for line in sorted(written, key=lambda line: bool(line.expression)):
+        for line in written:
+            if not line.visible:
+                continue
             try:
-                if line.metric:
-                    found = [Series(store.statistic(line.metric, line.statistic, grid), line.label)]
-                    metrics[line.id] = found[0]
-                else:
-                    found = resolve({other.id: other.expression for other in _needed(line, written)}, scope)[line.id]
+                grid = self._grid(_period_s(line, written), whole=whole)
+                found = self._series(line, written, grid)
             except DashboardError as error:
                 unsupported.append(f"{line.id if line.label == line.expression else line.label}: {error}")
                 continue
-            unit = store.unit_of(line.metric)
-            for series in found if line.visible else ():
+            unit = self.recording.store.unit_of(line.metric)
+            for series in found:
                 label = filled_label(label_of(line, series, len(found)), line, series)
-                plots.append(Plot(label, line, tuple(series.values), unit))
-        plots.sort(key=lambda plot: written.index(plot.line))
+                plots.append(Plot(label, line, tuple(series.values), unit, grid))
         return distinct(plots), unsupported
+
+    def _series(self, line: Line, written: list[Line], grid: Grid) -> list[Series]:
+        """Return what a line shows; of an expression all that it refers to is made at the same period."""
+        store = self.recording.store
+        if line.metric:
+            return [Series(store.statistic(line.metric, line.statistic, grid), line.label)]
+        metrics = {
+            other.id: Series(store.statistic(other.metric, other.statistic, grid), other.label)
+            for other in written
+            if other.metric and _can_refer(line, other, written)
+        }
+        starts_s = range(grid.start_s, grid.end_s, grid.step_s)
+        scope = Scope(starts_s, grid.step_s, metrics, dict(metrics), lambda *asked: found_series(store, grid, *asked))
+        return resolve({other.id: other.expression for other in _needed(line, written)}, scope)[line.id]
+
+
+def _period_s(line: Line, written: list[Line]) -> int:
+    if line.metric:
+        return line.period_s
+    behind = [other.period_s for other in written if other.metric and _can_refer(line, other, written)]
+    return max(behind, default=line.period_s)
+
+
+def _can_refer(line: Line, other: Line, written: list[Line]) -> bool:
+    """Whether an expression, or one that it builds on, names a metric of the widget, or all of them."""
+    texts = " ".join(each.expression for each in _needed(line, written))
+    return "METRICS(" in texts or bool(re.search(rf"\b{re.escape(other.id)}\b", texts))
 
 
 def _compared(rows: Sequence[Json]) -> tuple[Plot, ...]:
@@ -214,7 +243,7 @@ def moment(time_s: float) -> str:
 
 def shown_range(view: View) -> str:
     """Return from when to when a view goes."""
-    return f"{moment(view.start_s)} to {moment(view.end_s)} UTC"
+    return f"{moment(view.start_s)} to {moment(view.end_s)} UTC" + ", sample data: no telemetry was given" * view.sample
 
 
 def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -232,29 +261,11 @@ def _cell(name: str, value: object) -> str:
     return "" if value is None else f"{value:,.12g}" if isinstance(value, float) else str(value)[:200]
 
 
-def search(store: Store, grid: Grid, text: str, statistic: str, _: int) -> list[Series]:
-    """Return the series of SEARCH: `{namespace,dimension,...} Name="value" word`, all of which must fit."""
-    match = re.fullmatch(r"\s*\{(?P<schema>[^}]*)\}\s*(?P<terms>.*?)\s*", text)
-    if not match or re.search(r"[()]|\b(?:OR|NOT)\b", match["terms"]):
-        raise UnsupportedError(f"search {text!r}: only a schema with terms that must all fit is evaluated offline")
-    namespace, *dimensions = (part.strip().strip('"') for part in match["schema"].split(","))
-    terms = re.findall(r'(?:([\w:.]+)\s*=\s*)?"?([^\s"]+)"?', re.sub(r"\bAND\b", "", match["terms"]))
-    found = [
-        metric
-        for metric in sorted(store.metrics)
-        if metric.namespace == namespace
-        and sorted(name for name, _ in metric.dimensions) == sorted(dimensions)
-        and all(_fits(metric, name, wanted) for name, wanted in terms)
-    ]
+def found_series(store: Store, grid: Grid, text: str, statistic: str, _: int) -> list[Series]:
+    """Return the series that a SEARCH finds among what was recorded."""
+    found = search(text, store.metrics)
     labels = (" ".join([metric.name, *(value for _, value in metric.dimensions)]) for metric in found)
     return [Series(store.statistic(m, statistic, grid), label) for m, label in zip(found, labels, strict=True)]
-
-
-def _fits(metric: Metric, name: str, wanted: str) -> bool:
-    known = {"MetricName": metric.name, "Namespace": metric.namespace, **dict(metric.dimensions)}
-    if name:
-        return known.get(name.removeprefix(":aws.").removeprefix("Dimension."), "") == wanted
-    return any(wanted.lower() in value.lower() for value in known.values())
 
 
 def _watches(alarm: MetricAlarm, metrics: set[Metric]) -> bool:
@@ -262,11 +273,15 @@ def _watches(alarm: MetricAlarm, metrics: set[Metric]) -> bool:
 
 
 def _needed(line: Line, written: list[Line]) -> list[Line]:
-    return [
-        other
-        for other in written
-        if other.expression and (other is line or re.search(rf"\b{other.id}\b", line.expression))
-    ]
+    """Return an expression and all that it builds on, through others too."""
+    found, waiting = [line], [line]
+    while waiting:
+        text = waiting.pop().expression
+        for other in written:
+            if other.expression and other not in found and re.search(rf"\b{re.escape(other.id)}\b", text):
+                found.append(other)
+                waiting.append(other)
+    return found
 
 
 def _line(name: str, metric: Metric | None, expression: str, statistic: str, period_s: int) -> Line:

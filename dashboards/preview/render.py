@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from functools import cache
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, cast
 
-from dashboards.cloudwatch.alarm_files import load
+from dashboards.cloudwatch.alarm_files import Definitions, collect, load
 from dashboards.cloudwatch.backtest import bounds_s
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.recording import read_recording
 from dashboards.preview.panels import View
+from dashboards.preview.sample import LENGTH_S, sample_of
 from dashboards.preview.vega import bundle
 
 if TYPE_CHECKING:
@@ -25,13 +27,12 @@ if TYPE_CHECKING:
     from dashboards.cloudwatch.body import Json
 
 
-def preview(body_file: Path, view: View, runbooks: Mapping[str, str], out: Path, kind: str) -> list[str]:
-    """Write the dashboard of a file to `out` as `html` or `png`; return what could not be drawn, by widget.
+def preview(board: tuple[str, Json], view: View, runbooks: Mapping[str, str], out: Path, kind: str) -> list[str]:
+    """Write a dashboard (its title and body) to `out` as `html` or `png`; return what could not be drawn, by widget.
 
     `runbooks` holds Markdown by alarm name.
     """
-    body = read_body(body_file)
-    title = str(body.get("title") or body_file.stem)
+    title, body = board
     if kind == "png":
         with _left_out("rfc3987_syntax"):
             from dashboards.preview.picture import render_picture  # noqa: PLC0415  imports altair
@@ -77,21 +78,43 @@ def _left_out(module: str) -> Iterator[None]:
         del absent[module]
 
 
-def view_of(telemetry: Sequence[Path], alarms: Mapping[str, Alarm], namespace: Callable[[str], str] = str) -> View:
-    """Return what is to be seen of files of telemetry; `namespace` gives what a recorded namespace stands for."""
-    recording = read_recording(telemetry, namespace)
-    return View(recording, alarms, *bounds_s(recording.store))
+def view_of(
+    body: Json, telemetry: Sequence[Path], alarms: Mapping[str, Alarm], namespace: Callable[[str], str] = str
+) -> View:
+    """Return what is to be seen of files of telemetry, or of sample data without any.
+
+    `namespace` gives what a recorded namespace stands for.
+    """
+    if telemetry:
+        recording = read_recording(telemetry, namespace, alarms)
+        return View(recording, alarms, *bounds_s(recording.store, recording.lines))
+    end_s = int(time.time()) // 60 * 60
+    return View(sample_of(body, end_s), alarms, end_s - LENGTH_S, end_s, sample=True)
 
 
-def read_body(path: Path) -> Json:
-    """Return the dashboard body of a file: the body itself, or what `aws cloudwatch get-dashboard` prints."""
+def read_bodies(path: Path, parameters: Mapping[str, str]) -> dict[str, Json]:
+    """Return the dashboards of a file by name: a body, what `get-dashboard` prints, or those of a template.
+
+    Raises:
+        DefinitionError: It holds none, or one that cannot be read.
+    """
     data = load(path)
     if isinstance(data, Mapping) and "DashboardBody" in data:
-        text = data["DashboardBody"]
-        try:
-            data = json.loads(text) if isinstance(text, str) else text
-        except ValueError as error:
-            raise DefinitionError(f"{path}: the DashboardBody is no JSON: {error}") from error
+        return {str(data.get("DashboardName") or path.stem): _body(data["DashboardBody"], path)}
+    if isinstance(data, Mapping) and "widgets" in data:
+        return {str(data.get("title") or path.stem): data}
+    found = Definitions()
+    collect(found, data, str(path), parameters)
+    if not found.dashboards:
+        raise DefinitionError(f"{path} holds no dashboard: it has no `widgets` and no AWS::CloudWatch::Dashboard")
+    return {name: _body(body, path) for name, body in found.dashboards.items()}
+
+
+def _body(written: object, path: Path) -> Json:
+    try:
+        data = json.loads(written) if isinstance(written, str) else written
+    except ValueError as error:
+        raise DefinitionError(f"{path}: the DashboardBody is no JSON: {error}") from error
     if not isinstance(data, Mapping) or "widgets" not in data:
         raise DefinitionError(f"{path} is no dashboard body: it has no `widgets`")
     return data

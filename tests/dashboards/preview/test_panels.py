@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from hypothesis import strategies as st
 from dashboards.cloudwatch.alarm import Metric
 from dashboards.cloudwatch.alarm_files import read_definitions
 from dashboards.cloudwatch.body import with_defaults
-from dashboards.cloudwatch.errors import DashboardError, UnsupportedError
+from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.recording import Recording
-from dashboards.cloudwatch.series import Grid, Sample, Store
+from dashboards.cloudwatch.series import Sample, Store
 from dashboards.preview.page import render_page
-from dashboards.preview.panels import View, search, table_of
+from dashboards.preview.panels import View, table_of
+from dashboards.preview.sample import sample_of
 
 SHOP = Path(__file__).parents[1].joinpath("shop")
 BODY = json.loads((SHOP / "body.json").read_text())
@@ -67,10 +69,40 @@ def test_every_plot_has_a_name_of_its_own():
     assert [plot.label for plot in plots("Search").plots] == ["Load a", "Load b"]
 
 
-def test_a_short_recording_is_shown_in_short_periods_and_a_long_one_in_long_ones():
-    assert plots("Shorthand", 5).grid.step_s == 10
-    assert plots("Shorthand").grid.step_s == 60
-    assert plots("Shorthand", 60 * 24 * 7).grid.length <= 360
+def test_each_line_is_shown_at_its_own_period_and_only_a_long_recording_at_a_longer_one():
+    of_a = ["Shop", "Load", "Host", "a"]
+    lines = [[*of_a, {"period": 60, "id": "m1"}], [*of_a, {"period": 300, "id": "m2"}], [{"expression": "m1 + m2"}]]
+    (panel,) = view(20).panels({"widgets": [{"type": "metric", "properties": {"stat": "Sum", "metrics": lines}}]})
+    minute, five, both = panel.plots
+    assert (minute.grid.step_s, five.grid.step_s, both.grid.step_s) == (60, 300, 300)
+    assert minute.values[:5] == (0, 1, 2, 3, 4)
+    assert five.values == (10, 14, 18, 15)
+    assert both.values == (20, 28, 36, 30)
+    assert plots("Shorthand", 60 * 24 * 7).plots[0].grid.length <= 360
+
+
+def test_without_telemetry_the_data_are_made_up_and_the_same_every_time():
+    body = {"widgets": [{"type": "metric", "properties": {"metrics": [["Shop", "Load"]]}}]}
+    made, again = (sample_of(body, 1_800_000_000).store for _ in range(2))
+    assert made == again
+    shown = View(sample_of(body, 10_800), {}, 0, 10_800, sample=True)
+    page, missing = render_page("t", body, shown, {}, str)
+    assert missing == []
+    assert "sample data: no telemetry was given" in page
+    assert "1970-01-01 03:00:00 UTC, sample" in page
+
+
+def test_a_marker_outside_of_what_is_shown_is_left_out_and_a_band_is_cut():
+    def drawn(*vertical):
+        properties = {"metrics": [["Shop", "Load", "Host", "a"]], "annotations": {"vertical": list(vertical)}}
+        page, missing = render_page("t", {"widgets": [{"type": "metric", "properties": properties}]}, view(5), {}, str)
+        assert missing == []
+        return re.search(r'id="specs">(.*?)</script>', page)[1]
+
+    inside, outside = {"value": "1970-01-01T00:01:00Z"}, {"value": "1971-01-01T00:00:00Z"}
+    assert "60000" in drawn(inside)
+    assert "31536000000" not in drawn(outside)
+    assert "31536000000" not in drawn([inside, outside])
 
 
 def test_maths_and_alarms_of_a_widget_are_evaluated():
@@ -125,25 +157,6 @@ def test_a_query_is_drawn_as_its_view_asks():
     assert (plot.label, plot.values[0], plot.values[1]) == ("n", 1, None)
     (plot,) = shown("log", query="stats count(*) as n by Host", view="bar").plots
     assert (plot.label, plot.values) == ("a", (1.0,))
-
-
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ('{Shop,Host} MetricName="Load"', ["Load a", "Load b"]),
-        ('{Shop,Host} MetricName="Load" Host="b"', ["Load b"]),
-        ("{Shop,Host} load", ["Load a", "Load b"]),
-        ('{Shop} MetricName="Load"', []),
-        ('{Shop,Host} MetricName="Other"', []),
-    ],
-)
-def test_a_search_finds_what_its_terms_say(text, labels):
-    assert [found.label for found in search(recording().store, Grid(0, 60, 60), text, "Sum", 60)] == labels
-
-
-def test_a_search_that_is_not_evaluated_is_named():
-    with pytest.raises(UnsupportedError, match="only a schema"):
-        search(Store(), Grid(0, 60, 1), "{Shop,Host} (a OR b)", "Sum", 60)
 
 
 def test_variables_take_their_default_values():
