@@ -21,7 +21,9 @@ Figure = str | int | float | bool | None | Sequence[Any] | Mapping[str, Any]
 def printable(text: object, limit: int = 200) -> str:
     """Untrusted text made safe for a log or a terminal: control characters escaped, length capped (characters)."""
     begin = str(text)[: limit + 1]  # a name can have megabytes
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in begin)
+    shown = begin
+    if not begin.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in begin)
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 

@@ -195,8 +195,7 @@ class Inspection:
         except ExtractionError as refused:
             self.find(refused)
         finally:
-            size_bytes = member.size_bytes if member else entry.size_bytes
-            self._list(MemberInfo(printable(entry.name, _LONGEST_NAME), size_bytes, entry.kind))
+            self._list(entry, member.size_bytes if member else entry.size_bytes)
         self._files += member is not None
         return member
 
@@ -220,12 +219,13 @@ class Inspection:
             left_out_in_all=archive.left_out.count,
         )
 
-    def _list(self, member: MemberInfo) -> None:
+    def _list(self, entry: Entry, size_bytes: int) -> None:
         self.members_in_all += 1
-        self._unpacked_bytes += member.size_bytes
-        self._names_bytes += len(member.name)
-        if self._names_bytes <= NAMES_KEPT_BYTES:
-            self._members.append(member)
+        self._unpacked_bytes += size_bytes
+        if self._names_bytes <= NAMES_KEPT_BYTES:  # escaping takes its time, too
+            name = printable(entry.name, _LONGEST_NAME)
+            self._names_bytes += len(name)
+            self._members.append(MemberInfo(name, size_bytes, entry.kind))
 
 
 def _content_of_link(found: dict[str, bytes], link: Member) -> bytes:
