@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from packager.errors import (
-    OperationAbortedError,
-    PackagerError,
-    RequestError,
-    SettingsError,
-    in_units,
-    printable,
-)
-from packager.settings import STRATEGY_NAMES, from_process_environment
+from packager.cli.compare_commands import diff, verify
+from packager.cli.options import endpoint_option, exclude_option, json_option
+from packager.cli.output import FAILED, failures, finding_line, show, usage_errors
+from packager.errors import OperationAbortedError, in_units, printable
+from packager.settings import STRATEGY_NAMES
 
 if TYPE_CHECKING:
-    from packager.extractor import ArchiveInfo
-    from packager.results import ComponentResult, Finding, OnProgress, PackageResult
-    from packager.stores import Stores
+    from collections.abc import Iterator
 
-FAILED = 1
-WRONG_USE = 2
+    from packager.extractor import ArchiveInfo
+    from packager.results import ComponentResult, OnProgress, PackageResult
+    from packager.stores import Stores
 
 Command = Callable[..., None]
 
@@ -44,6 +38,10 @@ def packager() -> None:
     """
 
 
+for command in (diff, verify):
+    packager.add_command(command)
+
+
 def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     compiled: dict[str, str] = {}
     for value in values:
@@ -54,14 +52,6 @@ def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
             raise click.BadParameter(f"The target {printable(target)!r} is named twice.")
         compiled[target] = uri
     return compiled
-
-
-_exclude = click.option(
-    "--exclude",
-    multiple=True,
-    metavar="GLOB",
-    help="Leave out members whose path, or any folder or file name in it, matches; repeat it.",
-)
 
 
 def _package_options(command: Command) -> Command:
@@ -83,7 +73,7 @@ def _package_options(command: Command) -> Command:
         ),
         click.option("--output", required=True, metavar="URI", help="Bucket with optional prefix, or folder."),
         click.option("--strategy", type=click.Choice(STRATEGY_NAMES), default="auto", show_default=True),
-        _exclude,
+        exclude_option,
         click.option(
             "--model-file",
             metavar="PATH",
@@ -95,26 +85,10 @@ def _package_options(command: Command) -> Command:
     return command
 
 
-def _stores(_: click.Context, __: click.Parameter, endpoint_url: str | None) -> Stores:
-    from packager.stores import Stores  # noqa: PLC0415  kept off the path of --help
-
-    return Stores(endpoint_url=endpoint_url)
-
-
-_endpoint = click.option(
-    "--endpoint-url",
-    "stores",
-    callback=_stores,
-    metavar="URL",
-    help="Address of an S3 service other than AWS.",
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
-
-
 @packager.command()
 @_package_options
-@_endpoint
-@_as_json
+@endpoint_option
+@json_option
 @click.option("--force", is_flag=True, help="Package although the component is already there.")
 @click.option("--strict", is_flag=True, default=None, help="Refuse a component that breaks a rule of the device.")
 @click.option(
@@ -130,55 +104,55 @@ def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -
     from packager.packaging import package as package_model  # noqa: PLC0415  kept off the path of --help
     from packager.results import PackageResult  # noqa: PLC0415  same
 
-    def show(result: PackageResult) -> None:
-        _print(result.as_dict() if as_json else "\n".join(_package_lines(result)))
+    def show_result(result: PackageResult) -> None:
+        show(result.as_dict() if as_json else "\n".join(_package_lines(result)))
 
-    with stop_on_signals(lambda: show(PackageResult(error=_stopped()))):
+    with stop_on_signals(lambda: show_result(PackageResult(error=_stopped()))):
         with (
-            _usage_errors(PackageResult().as_dict() if as_json else None),
+            usage_errors(PackageResult().as_dict() if as_json else None),
             _recorded(telemetry, trace=trace),
             _progress() as bars,
         ):
             result = package_model(**wanted, on_progress=bars)
-        show(result)
+        show_result(result)
     sys.exit(0 if result.succeeded else FAILED)
 
 
 @packager.command()
 @_package_options
-@_endpoint
-@_as_json
+@endpoint_option
+@json_option
 def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
     """Say what packaging would need and take, and write nothing."""
     from packager.plan import plan as plan_package  # noqa: PLC0415  kept off the path of --help
 
-    with _failures(as_json=as_json), _progress() as bars:
+    with failures(as_json=as_json), _progress() as bars:
         planned = plan_package(**wanted, on_progress=bars)
-    _print(planned.as_dict() if as_json else "\n".join(planned.lines()))
+    show(planned.as_dict() if as_json else "\n".join(planned.lines()))
     sys.exit(0 if planned.fits else FAILED)
 
 
 @packager.command()
 @click.argument("uri")
-@_exclude
-@_endpoint
-@_as_json
+@exclude_option
+@endpoint_option
+@json_option
 def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
     """List an archive's members and what is wrong with it, in one pass, extracting nothing."""
     from packager.extractor import StreamingExtractor  # noqa: PLC0415  kept off the path of --help
     from packager.results import ProcessingState  # noqa: PLC0415  same
 
-    with _failures(as_json=as_json), _progress() as bars:
+    with failures(as_json=as_json), _progress() as bars:
         total = stores.source(uri).size_bytes()
         info = StreamingExtractor(stores=stores, exclude=exclude).get_archive_info(
             uri,
             bars and (lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))),
         )
     if as_json:
-        _print(info.as_dict())
+        show(info.as_dict())
     else:
         for line in _archive_lines(info):
-            _print(line)
+            show(line)
     sys.exit(FAILED if info.findings else 0)
 
 
@@ -186,20 +160,20 @@ def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -
 @click.argument("uri", metavar="ZIP|URI")
 @click.option("--target", metavar="TARGET", help="Also what this target alone needs.")
 @click.option("--strict", is_flag=True, help="Exit with 1 when there is any finding.")
-@_endpoint
-@_as_json
+@endpoint_option
+@json_option
 def check(uri: str, target: str | None, strict: bool, stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
     """Say whether a device would take a component, rule by rule."""
     from packager.device.check import check_component  # noqa: PLC0415  kept off the path of --help
 
-    with _failures(as_json=as_json):
+    with failures(as_json=as_json):
         findings = check_component(uri, target, stores=stores)
     if as_json:
-        _print({"uri": uri, "findings": [asdict(finding) for finding in findings]})
+        show({"uri": uri, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            _print(_finding_line(finding))
-        _print(f"{len(findings)} rules are broken." if findings else "A device would take this component.")
+            show(finding_line(finding))
+        show(f"{len(findings)} rules are broken." if findings else "A device would take this component.")
     sys.exit(FAILED if findings and strict else 0)
 
 
@@ -209,14 +183,14 @@ def check(uri: str, target: str | None, strict: bool, stores: Stores, as_json: b
 @click.option("--version", required=True, help="Component version: N.0.0.")
 @click.option("--target", required=True, metavar="TARGET")
 @click.option("--published-as", metavar="S3-URI", help="Where the ZIP will lie, when URI is a local copy.")
-@_endpoint
+@endpoint_option
 def recipe(uri: str, name: str, version: str, target: str, published_as: str | None, stores: Stores) -> None:  # noqa: PLR0913, PLR0917  one an option
     """Write the Greengrass recipe of a component to standard output."""
     from packager.device import recipe as recipes  # noqa: PLC0415  kept off the path of --help
     from packager.device.check import published_artifact  # noqa: PLC0415  same
     from packager.model.targets import target as known_target  # noqa: PLC0415  same
 
-    with _failures(as_json=False):
+    with failures(as_json=False):
         device = known_target(target)
         artifact = published_artifact(uri, device, stores, published_as)
         made = recipes.render(recipes.recipe(artifact, name, version, device))
@@ -230,10 +204,6 @@ def _stopped() -> OperationAbortedError:
     )
 
 
-def _print(what: dict[str, Any] | str) -> None:
-    click.echo(what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False))
-
-
 def _archive_lines(info: ArchiveInfo) -> Iterator[str]:
     from packager.results import left_out_warning  # noqa: PLC0415  kept off the path of --help
 
@@ -244,7 +214,7 @@ def _archive_lines(info: ArchiveInfo) -> Iterator[str]:
     sizes = f"{in_units(info.packed_bytes)} packed, {in_units(info.unpacked_bytes)} unpacked"
     yield f"{info.members_in_all} members, {sizes}, ratio {info.ratio:.2f}"
     for finding in (*left_out_warning(info.left_out_in_all, info.left_out), *info.findings):
-        yield _finding_line(finding)
+        yield finding_line(finding)
     if info.findings_in_all > len(info.findings):
         yield f"... and {info.findings_in_all - len(info.findings)} more of such findings"
 
@@ -258,7 +228,7 @@ def _package_lines(result: PackageResult) -> Iterator[str]:
             yield "    for the same reason" if error in told else f"    {error}"
             told.add(error)
         for warning in component.warnings:
-            yield f"    {_finding_line(warning)}"
+            yield f"    {finding_line(warning)}"
     if result.error and not result.components:
         yield f"Nothing was packaged: {result.error}"
 
@@ -278,10 +248,6 @@ def _component_line(component: ComponentResult) -> str:
     return f"{line} in {component.duration_s:.1f} s, {size}\n    {where}\n    SHA-256 {component.sha256}"
 
 
-def _finding_line(finding: Finding) -> str:
-    return f"{finding.rule}: {finding.message} {finding.next_step}"
-
-
 @contextmanager
 def _progress() -> Iterator[OnProgress | None]:
     """Progress bars on standard error, for people at a terminal only."""
@@ -292,37 +258,6 @@ def _progress() -> Iterator[OnProgress | None]:
 
     with ProgressBars() as bars:
         yield bars
-
-
-@contextmanager
-def _usage_errors(document: dict[str, Any] | None) -> Iterator[None]:
-    """Exit with WRONG_USE for what cannot be asked for; with `document`, the error is printed in it as JSON.
-
-    A setting that cannot be used is wrong use of every command, whether it reads that setting or not.
-    """
-    try:
-        from_process_environment()
-        yield
-    except (RequestError, SettingsError) as error:
-        _fail(error, WRONG_USE, document)
-
-
-@contextmanager
-def _failures(*, as_json: bool) -> Iterator[None]:
-    """Exit with FAILED, or WRONG_USE, for an error of the library."""
-    document: dict[str, Any] | None = {} if as_json else None
-    try:
-        with _usage_errors(document):
-            yield
-    except PackagerError as error:
-        _fail(error, FAILED, document)
-
-
-def _fail(error: PackagerError, status: int, document: dict[str, Any] | None) -> NoReturn:
-    if document is not None:
-        _print({**document, "error": error.as_dict()})
-    click.echo(f"Error: {error}", err=True)
-    sys.exit(status)
 
 
 @contextmanager

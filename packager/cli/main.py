@@ -1,4 +1,4 @@
-"""The command line: `packager package`, `plan`, `inspect`, `check` and `recipe`."""
+"""The command line, `packager`, and what it says when its own packages are missing."""
 
 from __future__ import annotations
 

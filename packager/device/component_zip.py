@@ -151,13 +151,8 @@ def read_listing(
     ExtractionError when it is no ZIP, damaged, or one that Java refuses or unpacks to something else;
     LimitExceededError for what exceeds a limit of the settings; StoreError when it cannot be read.
     """
-    read_at = _Blocks(read_range, size_bytes).read
-    records = read_directory(
-        read_at,
-        size_bytes,
-        max_bytes=settings.max_zip_directory_bytes,
-        max_members=settings.max_members,
-    )
+    opened = ComponentZip(read_range, size_bytes, settings)
+    read_at, records = opened.read_at, opened.records
     heads = _verified(read_at, records, settings) if verify else {}
     entries = tuple(
         Entry(
@@ -172,6 +167,25 @@ def read_listing(
         for each in records
     )
     return ComponentListing(name.rsplit("/", 1)[-1], size_bytes, entries, _manifest(read_at, records, settings))
+
+
+class ComponentZip:
+    """A finished ZIP, its directory read: `records` in the directory's order. Errors: as for `read_listing`."""
+
+    def __init__(self, read_range: ReadAt, size_bytes: int, settings: Settings) -> None:
+        self.read_at = _Blocks(read_range, size_bytes).read
+        self.records = read_directory(
+            self.read_at,
+            size_bytes,
+            max_bytes=settings.max_zip_directory_bytes,
+            max_members=settings.max_members,
+        )
+
+    def contents(self, record: DirectoryRecord) -> Iterator[bytes]:
+        """The unpacked bytes of an entry; ExtractionError unless they are what the directory says, and readable."""
+        if not _is_readable(record):
+            damaged(f"it is encrypted, or compressed by method {record.method}", record)
+        return _contents(self.read_at, record)
 
 
 class _Blocks:

@@ -1,0 +1,62 @@
+"""What commands print, and the status they end with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from packager.errors import PackagerError, RequestError, SettingsError
+from packager.settings import from_process_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from packager.results import Finding
+
+FAILED = 1
+WRONG_USE = 2
+UNDECIDED = 3
+"""A comparison could not be made, which is neither equal nor different."""
+
+
+def show(what: dict[str, Any] | str) -> None:
+    click.echo(what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False))
+
+
+def finding_line(finding: Finding) -> str:
+    return f"{finding.rule}: {finding.message} {finding.next_step}"
+
+
+@contextmanager
+def usage_errors(document: dict[str, Any] | None) -> Iterator[None]:
+    """Exit with WRONG_USE for what cannot be asked for; with `document`, the error is printed in it as JSON.
+
+    A setting that cannot be used is wrong use of every command, whether it reads that setting or not.
+    """
+    try:
+        from_process_environment()
+        yield
+    except (RequestError, SettingsError) as error:
+        fail(error, WRONG_USE, document)
+
+
+@contextmanager
+def failures(*, as_json: bool, status: int = FAILED) -> Iterator[None]:
+    """Exit with `status`, or WRONG_USE, for an error of the library."""
+    document: dict[str, Any] | None = {} if as_json else None
+    try:
+        with usage_errors(document):
+            yield
+    except PackagerError as error:
+        fail(error, status, document)
+
+
+def fail(error: PackagerError, status: int, document: dict[str, Any] | None) -> NoReturn:
+    if document is not None:
+        show({**document, "error": error.as_dict()})
+    click.echo(f"Error: {error}", err=True)
+    sys.exit(status)
