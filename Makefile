@@ -9,13 +9,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
 
-.PHONY: help catalog demo test soak reliability mutate lint bench synth diff deploy cdk bundle lock clean
+FUZZ_S ?= 300
+
+.PHONY: help catalog demo test soak reliability fuzz mutate lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
 	@echo "make test   lint, types and every test"
 	@echo "make soak   the slow tests: gigabytes, hundreds of signals"
 	@echo "make reliability  S3 servers of other people, faults and signals in full counts"
+	@echo "make fuzz   inputs of an outsider for every reader, FUZZ_S seconds in all (300)"
 	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
 	@echo "make catalog  what the catalog breaks against the last release, and for whom"
@@ -49,6 +52,9 @@ mutate: $(READY)
 reliability: $(READY)
 	-npm install --prefix build/servers --no-audit --no-fund --silent s3rver@3.7.1
 	$(BIN)/pytest -n 2 --dist worksteal -m reliability
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(FUZZ)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ _DESCRIBED: dict[str, _Make] = {
 _SILENCE = "DashboardsLint"
 """The key of a resource's Metadata that silences rules of the lint."""
 
-_BROKEN = (DashboardError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+_BROKEN = (DashboardError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 """What somebody's definition raises when a member of it is not of the kind that is documented."""
 
 
@@ -181,7 +181,7 @@ def collect(found: Definitions, data: Any, where: str, parameters: Mapping[str, 
     """Add what loaded JSON or YAML defines; raise DefinitionError when it is nothing that defines alarms."""
     match data:
         case {"TemplateBody": body}:
-            collect(found, json.loads(body) if isinstance(body, str) else body, where, parameters)
+            collect(found, _inner_template(body, where) if isinstance(body, str) else body, where, parameters)
         case {"Resources": {}}:
             _from_template(found, data, where, parameters)
         case {"resources": {"Resources": {}} as inner}:
@@ -196,6 +196,13 @@ def collect(found: Definitions, data: Any, where: str, parameters: Mapping[str, 
                 raise DefinitionError(f"{where} holds neither alarms nor a template")
             for make, each in _of_api(data, where):
                 _add(found, make, each, Origin(where))
+
+
+def _inner_template(text: str, where: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DefinitionError(f"{where} holds a TemplateBody that is no JSON: {error}") from error
 
 
 def _of_api(data: Json, where: str) -> Iterator[tuple[_Make, Json]]:
@@ -230,8 +237,9 @@ def _from_template(found: Definitions, data: Json, where: str, parameters: Mappi
 
 def _macros(transform: object) -> list[str]:
     known = {"AWS::LanguageExtensions", "AWS::Serverless-2016-10-31", "AWS::SecretsManager-2024-09-16"}
-    names = transform if isinstance(transform, list) else [transform] if transform else []
-    return [str(name.get("Name") if isinstance(name, Mapping) else name) for name in names if name not in known]
+    listed = transform if isinstance(transform, list) else [transform] if transform else []
+    names = (str(each.get("Name") if isinstance(each, Mapping) else each) for each in listed)
+    return [name for name in names if name not in known]
 
 
 def _from_resource(found: Definitions, template: Template, resource: Resource, where: str) -> None:
@@ -256,8 +264,15 @@ def _from_resource(found: Definitions, template: Template, resource: Resource, w
 
 
 def _from_terraform(found: Definitions, data: Json, where: str, parameters: Mapping[str, str]) -> None:
-    for address, kind, attributes in terraform.resources(data, parameters):
+    try:
+        resources: list[tuple[str, str, Any]] = list(terraform.resources(data, parameters))
+    except _BROKEN as error:
+        raise DefinitionError(f"{where} holds something that Terraform does not write: {error!r}") from error
+    for address, kind, attributes in resources:
         source = Origin(where, address)
+        if not isinstance(attributes, Mapping):
+            found.leave_out(address, source, "has no attributes")
+            continue
         if kind == terraform.DASHBOARD:
             found.dashboards[str(attributes.get("dashboard_name") or address)] = attributes.get("dashboard_body")
             continue

@@ -294,6 +294,6 @@ def _definition(entry: Any) -> tuple[str, str]:  # noqa: ANN401  a member of som
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
         raise RejectedError("a metric without a name")
     unit = entry.get("Unit") or "None"
-    if unit not in UNITS:
+    if not isinstance(unit, str) or unit not in UNITS:
         raise RejectedError(f"the unit {unit!r}")
-    return name, str(unit)
+    return name, unit

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ _CONDITION = re.compile(
     r"|(?P<number>-?\d+(?:\.\d+)?)(?![\w.])|(?P<word>[@\w][\w.@-]*))"
 )
 _AGGREGATE = re.compile(
-    r"(?P<name>count|sum|avg|min|max|pct|count_distinct)\(\s*(?P<field>[^,)]*)(?:,\s*(?P<n>[\d.]+))?\s*\)"
+    r"(?P<name>count|sum|avg|min|max|pct|count_distinct)\(\s*(?P<field>[^,)]*)(?:,\s*(?P<n>\d+(?:\.\d+)?))?\s*\)"
 )
 
 
@@ -96,6 +97,8 @@ def _number(value: object) -> float | None:
 
 
 def _limit(text: str, rows: list[Row]) -> list[Row]:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise DefinitionError(f"limit {text!r} is no number of rows")
     return rows[: int(text)]
 
 
@@ -120,7 +123,10 @@ def _key(row: Row, source: str) -> Any:  # noqa: ANN401  a member of somebody's 
     if not match:
         return value_of(row, source)
     width_s = duration_s(match[1])
-    return int(row["@timestamp"] // width_s * width_s)
+    time_s = _number(row.get("@timestamp"))
+    if not width_s or time_s is None:
+        raise DefinitionError(f"{source} needs a length of time, and lines with a @timestamp")
+    return int(time_s // width_s * width_s)
 
 
 def _aggregate(text: str) -> Callable[[list[Row]], float]:
@@ -180,7 +186,7 @@ class _Condition(Conditions[Row]):
 def _compared(field: str, operator: str, operand: tuple[str, str]) -> Test:
     kind, wanted = operand
     if operator in {"like", "=~"}:
-        pattern = re.compile(wanted if kind == "regex" else re.escape(wanted))
+        pattern = _pattern(wanted if kind == "regex" else re.escape(wanted))
         return lambda row: (found := value_of(row, field)) is not None and bool(pattern.search(str(found)))
     if operator in {"=", "!="}:
         return lambda row: _same(value_of(row, field), wanted) == (operator == "=")
@@ -192,6 +198,15 @@ def _compared(field: str, operator: str, operand: tuple[str, str]) -> Test:
     return lambda row: (found := _number(value_of(row, field))) is not None and {
         "<": found < bound, "<=": found <= bound, ">": found > bound, ">=": found >= bound,
     }[operator]  # fmt: skip
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # a set within a set, which means the same in both languages
+            return re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise DefinitionError(f"the regular expression /{text}/ cannot be read: {error}") from error
 
 
 def _same(found: object, wanted: str) -> bool:

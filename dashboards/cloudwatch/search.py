@@ -75,8 +75,10 @@ def parse_search(text: str) -> Fits:
         if not terms:
             raise DefinitionError("a search without a schema and without a term finds everything")
         return fits
-    namespace, *names = [first or second.strip() for first, second in _NAME.findall(match["schema"])]
-    dimensions = sorted(names)
+    names = [first or second.strip() for first, second in _NAME.findall(match["schema"])]
+    if not names:
+        raise DefinitionError("the schema of a search names no namespace")
+    namespace, dimensions = names[0], sorted(names[1:])
 
     def found(metric: Metric) -> bool:
         same = metric.namespace == namespace and sorted(name for name, _ in metric.dimensions) == dimensions
