@@ -1,4 +1,4 @@
-"""The part of CloudWatch Logs Insights that dashboards and runbooks use, over recorded lines.
+"""Logs Insights over recorded lines: the commands of its query language.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html
 """
@@ -6,222 +6,287 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from dashboards.cloudwatch.errors import DefinitionError, UnsupportedError
-from dashboards.cloudwatch.grammar import Conditions
-from dashboards.cloudwatch.schedules import duration_s
+from dashboards.cloudwatch.insights_expressions import (
+    MEMBERS,
+    Row,
+    Value,
+    parse_expression,
+    pattern_of,
+    period_of,
+    true,
+    value_of,
+)
+from dashboards.cloudwatch.insights_functions import number_of, text_of
 
-Row = dict[str, Any]
 LIMIT = 10_000
-_CONDITION = re.compile(
-    r"\s*(?:(?P<mark>[()\[\],])|(?P<operator>=~|!=|<=|>=|=|<|>)|/(?P<regex>(?:[^/\\]|\\.)*)/"
-    r"|\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|`(?P<tick>[^`]*)`"
-    r"|(?P<number>-?\d+(?:\.\d+)?)(?![\w.])|(?P<word>[@\w][\w.@-]*))"
+BINS = "@bins"
+"""The member of a row of `stats ... by bin(5m)` that holds the width of the periods in seconds, by column."""
+
+_QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`"
+_REGEX = r"(?:\blike\s+|=~\s*|\bparse\s+(?:[@\w.`]+\s+)?)/(?:[^/\\\n]|\\.)+/"
+_WHOLE = rf"{_QUOTED}|{_REGEX}"
+_PIECES = re.compile(rf"(?:{_WHOLE}|[^|])+", re.IGNORECASE)
+_REMARK = re.compile(rf"({_WHOLE})|(?:(?<=[\s|])|^)#[^\n]*", re.IGNORECASE)
+_COMMA = re.compile(rf"{_WHOLE}|[(\[]|[)\]]|,", re.IGNORECASE)
+_NAMED = re.compile(r"(?P<value>.*?)\s+as\s+(?P<name>`[^`]+`|[\w@.-]+)", re.IGNORECASE | re.DOTALL)
+_BY = re.compile(rf"(?P<before>(?:{_QUOTED}|.)*?)\s+by\s+(?P<after>.*)", re.IGNORECASE | re.DOTALL)
+_PARSE = re.compile(
+    r"(?:(?P<source>@?[\w.@]+|`[^`]+`)\s+)?(?P<pattern>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|/(?:[^/\\]|\\.)+/)"
+    r"(?:\s+as\s+(?P<names>.+))?",
+    re.IGNORECASE | re.DOTALL,
 )
-_AGGREGATE = re.compile(
-    r"(?P<name>count|sum|avg|min|max|pct|count_distinct)\(\s*(?P<field>[^,)]*)(?:,\s*(?P<n>\d+(?:\.\d+)?))?\s*\)"
-)
+_UNNEST = re.compile(r"(?P<source>.+?)\s+into\s+(?P<name>[\w@.`]+)", re.IGNORECASE | re.DOTALL)
+
+Step = Callable[[list[Row]], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """One of the comma-separated parts of a command: what it shows, under which name."""
+
+    text: str
+    name: str
 
 
 def query(text: str, lines: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Return the rows of a query; raise UnsupportedError by name for a command that is not evaluated offline."""
+    """Return the rows of a query over lines (members, with `@timestamp` in epoch seconds and `@message`).
+
+    Raises:
+        UnsupportedError: It has a command or a function that is not evaluated offline; it is named.
+        DefinitionError: It cannot be read.
+    """
     rows = [dict(line) for line in lines]
-    for command in _commands(text):
-        verb, _, rest = command.partition(" ")
-        step = _COMMANDS.get(verb.lower())
-        if step is None:
-            raise UnsupportedError(f"Logs Insights command {verb!r}; evaluated are {', '.join(sorted(_COMMANDS))}")
-        rows = step(rest.strip(), rows)
+    for step in _steps(text):
+        rows = step(rows)
     # What a row shows is looked up at the end: only for those that are left.
     return [{**row, **{name: value_of(row, name) for name in row.get("@shown", ())}} for row in rows[:LIMIT]]
 
 
+@lru_cache(maxsize=256)
+def _steps(text: str) -> tuple[Step, ...]:
+    steps = []
+    for command in _commands(text):
+        verb, _, rest = command.partition(" ")
+        make = _COMMANDS.get(verb.lower())
+        if make is None:
+            raise UnsupportedError(f"Logs Insights command {verb!r}; evaluated are {', '.join(sorted(_COMMANDS))}")
+        steps.append(make(rest.strip()))
+    return tuple(steps)
+
+
 def _commands(text: str) -> list[str]:
-    """Split at pipes that stand outside of quotes and regular expressions."""
-    parts = re.findall(r"(?:\"[^\"]*\"|'[^']*'|/(?:[^/\\\n]|\\.)*/|[^|])+", text)
-    return [command for part in parts if (command := " ".join(part.split())) and not command.startswith("#")]
+    """Split at pipes that stand outside of quotes and regular expressions, without the remarks."""
+    bare = _REMARK.sub(lambda match: match[1] or "", text)
+    return [re.sub(r"^(\S+)\s+", r"\1 ", command) for part in _PIECES.findall(bare) if (command := part.strip())]
 
 
-def value_of(row: Mapping[str, Any], path: str) -> Any:  # noqa: ANN401  a member of somebody's JSON
-    """Return a member by its path (`detail.0.name`), None when it is not there."""
-    if path in row:
-        return row[path]
-    found: Any = row
-    for part in path.split("."):
-        if isinstance(found, Mapping):
-            found = found.get(part)
-        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
-            found = found[int(part)]
-        else:
-            return None
-    return found
+def _split(text: str) -> list[str]:
+    """Split at commas that stand outside of quotes and brackets."""
+    parts, depth, start = [], 0, 0
+    for match in _COMMA.finditer(text):
+        mark = match[0]
+        depth += (mark in "([") - (mark in ")]")
+        if mark == "," and not depth:
+            parts.append(text[start : match.start()].strip())
+            start = match.end()
+    return [part for part in (*parts, text[start:].strip()) if part]
 
 
-def _columns(text: str) -> list[tuple[str, str]]:
-    pairs = [re.split(r"\s+as\s+", part.strip(), flags=re.IGNORECASE) for part in re.split(r",(?![^(]*\))", text)]
-    return [(pair[0].strip("`"), pair[-1].strip("`")) for pair in pairs if pair[0]]
+def _columns(text: str) -> list[_Shown]:
+    columns = []
+    for part in _split(text):
+        match = _NAMED.fullmatch(part)
+        source = match["value"].strip() if match else part
+        columns.append(_Shown(source, (match["name"] if match else source).strip("`")))
+    if not columns:
+        raise DefinitionError("a command of the query names no field")
+    return columns
 
 
-def _fields(text: str, rows: list[Row]) -> list[Row]:
-    columns = _columns(text)
-    for source, _ in columns:
-        if not re.fullmatch(r"[@\w][\w.@-]*", source):
-            raise UnsupportedError(f"{source!r} in fields: only members, not functions, are evaluated offline")
-    # What a row shows is what was asked for; what it was made of stays for the commands that follow.
-    shown = {"@shown": [name for _, name in columns]}
-    renamed = [(source, name) for source, name in columns if source != name]
-    return [{**row, **{name: value_of(row, source) for source, name in renamed}, **shown} for row in rows]
+def _fields(text: str) -> Step:
+    columns = [(column.name, _value(column)) for column in _columns(text)]
+    shown = [name for name, _ in columns]
+    made = [(name, value) for name, value in columns if value is not None]
+
+    def added(row: Row) -> Row:
+        # What a row shows is what was asked for; what it was made of stays for the commands that follow.
+        row = {**row, "@shown": _shown(row, shown)}
+        for name, value in made:
+            row[name] = value(row)
+        return row
+
+    return lambda rows: [added(row) for row in rows]
 
 
-def _sort(text: str, rows: list[Row]) -> list[Row]:
-    field, _, order = text.partition(" ")
-    down = order.strip().lower() == "desc"
-    known = [row for row in rows if value_of(row, field) is not None]
-    known.sort(key=lambda row: _ordered(value_of(row, field)), reverse=down)
-    return known + [row for row in rows if value_of(row, field) is None]
+def _shown(row: Row, names: list[str]) -> list[str]:
+    """Return what a row shows: a second `fields` adds to the first."""
+    before = row.get("@shown", [])
+    return [*before, *(name for name in names if name not in before)]
+
+
+def _display(text: str) -> Step:
+    work, names = _fields(text), [column.name for column in _columns(text)]
+    return lambda rows: [{**row, "@shown": names} for row in work(rows)]
+
+
+def _value(column: _Shown) -> Value | None:
+    """Return what makes a column; None for a member that is shown under its own name."""
+    value = parse_expression(column.text)
+    return None if column.name == column.text.strip("`") and re.fullmatch(r"`?[@\w][\w.@-]*`?", column.text) else value
+
+
+def _sort(text: str) -> Step:
+    keys = []
+    for part in _split(text):
+        source, _, order = part.rpartition(" ")
+        if order.lower() not in {"asc", "desc"}:
+            source, order = part, "asc"
+        keys.append((_member_or_expression(source.strip()), order.lower() == "desc"))
+
+    def step(rows: list[Row]) -> list[Row]:
+        for value, down in reversed(keys):
+            known = [row for row in rows if value(row) is not None]
+            known.sort(key=lambda row, value=value: _ordered(value(row)), reverse=down)  # type: ignore[misc]
+            rows = known + [row for row in rows if value(row) is None]
+        return rows
+
+    return step
+
+
+def _member_or_expression(text: str) -> Value:
+    """Return a value by its name, be it that of a column (`count(*)`), else as an expression."""
+    name = text.strip("`")
+    try:
+        value = parse_expression(text)
+    except UnsupportedError:
+        return lambda row: value_of(row, name)
+    return lambda row: row[name] if name in row else value(row)
 
 
 def _ordered(value: object) -> tuple[int, float, str]:
-    number = _number(value)
-    return (1, 0.0, str(value)) if number is None else (0, number, "")
+    number = number_of(value)
+    return (1, 0.0, text_of(value)) if number is None else (0, number, "")
 
 
-def _number(value: object) -> float | None:
-    try:
-        return float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
-        return None
-
-
-def _limit(text: str, rows: list[Row]) -> list[Row]:
+def _limit(text: str) -> Step:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise DefinitionError(f"limit {text!r} is no number of rows")
-    return rows[: int(text)]
+    return lambda rows: rows[: int(text)]
 
 
-def _stats(text: str, rows: list[Row]) -> list[Row]:
-    aggregates, _, by = (
-        re.split(r"(\s+by\s+)", text + " ", maxsplit=1, flags=re.IGNORECASE) if " by " in text else (text, "", "")
-    )
-    keys = _columns(by)
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(str(_key(row, source)) for source, _ in keys), []).append(row)
-    wanted = [(_aggregate(source), name) for source, name in _columns(aggregates)]
-    names = [name for _, name in keys]
-    return [
-        {**dict(zip(names, group, strict=True)), **{name: work(members) for work, name in wanted}}
-        for group, members in groups.items()
+def _filter(text: str) -> Step:
+    holds = parse_expression(text)
+    return lambda rows: [row for row in rows if true(holds(row))]
+
+
+def _dedup(text: str) -> Step:
+    """Keep the first row of each combination of fields, the newest of the lines unless they were sorted."""
+    values = [_member_or_expression(column.text) for column in _columns(text)]
+
+    def step(rows: list[Row]) -> list[Row]:
+        found: dict[tuple[str, ...], Row] = {}
+        for row in rows:
+            found.setdefault(tuple(text_of(value(row)) for value in values), row)
+        return list(found.values())
+
+    return step
+
+
+def _parse(text: str) -> Step:
+    match = _PARSE.fullmatch(text)
+    if not match:
+        raise DefinitionError(f'parse {text!r}; write parse @message "user=*, took *" as user, took')
+    source, body = (match["source"] or "@message").strip("`"), match["pattern"][1:-1]
+    names = [name.strip("`") for name in _split(match["names"] or "")]
+    if match["pattern"].startswith("/"):
+        return _captured(source, pattern_of(body), names)
+    parts = [re.escape(re.sub(r"\\(.)", r"\1", part)) for part in body.split("*")]
+    if len(parts) != len(names) + 1:
+        raise DefinitionError(f"parse {text!r} has {len(parts) - 1} stars and {len(names)} names")
+    # What stands before the first star may stand anywhere, and the last star takes the rest.
+    joined = "(.*?)".join(parts[:-1]) + ("(.*)" if not parts[-1] else f"(.*?){parts[-1]}") if names else parts[0]
+    return _captured(source, re.compile(joined, re.DOTALL), names)
+
+
+def _captured(source: str, pattern: re.Pattern[str], names: list[str]) -> Step:
+    if pattern.groups and not pattern.groupindex and len(names) != pattern.groups:
+        raise DefinitionError(f"parse /{pattern.pattern}/ has {pattern.groups} groups and {len(names)} names")
+
+    def taken(row: Row) -> Row:
+        value = value_of(row, source)
+        found = pattern.search(text_of(value)) if value is not None else None
+        if found is None:
+            return row
+        return {**row, **(found.groupdict() or dict(zip(names, found.groups(), strict=False)))}
+
+    return lambda rows: [taken(row) for row in rows]
+
+
+def _unnest(text: str) -> Step:
+    match = _UNNEST.fullmatch(text)
+    if not match:
+        raise DefinitionError(f"unnest {text!r}; write unnest items into item")
+    source, name = parse_expression(match["source"]), match["name"].strip("`")
+
+    def entries(row: Row) -> list[Any]:
+        value = source(row)
+        return value if isinstance(value, list) else [value]
+
+    return lambda rows: [{**row, name: entry} for row in rows for entry in entries(row)]
+
+
+def _stats(text: str) -> Step:
+    match = _BY.fullmatch(text)
+    wanted = [
+        (column.name, parse_expression(column.text, aggregates=True))
+        for column in _columns(match["before"] if match else text)
     ]
+    keys = [(column, _member_or_expression(column.text)) for column in (_columns(match["after"]) if match else ())]
+    bins = {column.name: width for column, _ in keys if (width := _bin_width_s(column.text))}
+
+    def step(rows: list[Row]) -> list[Row]:
+        groups: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows:
+            groups.setdefault(tuple(text_of(value(row)) for _, value in keys), []).append(row)
+        return [_group(dict(zip((c.name for c, _ in keys), group, strict=True)), members, wanted, bins)
+                for group, members in groups.items()]  # fmt: skip
+
+    return step
 
 
-def _key(row: Row, source: str) -> Any:  # noqa: ANN401  a member of somebody's JSON
-    match = re.fullmatch(r"bin\((\w+)\)", source)
+def _group(key: Row, members: list[Row], wanted: list[tuple[str, Value]], bins: Mapping[str, float]) -> Row:
+    rows = {**key, MEMBERS: members}
+    return {**key, **{name: work(rows) for name, work in wanted}} | ({BINS: bins} if bins else {})
+
+
+def _bin_width_s(text: str) -> float:
+    """Return how long the periods of `bin(5m)` are, in seconds; 0 for anything else."""
+    match = re.fullmatch(r"(?:bin\(|datefloor\(\s*@timestamp\s*,)\s*(\w+)\s*\)", text, re.IGNORECASE)
     if not match:
-        return value_of(row, source)
-    width_s = duration_s(match[1])
-    time_s = _number(row.get("@timestamp"))
-    if not width_s or time_s is None:
-        raise DefinitionError(f"{source} needs a length of time, and lines with a @timestamp")
-    return int(time_s // width_s * width_s)
+        return 0
+    return period_of(match[1])(1, True)
 
 
-def _aggregate(text: str) -> Callable[[list[Row]], float]:
-    match = _AGGREGATE.fullmatch(text)
-    if not match:
-        raise UnsupportedError(f"{text!r} in stats; evaluated are count, count_distinct, sum, avg, min, max and pct")
-    name, field = match["name"], match["field"].strip()
-
-    def work(rows: list[Row]) -> float:
-        present = [row for row in rows if field in {"", "*"} or value_of(row, field) is not None]
-        if name == "count":
-            return len(present)
-        if name == "count_distinct":
-            return len({str(value_of(row, field)) for row in present})
-        numbers = sorted(n for row in present if (n := _number(value_of(row, field))) is not None)
-        if not numbers:
-            return 0.0
-        if name == "pct":
-            return numbers[min(len(numbers) - 1, int(float(match["n"] or 50) / 100 * len(numbers)))]
-        return {"sum": sum(numbers), "avg": sum(numbers) / len(numbers), "min": numbers[0], "max": numbers[-1]}[name]
-
-    return work
+def _same(_: str) -> Step:
+    return lambda rows: rows
 
 
-def _filter(text: str, rows: list[Row]) -> list[Row]:
-    holds = _Condition(text, _CONDITION, "filter").whole()
-    return [row for row in rows if holds(row)]
-
-
-Test = Callable[[Row], bool]
-
-
-class _Condition(Conditions[Row]):
-    def element(self) -> Test:
-        if self.took("ispresent"):
-            self.expect("(")
-            field = self.take()[1]
-            self.expect(")")
-            return lambda row: value_of(row, field) is not None
-        return self.comparison(self.take()[1])
-
-    def comparison(self, field: str) -> Test:
-        negative = self.took("not")
-        operator = self.take()[1].lower()
-        test = self.membership(field) if operator == "in" else _compared(field, operator, self.take())
-        return (lambda row: not test(row)) if negative else test
-
-    def membership(self, field: str) -> Test:
-        self.expect("[")
-        wanted: set[str] = set()
-        while not self.took("]"):
-            wanted.add(self.take()[1])
-            self.took(",")
-        return lambda row: str(value_of(row, field)) in wanted
-
-
-def _compared(field: str, operator: str, operand: tuple[str, str]) -> Test:
-    kind, wanted = operand
-    if operator in {"like", "=~"}:
-        pattern = _pattern(wanted if kind == "regex" else re.escape(wanted))
-        return lambda row: (found := value_of(row, field)) is not None and bool(pattern.search(str(found)))
-    if operator in {"=", "!="}:
-        return lambda row: _same(value_of(row, field), wanted) == (operator == "=")
-    if operator not in {"<", "<=", ">", ">="}:
-        raise UnsupportedError(f"operator {operator!r} in a filter is not evaluated offline")
-    bound = _number(wanted)
-    if bound is None:
-        raise DefinitionError(f"{field} {operator} {wanted!r} compares with something that is no number")
-    return lambda row: (found := _number(value_of(row, field))) is not None and {
-        "<": found < bound, "<=": found <= bound, ">": found > bound, ">=": found >= bound,
-    }[operator]  # fmt: skip
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # a set within a set, which means the same in both languages
-            return re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise DefinitionError(f"the regular expression /{text}/ cannot be read: {error}") from error
-
-
-def _same(found: object, wanted: str) -> bool:
-    if isinstance(found, bool):
-        return str(int(found)) == wanted or str(found).lower() == wanted
-    number, other = _number(found), _number(wanted)
-    return number == other if number is not None and other is not None else str(found) == wanted
-
-
-_COMMANDS: dict[str, Callable[[str, list[Row]], list[Row]]] = {
+_COMMANDS: dict[str, Callable[[str], Step]] = {
     "fields": _fields,
-    "display": _fields,
+    "display": _display,
     "filter": _filter,
+    "filterindex": _filter,
     "sort": _sort,
     "limit": _limit,
     "stats": _stats,
-    "source": lambda _, rows: rows,
+    "dedup": _dedup,
+    "parse": _parse,
+    "unnest": _unnest,
+    "source": _same,
 }

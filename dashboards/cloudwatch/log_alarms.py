@@ -61,15 +61,18 @@ def run_query(alarm: LogAlarm, lines: Sequence[Mapping[str, Any]], start_s: int,
         runs.dropped = max(runs.dropped, len(rows) - MAX_CONTRIBUTORS)
         for row in rows[:MAX_CONTRIBUTORS]:
             name, value = _contributor(row)
-            runs.values.setdefault(name, {})[number] = value
+            if value is not None:
+                runs.values.setdefault(name, {})[number] = value
     return runs
 
 
-def _contributor(row: Mapping[str, Any]) -> tuple[str, float]:
-    """Return the name of a group and the number that its row holds."""
+def _contributor(row: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Return the name of a group and the number that its row holds; None when no line had a number to aggregate."""
     shown = {name: value for name, value in row.items() if not name.startswith("@")}
     keys = [str(value) for value in list(shown.values())[:-1]]
     value = next(reversed(shown.values()), None)
+    if value is None:
+        return " ".join(keys), None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UnsupportedError(f"an aggregation that gives {value!r} and no number")
     return " ".join(keys), float(value)

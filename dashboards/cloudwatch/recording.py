@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from dashboards.cloudwatch.alarm import Alarm
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?")
+_LAMBDA_LINE = re.compile(r"(?P<type>START|END|REPORT) RequestId: (?P<id>[\w-]+)")
+_LAMBDA_FIELD = re.compile(
+    r"(Duration|Billed Duration|Memory Size|Max Memory Used|Init Duration): (\d+(?:\.\d+)?) (ms|MB)"
+)
 _SERIES_KEYS = {"metric", "values", "dimensions", "unit", "interval", "delay"}
 _WHOLE = 65_536
 """Characters of a file's beginning that tell what it is."""
@@ -153,25 +157,53 @@ def _iso(seconds: float) -> str:
 
 
 def add_lines(recording: Recording, lines: Iterable[str]) -> None:
-    """Add the metrics and members of every JSON line; other text is passed over, as CloudWatch does."""
+    """Add the metrics and members of every JSON line, and the text of others that begin with a time."""
     reader = emf.EmfReader(recording.store, recording.namespace, recording.dropped)
     keeps, read = recording.keeps_lines, reader.read
     for line in lines:
         start = line.find("{")
-        if start < 0 or not (keeps or '"_aws"' in line):
+        if not keeps and (start < 0 or '"_aws"' not in line):
             continue
-        document = read(line, start)
+        document = read(line, start) if start >= 0 else None
+        if keeps and document is None:
+            _add_text(recording, line)
         if keeps and document is not None:
             message = line[start:].rstrip("\r\n")
             recording.lines.append({**document, "@timestamp": _moment(document, line), "@message": message})
+
+
+def _add_text(recording: Recording, line: str) -> None:
+    """Add a line of text with the time in front that exports of CloudWatch put there; of Lambda's reports the fields.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_AnalyzeLogData-discoverable-fields.html
+    """
+    time = _TIME.match(line)
+    time_s = _time_s(time)
+    if not time or not time_s:
+        return
+    message = line[time.end() :].strip()
+    found = _LAMBDA_LINE.match(message)
+    fields: dict[str, Any] = {"@type": found["type"], "@requestId": found["id"]} if found else {}
+    if found and found["type"] == "REPORT":
+        for name, number, unit in _LAMBDA_FIELD.findall(message):
+            field_name = "@" + name[0].lower() + name[1:].replace(" ", "")
+            fields[field_name] = float(number) * (1_000_000 if unit == "MB" else 1)
+    recording.lines.append({**fields, "@timestamp": time_s, "@message": message})
 
 
 def _moment(document: Mapping[str, Any], line: str) -> float:
     envelope = document.get("_aws")
     if isinstance(envelope, dict) and isinstance(envelope.get("Timestamp"), int):
         return float(envelope["Timestamp"]) / 1000
-    match = _TIME.search(str(document.get("timestamp", ""))) or _TIME.match(line)
-    return moment_s(match[0]) if match else 0.0
+    return _time_s(_TIME.search(str(document.get("timestamp", ""))) or _TIME.match(line))
+
+
+def _time_s(match: re.Match[str] | None) -> float:
+    """Return a time as epoch seconds; 0 for none, and for one that is on no calendar."""
+    try:
+        return moment_s(match[0]) if match else 0.0
+    except DefinitionError:
+        return 0.0
 
 
 def add_series(store: Store, data: object, where: str, start_s: float = 0) -> None:

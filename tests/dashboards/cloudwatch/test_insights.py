@@ -55,10 +55,66 @@ def test_statistics_are_grouped():
         {"event": "CleanUp", "lines": 2, "total": 1, "pct(n, 90)": 1},
     ]
     assert [row["count(*)"] for row in query("stats count(*) by bin(1m)", LINES)] == [1, 3]
-    assert query("stats max(n) - min(n) as width".replace(" - min(n)", ""), LINES) == [{"width": 5}]
+    assert query("stats max(n) - min(n) as width", LINES) == [{"width": 4}]
     assert query("stats count_distinct(event) as kinds, avg(n) as mean, min(n) as low", LINES) == [
         {"kinds": 2, "mean": 3, "low": 1}
     ]
+
+
+LAMBDA = [
+    {"@timestamp": 1.0, "@message": "user=bob, took 12 ms", "size": "4", "tags": ["x", "y"]},
+    {"@timestamp": 4000.0, "@message": "user=al, took 7 ms", "size": 10, "ip": "10.0.3.7", "raw": '{"a": [1, 2]}'},
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("fields size * 2 + 1 as v", [9, 21]),
+        ("fields size / 4 - 2 ^ 2 as v", [-3, -1.5]),
+        ("fields size / 0 as v", [None, None]),
+        ("fields -(size % 3) as v", [-1, -1]),
+        ("fields abs(0 - size) as v", [4, 10]),
+        ("fields greatest(size, 7) as v", [7, 10]),
+        ("fields toupper(substr(@message, 5, 2)) as v", ["BO", "AL"]),
+        ("fields concat('<', size, '>') as v", ["<4>", "<10>"]),
+        ("fields replace(@message, 'user=', '') as t, strlen(t) as v", [15, 13]),
+        ("fields coalesce(ip, 'none') as v", ["none", "10.0.3.7"]),
+        ("fields isIpv4InSubnet(ip, '10.0.0.0/16') as v", [None, True]),
+        ("fields jsonParse(raw) as j, j.a.1 as v", [None, 2]),
+        ("fields datefloor(@timestamp, 1h) as v", [0, 3600]),
+        ("fields bin(30s) as v", [0, 3990]),
+        ("fields bin(1mo) as v", [0, 0]),
+        ("fields toMillis(@timestamp) as v", [1000, 4_000_000]),
+        ("fields size > 5 and ispresent(ip) as v", [False, True]),
+        ('parse @message "user=*, took * ms" as v, ms', ["bob", "al"]),
+        ('parse @message "took *" as v', ["12 ms", "7 ms"]),
+        (r"parse @message /user=(?<v>\w+)/", ["bob", "al"]),
+        (r"parse /took (\d+)/ as v", ["12", "7"]),
+        ("unnest tags into v | limit 2", ["x", "y"]),
+        ("parse '=*,' as u | parse 'took * ms' as n | stats max(n) - min(n) as v", [5]),
+        ("stats count(*) as n by strlen(@message) as l | stats sum(n) as v, max(l) as m", [2]),
+        ("stats avg(size) as a, stddev(size) as v", [3]),
+        ("stats latest(@message) as m | parse m /user=(?<v>[a-z]+)/", ["al"]),
+        ("fields 1 as one | dedup one | fields size as v # the first alone", ["4"]),
+        ("filter @message like / took / | fields size / 2 as v | sort v desc", [5, 2]),
+        ("stats sum(nothing) as s, max(nothing) as v", [None]),
+    ],
+)
+def test_functions_and_commands_give_what_logs_insights_gives(text, values):
+    assert [row.get("v") for row in query(text, LAMBDA)] == values
+
+
+def test_columns_have_the_name_that_was_written():
+    (row,) = query("fields @message, size * 2 | limit 1", LAMBDA)
+    assert row["@shown"] == ["@message", "size * 2"]
+    assert query("stats count(*) by bin(1h) as hour", LAMBDA)[1] == {
+        "hour": "3600",
+        "count(*)": 1,
+        "@bins": {"hour": 3600},
+    }
+    (row,) = query("fields @message | display size | limit 1", LAMBDA)
+    assert row["@shown"] == ["size"]
 
 
 def test_fields_name_what_is_shown():
@@ -70,10 +126,15 @@ def test_fields_name_what_is_shown():
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("parse @message 'x *' as y", "parse"),
-        ("stats percentile(n)", "percentile"),
-        ("fields strlen(@message)", "strlen"),
-        ("filter n + 1 > 2", r"'\+|cannot be read"),
+        ("pattern @message", "pattern"),
+        ("parse @message 'x *' as y, z", "1 stars and 2 names"),
+        ("parse @message /(a)/ as y, z", "1 groups and 2 names"),
+        ("filter @message like /(/", "cannot be read"),
+        ("stats pct(n)", "pct"),
+        ("fields soundex(@message)", "soundex"),
+        ("fields toupper()", "toupper"),
+        ("stats count(*) by bin(5x)", "5x"),
+        ("limit some", "some"),
         ("filter n between 1", "between"),
     ],
 )
@@ -82,7 +143,14 @@ def test_what_is_not_evaluated_is_named(text, named):
         query(text, LINES)
 
 
-@given(st.text("filtersnby @=<>|&()/'\"1", max_size=40))
+@given(
+    st.text("filtersnby @=<>|&()/'\"1#,*", max_size=40)
+    | st.builds(
+        "{} {}".format,
+        st.sampled_from(["stats", "parse", "fields", "sort", "dedup"]),
+        st.text("n()'/*, asby+-^bin5m[]", max_size=20),
+    )
+)
 def test_any_text_is_a_query_or_an_error_of_ours(text):
     with suppress(DashboardError):
         query(text, LINES)

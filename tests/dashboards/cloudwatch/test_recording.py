@@ -187,6 +187,27 @@ def test_a_table_that_cannot_be_read_is_an_error_with_its_line(tmp_path, table, 
         read(tmp_path, table, name="history.csv")
 
 
+def test_text_with_a_time_in_front_is_a_line_and_a_report_of_lambda_has_its_fields(tmp_path):
+    report = (
+        "REPORT RequestId: 1-a\tDuration: 12.5 ms\tBilled Duration: 13 ms\tMemory Size: 128 MB\tMax Memory Used: 70 MB"
+    )
+    recording = read(
+        tmp_path, f"2026-01-01T00:00:00Z {report}", "no time", "2026-99-01T00:00:00Z x", "2026-01-01T00:00:01Z a {b"
+    )
+    first, second = recording.lines
+    assert first == {
+        "@timestamp": 1_767_225_600.0,
+        "@message": report,
+        "@type": "REPORT",
+        "@requestId": "1-a",
+        "@duration": 12.5,
+        "@billedDuration": 13.0,
+        "@memorySize": 128e6,
+        "@maxMemoryUsed": 70e6,
+    }
+    assert second["@message"] == "a {b"
+
+
 def test_memory_grows_with_the_datapoints_and_not_with_the_lines(tmp_path):
     path = tmp_path / "long.emf"
     with path.open("w") as file:

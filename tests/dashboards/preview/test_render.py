@@ -22,7 +22,7 @@ from tests.dashboards.chromium import browser
 
 AUDIT = Path(__file__).parents[1].joinpath("audit.js").read_text()
 FOREIGN = json.loads(Path(__file__).parents[1].joinpath("shop").joinpath("body.json").read_text())
-UNSUPPORTED = ("Parsed lines", "Explorer", "Band", "Unknown alarm")
+UNSUPPORTED = ("Patterns", "Explorer", "Band", "Unknown alarm")
 GRID = Grid(0, 60, 1)
 DESKTOP, PHONE = (1400, 1000), (390, 844)
 
