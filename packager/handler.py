@@ -65,8 +65,9 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
       was left, is raised, so that the event is delivered again.
     - Messages of SQS and SNS that hold such an event, or a request of machines, are served likewise; SQS gets a report
       by message. What can never succeed goes to the dead letters.
-    - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options", "manifest"}` and gets
-      the document of `packager package --json` with `statusCode`.
+    - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options", "manifest"}`, or
+      `{"layout": "files", "model", "name", "version", "prefix", "output", "options"}`, and gets the document of
+      `packager package --json` with `statusCode`.
     """
     with (
         invocation(event, lambda_context) as step,
@@ -243,6 +244,10 @@ def _package(arguments: PackageArguments, lambda_context: LambdaContext) -> Pack
         prepared=arguments.prepared,
         exclude=arguments.exclude,
         model_file=arguments.model_file,
+        layout=arguments.layout,
+        name=arguments.name,
+        version=arguments.version,
+        prefix=arguments.prefix,
     )
 
 

@@ -11,14 +11,15 @@ from packager.errors import RequestError
 from packager.limits.retry import retrying
 from packager.limits.storage import StorageManager
 from packager.limits.strategy import AUTO
-from packager.model.layouts import Component, components_of, layout_of
+from packager.model.layouts import Component, layout_of
 from packager.model.manifest import is_onnx
 from packager.model.prepared import PreparedManifest
 from packager.model.targets import served_by
 from packager.model.trained import GivenManifest, TrainedArtifact
+from packager.model.wanted import Wanted
 from packager.results import OnProgress, PackageResult, done_before
 from packager.run import Options, Run, make_components
-from packager.settings import Settings, from_process_environment
+from packager.settings import MODEL_LAYOUT, Settings, from_process_environment
 from packager.stores import Stores
 from packager.stores.archive import COMPILED, TRAINED, Archive, patterns
 from telemetry import context
@@ -46,11 +47,15 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     prepared: bool = False,
     exclude: Sequence[str] = (),
     model_file: str | None = None,
+    layout: str = MODEL_LAYOUT,
+    name: str | None = None,
+    version: str | None = None,
+    prefix: str = "",
 ) -> PackageResult:
     """Package a model for several targets. Each succeeds or fails on its own; failures are results, never raised.
 
     Args:
-        trained: URI or path of the trained artifact (tar.gz).
+        trained: URI or path of the trained artifact (tar.gz); in the layout `files`, of any model.
         compiled: URI or path of the compiled artifact by target; `onnx` stands for the three targets an ONNX export
             serves. Empty for an imported ONNX model, which needs no compilation.
         output: bucket with optional prefix, or folder.
@@ -68,6 +73,11 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         prepared: look for the manifest that `prepare_manifest` kept at `output` before the trained artifact is read.
         exclude: shell-style patterns of members to leave out of every artifact, as `--exclude` has them.
         model_file: path or name of the ONNX model in its artifact, where that holds several.
+        layout: `model`, which the server component takes, or `files`: the files of any model, as they are, in one
+            component, held against the rules of Greengrass alone.
+        name: of the component, in the layout `files`; its target in the result is `name=version`.
+        version: of the component, in the layout `files`.
+        prefix: a folder to put its files below, in the layout `files`.
 
     Memory: about 30 MiB a target besides the interpreter, whatever the size of the artifacts. Raises RequestError for
     wrong arguments only.
@@ -76,11 +86,8 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     strict = settings.strict_device_rules if strict is None else strict
     options = Options(settings, strategy, force=force, strict=strict)
     run = Run(options, stores or Stores(client, endpoint_url), output, on_progress)
-    model = TrainedArtifact(
-        run.stores.source(trained), settings, report=run.checkpoint.report, exclude=patterns(exclude)
-    )
-    manifest_source = PreparedManifest(model, run.sink, run.stores.source) if prepared else model
-    components = components_of(model, compiled, run.stores, imported_targets, manifest_source, model_file)
+    wanted = Wanted(trained, compiled, imported_targets, exclude, model_file, layout, name, version, prefix)
+    components = wanted.components(run.stores, settings, run.checkpoint.report, run.sink if prepared else None)
     done = done_before(previous)
     with _limited_to(time_left_s):
         return make_components(run, components, done)

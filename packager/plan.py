@@ -22,12 +22,10 @@ from packager.limits.strategy import (
     refusal,
     supply_of,
 )
-from packager.model.layouts import components_of
-from packager.model.trained import TrainedArtifact
+from packager.model.wanted import Wanted
 from packager.results import Finding, ProcessingState
-from packager.settings import Settings, from_process_environment
+from packager.settings import MODEL_LAYOUT, Settings, from_process_environment
 from packager.stores import Stores
-from packager.stores.archive import patterns
 from packager.survey import PlannedComponent, Survey
 from telemetry import catalog, traced
 
@@ -109,6 +107,10 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     on_progress: OnProgress | None = None,
     exclude: Sequence[str] = (),
     model_file: str | None = None,
+    layout: str = MODEL_LAYOUT,
+    name: str | None = None,
+    version: str | None = None,
+    prefix: str = "",
 ) -> Plan:
     """What `package` with the same arguments would need and take, found out by making it for nobody.
 
@@ -120,10 +122,11 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     storage = StorageManager(settings)
     stores = (stores or Stores(client, endpoint_url)).with_scratch(storage)
     stores.sink(output)  # refuses a wrong output before anything is read
-    model = TrainedArtifact(stores.source(trained), settings, report=report, exclude=patterns(exclude))
-    wanted = components_of(model, compiled, stores, imported_targets, model_file=model_file)
+    asked = Wanted(trained, compiled, imported_targets, exclude, model_file, layout, name, version, prefix)
+    wanted = asked.components(stores, settings, report)
     started = time.monotonic()
-    _ = model.manifest
+    if manifest_source := wanted[0].manifest_source:
+        _ = manifest_source.manifest
     surveys = [Survey(each, settings, _reporter(report, each)) for each in wanted]
     expected_s = time.monotonic() - started
     demand = Demand(

@@ -30,6 +30,7 @@ from packager.limits.scratch import sweep
 from packager.limits.staging import list_files, staged_members
 from packager.limits.storage import StorageManager
 from packager.limits.strategy import AUTO, PARTIAL, SEQUENTIAL, STRATEGIES, Choice, Demand, choose, supply_of
+from packager.model.manifest import MANIFEST
 from packager.results import (
     ALREADY_THERE,
     FAILED,
@@ -116,9 +117,11 @@ def make_components(run: Run, components: Sequence[Component], done: Mapping[str
             for each in components
             for result in made.get(each.label) or [done[target.name] for target in each.targets]
         ],
-        manifest=manifest_source.manifest if any(each[0].status == PACKAGED for each in made.values()) else None,
+        manifest=manifest_source.manifest
+        if manifest_source and any(each[0].status == PACKAGED for each in made.values())
+        else None,
         peak_scratch_bytes=run.storage.peak_written_bytes,
-        error=nothing_fits or manifest_source.failure,
+        error=nothing_fits or (manifest_source.failure if manifest_source else None),
     )
 
 
@@ -256,7 +259,7 @@ class _ComponentRun:
             if self._choice.strategy == PARTIAL:
                 self._refuse_if_too_late()
             contents = component.contents(run.settings)
-            written = Written(contents.head[0][1])
+            written = Written(dict(contents.head).get(MANIFEST))
             lookahead = Lookahead()
             with run.memory.watching(lookahead):
                 return make_component(

@@ -18,6 +18,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 SCRATCH = Path("/tmp")  # noqa: S108  Lambda's scratch disk; every folder made there has a random name and mode 0700
 
+MODEL_LAYOUT, FILES_LAYOUT = LAYOUT_NAMES = ("model", "files")
+"""What a call can ask for: a trained model as the server component takes it, or the files of any model as they are."""
+
 STRATEGY_NAMES = ("auto", "streaming", "standard", "sequential", "partial")
 """The strategies that a call can ask for; `packager.limits.strategy` says what each of them takes."""
 

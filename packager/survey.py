@@ -60,6 +60,7 @@ class Survey:
         self._seen = Inspection()
         self._encoder = ZipEncoder()
         self._packed_bytes = 0
+        self._head = 0
         try:
             self._make(settings)
         except (ExtractionError, RequestError) as fault:
@@ -70,7 +71,7 @@ class Survey:
         return bool(self._links)
 
     def planned(self) -> PlannedComponent:
-        entries = self._encoder.entries[1:]  # behind the manifest
+        entries = self._encoder.entries[self._head :]
         return PlannedComponent(
             targets=tuple(target.name for target in self._component.targets),
             uri=self._component.source.uri,
@@ -83,6 +84,7 @@ class Survey:
 
     def _make(self, settings: Settings) -> None:
         contents = self._component.contents(settings)
+        self._head = len(contents.head)
         head = [Piece(name, len(data), data, last=True) for name, data in contents.head]
         with self._component.archive.open(settings) as archive:
             files = contents.files(self._members(archive))
@@ -108,5 +110,6 @@ class Survey:
 
     def _shared_bytes(self) -> int:
         """Packed bytes of the content that hard links share: it is packed again for each of them."""
-        packed = {each.name.partition("/")[2]: each.packed_bytes for each in self._encoder.entries}
+        above = self._component.folders_above
+        packed = {each.name.split("/", above)[-1]: each.packed_bytes for each in self._encoder.entries}
         return sum(packed.get(each.same_as, each.size_bytes) for each in self._links)

@@ -120,7 +120,7 @@ def reader(tmp_path, s3_server, monkeypatch) -> Path:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_documented_command_and_program_runs(page, request):
     commands = [block for block in blocks(page, "sh") if re.search(r"^\w*=?\$?\(?packager ", block)]
-    programs = blocks(page, "python") if page.name in {"README.md", "library.md"} else []
+    programs = blocks(page, "python") if page.name in {"README.md", "library.md", "models.md"} else []
     if not commands and not programs:
         return
     request.getfixturevalue("reader")
@@ -129,7 +129,7 @@ def test_every_documented_command_and_program_runs(page, request):
             prepare_one_component()
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    names: dict[str, object] = {}
+    names: dict[str, object] = {"packager": packager}
     for program in programs:
         exec(compile(program, str(page), "exec"), names)  # noqa: S102  our own documents
 

@@ -15,7 +15,7 @@ from packager.cli.compare_commands import diff, verify
 from packager.cli.options import endpoint_option, exclude_option, json_option
 from packager.cli.output import FAILED, failures, finding_line, show, usage_errors
 from packager.errors import OperationAbortedError, in_units, printable
-from packager.settings import STRATEGY_NAMES
+from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,14 @@ def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
 
 def _package_options(command: Command) -> Command:
     options = (
-        click.option("--trained", required=True, metavar="URI", help="Trained artifact (tar.gz)."),
+        click.option(
+            "--layout",
+            type=click.Choice(LAYOUT_NAMES),
+            default=MODEL_LAYOUT,
+            show_default=True,
+            help="model: --trained with --compiled, for the server component. files: the files of any --model.",
+        ),
+        click.option("--trained", metavar="URI", help="Trained artifact (tar.gz)."),
         click.option(
             "--compiled",
             multiple=True,
@@ -71,6 +78,10 @@ def _package_options(command: Command) -> Command:
             metavar="TARGET",
             help="Target of an imported ONNX model; repeat it. [default: all that it serves]",
         ),
+        click.option("--model", metavar="URI", help="Any model, for the layout files."),
+        click.option("--name", metavar="NAME", help="Name of the component, for the layout files."),
+        click.option("--version", metavar="VERSION", help="Version of the component, for the layout files."),
+        click.option("--prefix", default="", metavar="PATH", help="Folder for the files, for the layout files."),
         click.option("--output", required=True, metavar="URI", help="Bucket with optional prefix, or folder."),
         click.option("--strategy", type=click.Choice(STRATEGY_NAMES), default="auto", show_default=True),
         exclude_option,
@@ -83,6 +94,18 @@ def _package_options(command: Command) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _model_of(layout: str, trained: str | None, model: str | None) -> str:
+    """The one artifact that the layout asks for, by the option that stands for it."""
+    needed, given, other, left_over = (
+        ("--model", model, "--trained", trained) if layout == FILES_LAYOUT else ("--trained", trained, "--model", model)
+    )
+    if left_over is not None:
+        raise click.UsageError(f"{other} does not belong to --layout {layout}, which takes {needed}.")
+    if given is None:
+        raise click.UsageError(f"Missing option {needed!r}, which --layout {layout} needs.")
+    return given
 
 
 @packager.command()
@@ -98,11 +121,21 @@ def _package_options(command: Command) -> Command:
     help="Write telemetry.jsonl and spans.jsonl there.",
 )
 @click.option("--trace", is_flag=True, help="Print where the time went, as a tree of spans, on standard error.")
-def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
+def package(  # noqa: PLR0913, PLR0917  one an option
+    as_json: bool,  # noqa: FBT001  click's
+    telemetry: Path | None,
+    trace: bool,  # noqa: FBT001  same
+    trained: str | None,
+    model: str | None,
+    layout: str,
+    **wanted: Any,  # noqa: ANN401  same
+) -> None:
     """Package a model for one or more targets."""
     from packager.cli.signals import stop_on_signals  # noqa: PLC0415  same
     from packager.packaging import package as package_model  # noqa: PLC0415  kept off the path of --help
     from packager.results import PackageResult  # noqa: PLC0415  same
+
+    trained = _model_of(layout, trained, model)
 
     def show_result(result: PackageResult) -> None:
         show(result.as_dict() if as_json else "\n".join(_package_lines(result)))
@@ -113,7 +146,7 @@ def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -
             _recorded(telemetry, trace=trace),
             _progress() as bars,
         ):
-            result = package_model(**wanted, on_progress=bars)
+            result = package_model(trained, **wanted, layout=layout, on_progress=bars)
         show_result(result)
     sys.exit(0 if result.succeeded else FAILED)
 
@@ -122,12 +155,13 @@ def package(as_json: bool, telemetry: Path | None, trace: bool, **wanted: Any) -
 @_package_options
 @endpoint_option
 @json_option
-def plan(as_json: bool, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
+def plan(as_json: bool, trained: str | None, model: str | None, layout: str, **wanted: Any) -> None:  # noqa: ANN401, FBT001  click's
     """Say what packaging would need and take, and write nothing."""
     from packager.plan import plan as plan_package  # noqa: PLC0415  kept off the path of --help
 
+    trained = _model_of(layout, trained, model)
     with failures(as_json=as_json), _progress() as bars:
-        planned = plan_package(**wanted, on_progress=bars)
+        planned = plan_package(trained, **wanted, layout=layout, on_progress=bars)
     show(planned.as_dict() if as_json else "\n".join(planned.lines()))
     sys.exit(0 if planned.fits else FAILED)
 

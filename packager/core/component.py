@@ -153,5 +153,5 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
         report(found.packed_bytes, len(encoder.entries))
         stored = upload.commit()
         read_bytes = found.packed_bytes
-    add(bytes_in=read_bytes, files=len(encoder.entries), ratio=encoder.bytes_out / encoder.bytes_in)
+    add(bytes_in=read_bytes, files=len(encoder.entries), ratio=encoder.bytes_out / max(1, encoder.bytes_in))
     return Made(stored, new=True, files=len(encoder.entries), read_bytes=read_bytes, left_out=found.left_out)

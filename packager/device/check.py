@@ -77,7 +77,7 @@ def read(source: Source, settings: Settings | None = None, *, verify: bool = Fal
 class Written:
     """A component while it is being written: what the rules ask of it, besides what its directory will tell."""
 
-    def __init__(self, manifest: bytes) -> None:
+    def __init__(self, manifest: bytes | None) -> None:
         self._manifest = manifest
         self._heads: dict[str, bytes] = {}
 

@@ -44,6 +44,9 @@ NO_MODEL_FILES = frozenset({"libdlr.so", "model-shapes.json", "hyperparams.json"
 ELF_MACHINES = {183: "aarch64", 62: "amd64", 40: "arm", 3: "x86"}
 ELF_64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
 
+OF_GREENGRASS = frozenset({"entry-storage", "links", "entry-paths", "unique-paths", "component-size", "device-store"})
+"""The rules of Greengrass itself, for any component; the others are those of the server component that runs models."""
+
 SHOWN = 3
 """How many of the breaches of one rule its finding names."""
 
@@ -61,10 +64,12 @@ class Rule:
 def check(listing: ComponentListing, target: Target | None = None) -> list[Finding]:
     """One finding for each rule that the component breaks, in the order of RULES; none when a device would take it.
 
-    With a target, also what that target needs. Never raises, whatever the component holds.
+    With a target, also what that target needs, and only what Greengrass needs where no server component runs there.
+    Never raises, whatever the component holds.
     """
     contents = Contents(listing, target)
-    return [finding for rule in RULES if (finding := _finding(rule, contents))]
+    rules = RULES if target is None or target.dependency else [each for each in RULES if each.id in OF_GREENGRASS]
+    return [finding for rule in rules if (finding := _finding(rule, contents))]
 
 
 def refuse_if_strict(findings: Sequence[Finding], *, strict: bool) -> None:

@@ -8,6 +8,7 @@ from posixpath import basename
 from typing import TYPE_CHECKING, Any
 
 from packager.core.component import Contents
+from packager.core.names import safe_path
 from packager.errors import ExtractionError, PackagerError, RequestError
 from packager.model import targets
 from packager.model.identity import component_identity, component_key
@@ -52,16 +53,23 @@ class Component:
         targets: the targets it serves.
         archive: the artifact that its files come from.
         layout: how they are arranged.
-        manifest_source: where its manifest comes from.
+        manifest_source: where its manifest comes from; None when it needs none.
         model_file: path or name of the ONNX model in the artifact, where that holds several.
+        prefix: the folder that its files lie below, where no manifest names one.
     """
 
     label: str
     targets: tuple[Target, ...]
     archive: Archive
     layout: Layout
-    manifest_source: ManifestSource
+    manifest_source: ManifestSource | None
     model_file: str | None = None
+    prefix: str = ""
+
+    @property
+    def folders_above(self) -> int:
+        """How many folders of its own a component puts above the paths of the artifact."""
+        return 1 if self.manifest_source else len(self.prefix.split("/")) if self.prefix else 0
 
     @property
     def source(self) -> Source:
@@ -70,17 +78,21 @@ class Component:
     def identify(self) -> tuple[str, str]:
         """Its key, and its full identity: 64 hex digits that decide every byte of it."""
         # The manifest's first: when the trained artifact cannot be read, all components fail with the same error.
-        manifest_identity = self.manifest_source.manifest_identity
+        manifest_identity = self.manifest_source.manifest_identity if self.manifest_source else None
         exclude = list(self.archive.exclude)
-        chosen = [exclude, self.model_file] if exclude or self.model_file else []
+        choice = self.model_file or self.prefix
+        chosen = [exclude, choice or None] if exclude or choice else []
         identity = component_identity([self.source.identity().marks], manifest_identity, self.layout.name, chosen)
         return component_key(identity), identity
 
     def contents(self, settings: Settings) -> Contents:
         """What goes into it. Errors: those of its manifest, and RequestError when that is of another kind of model."""
+        if self.manifest_source is None:
+            return Contents([], partial(_files, self.layout, {}, None, self.prefix))
         manifest, model_file = self.layout.manifest(self.manifest_source.manifest, self, settings)
         head = render(manifest, settings.max_manifest_bytes)
-        return Contents([(MANIFEST, head)], partial(_files, self.layout, manifest, model_file))
+        folder = stage_types(manifest)[0]  # where devices look for the files
+        return Contents([(MANIFEST, head)], partial(_files, self.layout, manifest, model_file, folder))
 
     def packed_bytes(self) -> int:
         """The size of its artifact; 0 when it cannot be had, an error that making the component will raise."""
@@ -136,18 +148,18 @@ def layout_of(compile_target: str, *, imported: bool = False) -> Layout:
 
 
 def _files(
-    layout: Layout, manifest: Mapping[str, Any], model_file: str | None, members: Iterator[Member]
+    layout: Layout, manifest: Mapping[str, Any], model_file: str | None, folder: str, members: Iterator[Member]
 ) -> Iterator[File]:
-    """The files of a component where devices look for them: below a folder named after the first stage's type."""
-    folder = stage_types(manifest)[0]
+    """The files of a component, below its folder."""
     empty = True
     for path, member in layout.select(manifest, model_file, members):
         empty = False
-        yield f"{folder}/{path}", member.size_bytes, member.readinto
+        name = safe_path(f"{folder}/{path}") if folder else path  # together they can be too long
+        yield name, member.size_bytes, member.readinto
     if empty:
         raise ExtractionError(
             "The artifact holds no file for the component.",
-            next_step="Compile the model again; an empty component would fail on every device.",
+            next_step="Make the artifact again, or exclude less; an empty component would fail on every device.",
         )
 
 
@@ -170,6 +182,10 @@ def _runtime_artifact(
                 raise ambiguous([*found, path], model_file)
             found.append(path)
             yield name, member
+
+
+def _no_manifest(_: dict[str, Any], __: Component, ___: Settings) -> tuple[dict[str, Any], None]:
+    return {}, None
 
 
 def _compiled_manifest(manifest: dict[str, Any], _: Component, __: Settings) -> tuple[dict[str, Any], None]:
@@ -207,3 +223,4 @@ def _exported_manifest(
 COMPILED = Layout("compiled", _compiled_manifest, _every_file)
 COMPILED_ONNX = Layout("compiled onnx", _exported_manifest, _every_file)
 IMPORTED_ONNX = Layout("imported onnx", _imported_manifest, _runtime_artifact)
+FILES = Layout("files", _no_manifest, _every_file)

@@ -21,8 +21,8 @@ class Target:
 
     Attributes:
         name: as in requests and tables.
-        architecture: Greengrass platform architecture.
-        dependency: Greengrass component that runs the model there.
+        architecture: Greengrass platform architecture; empty for any.
+        dependency: Greengrass component that runs the model there; empty when the component sees to that itself.
     """
 
     name: str

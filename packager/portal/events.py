@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError, printable
 from packager.portal.fields import LONGEST_TEXT, Fields, wrong
-from packager.settings import STRATEGY_NAMES
+from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +37,10 @@ class PackageArguments:
     exclude: tuple[str, ...] = ()
     model_file: str | None = None
     stores: Stores | None = None
+    layout: str = MODEL_LAYOUT
+    name: str | None = None
+    version: str | None = None
+    prefix: str = ""
 
 
 PREPARE, PREPARED = "prepare", "prepared"
@@ -74,6 +78,8 @@ def is_delivery(event: object) -> bool:
 def machine_call(event: object, *, in_lambda: bool = False) -> MachineCall:
     """The request in a machine's event: trained, compiled and output; optionally options, manifest, training_id.
 
+    In the layout `files`: model, name, version and output; optionally prefix, options and training_id.
+
     A field that is null is a missing one. In Lambda the output has to be in S3: the function's own disk is lost.
     """
     fields = Fields(event).without_nulls()
@@ -81,6 +87,11 @@ def machine_call(event: object, *, in_lambda: bool = False) -> MachineCall:
     if manifest not in {None, PREPARE, PREPARED}:
         raise wrong("manifest", manifest, f"{PREPARE} or {PREPARED}")
     options = _options(fields.object("options").without_nulls()) if "options" in fields else {}
+    if _layout(fields) == FILES_LAYOUT:
+        if manifest:
+            raise wrong("manifest", manifest, "missing: the layout files makes none")
+        arguments = _files_of_any_model(fields, options, in_lambda=in_lambda)
+        return MachineCall(arguments, fields.optional_text("training_id"), manifest)
     arguments = PackageArguments(
         trained=_uri(fields, "trained"),
         compiled=_compiled(fields) if manifest != PREPARE else {},
@@ -89,6 +100,34 @@ def machine_call(event: object, *, in_lambda: bool = False) -> MachineCall:
         **options,
     )
     return MachineCall(arguments, fields.optional_text("training_id"), manifest)
+
+
+def _layout(fields: Fields) -> str:
+    layout = fields.optional_text("layout") or MODEL_LAYOUT
+    if layout not in LAYOUT_NAMES:
+        raise wrong("layout", layout, " or ".join(LAYOUT_NAMES))
+    others = ("trained", "compiled") if layout == FILES_LAYOUT else ("model", "name", "version", "prefix")
+    for name in others:
+        if name in fields:
+            raise RequestError(
+                f"{name} does not belong to the layout {layout}.",
+                next_step=f"Leave it out, or name the layout that it belongs to: {' or '.join(LAYOUT_NAMES)}.",
+                field=name,
+            )
+    return layout
+
+
+def _files_of_any_model(fields: Fields, options: dict[str, Any], *, in_lambda: bool) -> PackageArguments:
+    return PackageArguments(
+        trained=_uri(fields, "model"),
+        compiled={},
+        output=_output(fields, in_lambda=in_lambda),
+        layout=FILES_LAYOUT,
+        name=fields.text("name"),
+        version=fields.text("version"),
+        prefix=fields.optional_text("prefix", LONGEST_TEXT) or "",
+        **options,
+    )
 
 
 def compilation_ended(event: dict[str, Any]) -> CompilationEnded:

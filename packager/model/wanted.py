@@ -1,0 +1,72 @@
+"""What a call asks for, by layout, and the components that come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packager.errors import RequestError
+from packager.model.any_files import component_of_files, wrong
+from packager.model.layouts import Component, components_of
+from packager.model.prepared import PreparedManifest
+from packager.model.trained import TrainedArtifact
+from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT
+from packager.stores.archive import ARCHIVE, Archive, patterns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from packager.core.ports import Sink
+    from packager.results import ProcessingState
+    from packager.settings import Settings
+    from packager.stores import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a call names; see `packager.packaging.package`."""
+
+    model: str
+    compiled: Mapping[str, str]
+    imported_targets: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    model_file: str | None = None
+    layout: str = MODEL_LAYOUT
+    name: str | None = None
+    version: str | None = None
+    prefix: str = ""
+
+    def components(
+        self,
+        stores: Stores,
+        settings: Settings,
+        report: Callable[[ProcessingState], None],
+        prepared_at: Sink | None = None,
+    ) -> list[Component]:
+        """The components to be made; nothing is read yet. A kept manifest is looked for at `prepared_at`.
+
+        RequestError for what cannot be.
+        """
+        self._check(is_prepared=prepared_at is not None)
+        if self.layout == FILES_LAYOUT:
+            archive = Archive(stores.source(self.model), ARCHIVE, patterns(self.exclude))
+            return [component_of_files(archive, self.name or "", self.version or "", self.prefix)]
+        model = TrainedArtifact(stores.source(self.model), settings, report=report, exclude=patterns(self.exclude))
+        manifest_source = PreparedManifest(model, prepared_at, stores.source) if prepared_at else model
+        return components_of(model, self.compiled, stores, self.imported_targets, manifest_source, self.model_file)
+
+    def _check(self, *, is_prepared: bool) -> None:
+        if self.layout not in LAYOUT_NAMES:
+            raise wrong("layout", self.layout, f"one of {', '.join(LAYOUT_NAMES)}")
+        if self.layout == FILES_LAYOUT and (self.compiled or self.imported_targets or self.model_file or is_prepared):
+            raise RequestError(
+                "The layout `files` takes no compiled artifacts, targets, model file or prepared manifest.",
+                next_step="Name the model alone: its files go into one component as they are.",
+                field="layout",
+            )
+        if self.layout == MODEL_LAYOUT and (self.name or self.version or self.prefix):
+            raise RequestError(
+                "A name, a version and a prefix belong to the layout `files`.",
+                next_step="Ask for the layout `files`, or leave them out.",
+                field="layout",
+            )

@@ -1,0 +1,257 @@
+"""The layout `files`: the files of any model, as they are, in a component."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from packager.cli.commands import packager as command_line
+from packager.errors import ComponentRefusedError, ExtractionError, PackagerError, RequestError, UnsafeArchiveError
+from packager.handler import handler
+from packager.packaging import package
+from packager.plan import plan
+from packager.settings import FILES_LAYOUT, Settings
+from tests import archives
+from tests.archive_strategies import paths, tars
+from tests.packager.test_handler import Context
+from tests.packages import Model, ground
+
+STRATEGIES = ("streaming", "standard", "sequential", "partial", "auto")
+MODEL = Model({"model.onnx": 9000, "labels.txt": 20, "tokenizer/vocab.json": 3 << 20}, {"copy.onnx": "model.onnx"})
+NAMED = {"layout": FILES_LAYOUT, "name": "com.example.Detector", "version": "1.2.0"}
+few = settings(max_examples=25, suppress_health_check=list(HealthCheck))
+
+
+@pytest.fixture
+def here():
+    with ground() as ground_:
+        yield ground_
+
+
+def make(here, model, **options):
+    """The one result of packaging a model's files."""
+    limits = Settings(scratch_dir=here.root / "scratch")
+    result = package(model, {}, here.out, **{**NAMED, "force": True, "settings": limits, **options})
+    assert result.manifest is None
+    [made] = result.components
+    assert result.error is None or made.error is result.error
+    return made
+
+
+def written(here, data, name="model.tar.gz"):
+    path = here.root / name
+    path.write_bytes(data)
+    return str(path)
+
+
+def files_of(uri):
+    with zipfile.ZipFile(uri) as made:
+        assert made.testzip() is None
+        return {name: made.read(name) for name in made.namelist()}
+
+
+def expected(packed):
+    """The files of a tar as Python's own reader has them, in its order."""
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        for member in archive:
+            if content := archive.extractfile(member) if member.isreg() or member.islnk() else None:
+                found["/".join(part for part in member.name.split("/") if part not in {"", "."})] = content.read()
+    return found
+
+
+@few
+@given(tars(), st.just("") | paths.filter(lambda path: len(path) <= 500))
+def test_a_component_holds_the_files_of_the_archive_in_order_by_every_strategy(packed, prefix):
+    with ground() as here:
+        uri = written(here, archives.gz(packed))
+        files = expected(packed)
+        made = [make(here, uri, prefix=prefix, strategy=each) for each in STRATEGIES[1:]]
+        if not files:
+            assert {type(each.error) for each in made} == {ExtractionError}
+            assert here.published() == set()
+            return
+        assert {each.error for each in made} == {None}
+        below = f"{prefix}/" if prefix else ""
+        assert [*files_of(made[0].uri).items()] == [(below + name, content) for name, content in files.items()]
+        assert len({(each.uri, each.sha256, each.files) for each in made}) == 1
+
+
+def test_strategies_agree_on_a_model_with_a_large_file_and_the_plan_knows_its_size(here):
+    uri = here.compiled(Model(MODEL.sizes_bytes))
+    made = [make(here, uri, strategy=each) for each in STRATEGIES]
+    assert {each.target for each in made} == {"com.example.Detector=1.2.0"}
+    assert len({each.sha256 for each in made}) == 1
+    linked = here.compiled(MODEL)
+    for model, count in ((uri, 3), (linked, 4)):
+        planned = plan(model, {}, here.out, **NAMED, prefix="a/b")
+        done = make(here, model, prefix="a/b")
+        [component] = planned.components
+        assert (component.files, done.files, planned.fits) == (count, count, True)
+        assert abs(done.size_bytes - component.bytes_out) <= 20 * (count - 3)  # about right, where there are links
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "outside: '../evil'",
+        "outside: '\\uff0e\\uff0e/evil'",
+        *(each for each in archives.unsafe() if ":" not in each),
+        "a file that says 2**60 bytes",
+    ],
+)
+def test_hostile_archives_are_refused_as_in_every_layout(here, kind):
+    data = {**archives.unsafe(), **archives.bombs()}[kind]
+    assert isinstance(make(here, written(here, data), prefix="p").error, ExtractionError)
+    assert here.published() == set()
+
+
+def test_a_path_that_the_prefix_makes_too_long_is_refused(here):
+    deep = "/".join(["d" * 200] * 14)
+    made = make(here, written(here, archives.gz(archives.tar([(deep, b"x")]))), prefix="/".join(["p" * 100] * 3))
+    assert isinstance(made.error, UnsafeArchiveError)
+
+
+def test_only_the_rules_of_greengrass_are_asked(here):
+    names = ("manifest.json", "model.py", "lib.so", "inference_runtimes.py")
+    uri = written(here, archives.gz(archives.tar([(each, b"not what the server component takes") for each in names])))
+    for _ in range(2):  # made, and found
+        made = make(here, uri, strict=True, force=False)
+        assert (made.error, made.warnings) == (None, ())
+    assert made.status == "already_there"
+    compiled = {"arm64-cpu": uri}
+    refused = package(here.trained, compiled, here.out, strict=True).components[0].error
+    assert isinstance(refused, ComponentRefusedError)
+
+
+def test_files_choices_and_prefix_decide_the_key_and_name_and_version_do_not(here):
+    uri = here.compiled(Model(MODEL.sizes_bytes))
+    keys = [
+        make(here, uri, **options).uri
+        for options in (
+            {},
+            {"name": "other", "version": "9.9.9-rc.1+build"},
+            {"prefix": "a"},
+            {"prefix": "./a/"},
+            {"exclude": ["*.txt"]},
+            {"exclude": ["*.txt"], "prefix": "a"},
+        )
+    ]
+    assert keys[0] == keys[1]
+    assert keys[2] == keys[3]
+    assert len(set(keys)) == 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"name": None}, "name"),
+        ({"name": "a b"}, "name"),
+        ({"name": "x" * 129}, "name"),
+        ({"name": "a\n"}, "name"),
+        ({"version": None}, "version"),
+        ({"version": "1.0"}, "version"),
+        ({"version": "01.0.0"}, "version"),
+        ({"version": "1.0.0-"}, "version"),
+        ({"version": f"1.0.0-{'x' * 60}"}, "version"),
+        ({"prefix": "../up"}, "prefix"),
+        ({"prefix": "/abs"}, "prefix"),
+        ({"prefix": "x" * 600}, "prefix"),
+        ({"prefix": 1}, "prefix"),
+        ({"layout": "zip"}, "layout"),
+        ({"layout": "model"}, "layout"),
+        ({"model_file": "a.onnx"}, "layout"),
+        ({"imported_targets": ["x86_64-cpu"]}, "layout"),
+        ({"prepared": True}, "layout"),
+    ],
+)
+def test_what_greengrass_would_not_take_is_wrong_use(here, wrong, field):
+    with pytest.raises(RequestError) as refused:
+        package("no-such.tar.gz", {}, here.out, **{**NAMED, **wrong})
+    assert refused.value.figures["field"] == field
+    assert refused.value.next_step
+
+
+def event(here, **changed):
+    asked = {**NAMED, "model": here.compiled(Model(MODEL.sizes_bytes)), "output": here.out, "prefix": "m"}
+    return {name: value for name, value in {**asked, **changed}.items() if value is not ...}
+
+
+def test_a_machine_asks_for_the_same(here, monkeypatch):
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
+    reply = handler(event(here, options={"exclude": ["*.txt"]}), Context())
+    assert reply["statusCode"] == 200
+    [made] = reply["components"]
+    assert made["target"] == "com.example.Detector=1.2.0"
+    assert [*files_of(made["uri"])] == ["m/model.onnx", "m/tokenizer/vocab.json"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"model": ...}, "model"),
+        ({"name": ...}, "name"),
+        ({"version": 1}, "version"),
+        ({"trained": "s3://b/k"}, "trained"),
+        ({"compiled": []}, "compiled"),
+        ({"manifest": "prepare"}, "manifest"),
+        ({"layout": "model"}, "model"),
+        ({"layout": "tar"}, "layout"),
+        ({"layout": 1}, "layout"),
+        ({"prefix": "../x"}, "prefix"),
+    ],
+)
+def test_a_machine_that_asks_for_something_else_is_told_the_field(here, changed, field):
+    reply = handler(event(here, **changed), Context())
+    assert (reply["statusCode"], reply["error"]["field"]) == (400, field)
+
+
+def run(*arguments):
+    from click.testing import CliRunner  # noqa: PLC0415  only these tests need it
+
+    done = CliRunner().invoke(command_line, [str(each) for each in arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+def test_people_ask_for_the_same(here):
+    uri = here.compiled(Model(MODEL.sizes_bytes))
+    asked = ("--layout", "files", "--model", uri, "--name", "n", "--version", "1.0.0", "--output", here.out)
+    done = run("package", *asked, "--json", "--exclude", "tokenizer", "--prefix", "p/q")
+    assert done.exit_code == 0
+    assert [*files_of(json.loads(done.stdout)["components"][0]["uri"])] == ["p/q/model.onnx", "p/q/labels.txt"]
+    assert run("plan", *asked).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--layout", "files", "--name", "n", "--version", "1.0.0"],
+        ["--layout", "files", "--trained", "m", "--name", "n", "--version", "1.0.0"],
+        ["--layout", "files", "--model", "m", "--name", "n"],
+        ["--model", "m"],
+        ["--trained", "m", "--name", "n"],
+        [],
+    ],
+)
+def test_options_of_the_other_layout_are_wrong_use(here, arguments):
+    done = run("package", *arguments, "--output", here.out)
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+    assert not Path(here.out).exists()
+
+
+def test_limits_hold(here):
+    uri = here.compiled(Model(MODEL.sizes_bytes))
+    for limit in ({"max_members": 2}, {"max_unpacked_bytes": 1 << 20}, {"max_names_bytes": 100}):
+        made = make(here, uri, settings=Settings(**limit))
+        assert isinstance(made.error, PackagerError)
+        assert "MAX_" in made.error.message
+    assert here.published() == set()
