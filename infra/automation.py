@@ -34,7 +34,7 @@ def calls(document: Document) -> Iterator[tuple[str, str]]:
             yield service, f"{service}:{_SERVICES.get(service, {}).get(inputs['Api'], inputs['Api'])}"
 
 
-class Automation(Construct):
+class Automations(Construct):
     """The documents, a role for each set of rights, and a rule for each document from the alarms that call."""
 
     def __init__(self, stack: cdk.Stack, deployment: Deployment, source: Catalog) -> None:

@@ -11,7 +11,7 @@ from aws_cdk import aws_cloudwatch, aws_iam, aws_kms, aws_logs, aws_sns, aws_sns
 from dashboards.product.layout import dashboard_bodies
 from dashboards.product.specs import Catalog, alarm_parameters
 from infra import rights
-from infra.automation import Automation
+from infra.automation import Automations
 from telemetry.watch import Severity
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class MonitoringStack(cdk.Stack):
         self._alarms()
         self._queries()
         self._metric_filters()
-        Automation(self, deployment, self.source)
+        Automations(self, deployment, self.source)
 
     def _dashboards(self) -> None:
         bodies = dashboard_bodies(self.source)

@@ -181,17 +181,12 @@ def test_functions_stay_small():
 
 SAME_NAME_ON_PURPOSE: dict[str, str] = {
     "Action": "CloudWatch's word for what an alarm calls; the tools for anybody's alarms import nothing of ours",
-    "Automation": "a row's automation, and the construct that deploys all of them",
-    "Choice": "of a strategy, and of the targets of a request",
     "Contents": "what goes into a component, and what is in a finished one",
     "Entry": "of a tar, and of a ZIP that is checked: each format's own word",
     "Metric": "CloudWatch's word; the same two rooms",
-    "Outcome": "of an alarm test, of a drill and of a request: no module knows two of them",
     "Panel": "a row's panel, and the panel that it becomes on a page; the page draws anybody's",
     "Rule": "a composite alarm's rule is CloudWatch's word, a device's rule is the customer's",
-    "Run": "of a call of the packager, and of the function in a drill",
     "Settings": "each of the two packages has its own, read by one reader each",
-    "Store": "of recorded samples, and the stand-in for S3 in a drill",
 }
 """Class names with two meanings, and why both keep the name."""
 

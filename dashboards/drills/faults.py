@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dashboards.drills import artifacts
-from dashboards.drills.function import Run, every
-from dashboards.drills.s3 import BUCKET, Store, bucket
+from dashboards.drills.function import FunctionRun, every
+from dashboards.drills.s3 import BUCKET, FaultyBucket, bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def none(folder: Path) -> Injected:
         store.objects["whole"] = artifacts.compiled()
         event = _event(f"s3://{BUCKET}/out", dict.fromkeys(("arm64-cpu", "x86_64-cpu"), f"s3://{BUCKET}/whole"))
         local = _local(folder, {"jetson-xavier": artifacts.compiled(300_000)})
-        recorded = Run([event, {**local, "options": {"strategy": "standard"}}], environment).recorded()
+        recorded = FunctionRun([event, {**local, "options": {"strategy": "standard"}}], environment).recorded()
     return Injected(recorded, "no fault; two targets from and to S3, one staged on the disk")
 
 
@@ -64,7 +64,7 @@ def small_disk(folder: Path) -> Injected:
         shutil.copy(ballast, scratch)
         lines = {"WARNING": SMALL_DISK_BYTES * 3 // 4, "CRITICAL": SMALL_DISK_BYTES * 7 // 8}
         environment |= {f"STORAGE_{level}_THRESHOLD": str(line) for level, line in lines.items()}
-    return Injected(Run([streams, stages], environment, inside=inside).recorded(), how)
+    return Injected(FunctionRun([streams, stages], environment, inside=inside).recorded(), how)
 
 
 def _mounting(folder: Path) -> list[str]:
@@ -73,7 +73,7 @@ def _mounting(folder: Path) -> list[str]:
     if not shutil.which("unshare"):
         return []
     trial = [*command, "mount", "-t", "tmpfs", "-o", "size=64k", "drill", str(folder)]
-    return command if subprocess.run(trial, capture_output=True, check=False).returncode == 0 else []  # noqa: S603  see `Run`
+    return command if subprocess.run(trial, capture_output=True, check=False).returncode == 0 else []  # noqa: S603  see `FunctionRun`
 
 
 def slow_s3(folder: Path) -> Injected:
@@ -85,7 +85,7 @@ def slow_s3(folder: Path) -> Injected:
         compiled = {"x86_64-cpu": "small", "arm64-cpu": "slow"}
         events = [_event(str(folder / "out"), {target: f"s3://{BUCKET}/{key}"}) for target, key in compiled.items()]
         # The work looks at the clock after every MiB and waits for one more to stop: 50 s of this clock for both.
-        recorded = Run(events, {**environment, "TIME_RESERVE_S": "86"}, speed=_CLOCK_SPEED).recorded()
+        recorded = FunctionRun(events, {**environment, "TIME_RESERVE_S": "86"}, speed=_CLOCK_SPEED).recorded()
     return Injected(recorded, f"S3 gives 3 MiB a second; the function's clock runs {_CLOCK_SPEED} times as fast")
 
 
@@ -96,7 +96,7 @@ def failing_s3(_: Path) -> Injected:
         store.failing = frozenset({"failing"})
         compiled = {"arm64-cpu": f"s3://{BUCKET}/whole", "x86_64-cpu": f"s3://{BUCKET}/failing"}
         event = _event(f"s3://{BUCKET}/out", compiled)
-        recorded = Run([event], {**environment, "MAX_ATTEMPTS": "1"}).recorded()
+        recorded = FunctionRun([event], {**environment, "MAX_ATTEMPTS": "1"}).recorded()
     return Injected(recorded, "S3 answers 503 SlowDown or breaks off, for one of two artifacts; one attempt a target")
 
 
@@ -104,13 +104,13 @@ def corrupt_artifact(folder: Path) -> Injected:
     """Package one whole artifact and one whose checksum is wrong."""
     whole = artifacts.compiled()
     event = _local(folder, {"arm64-cpu": whole, "x86_64-cpu": artifacts.damaged(whole)})
-    return Injected(Run([event]).recorded(), "one of two artifacts has a wrong checksum at its end")
+    return Injected(FunctionRun([event]).recorded(), "one of two artifacts has a wrong checksum at its end")
 
 
 def corrupt_artifacts(folder: Path) -> Injected:
     """Package nothing but an artifact whose checksum is wrong."""
     event = _local(folder, {"arm64-cpu": artifacts.damaged(artifacts.compiled())})
-    return Injected(Run([event]).recorded(), "the only artifact has a wrong checksum at its end")
+    return Injected(FunctionRun([event]).recorded(), "the only artifact has a wrong checksum at its end")
 
 
 def dead_endpoint(folder: Path) -> Injected:
@@ -119,19 +119,19 @@ def dead_endpoint(folder: Path) -> Injected:
         port = taken.getsockname()[1]
     event = _local(folder, {"arm64-cpu": artifacts.compiled()})
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "NO_PROXY": "127.0.0.1"}
-    runs = [Run([event] * 3, environment).recorded() for _ in range(3)]
+    runs = [FunctionRun([event] * 3, environment).recorded() for _ in range(3)]
     return Injected(every(300, runs), "no one listens at the trace endpoint; three runs, laid 300 s apart")
 
 
 def no_time(folder: Path) -> Injected:
     """Begin when the time is nearly up."""
     event = _local(folder, {"arm64-cpu": artifacts.compiled()})
-    return Injected(Run([event], left_s=8).recorded(), "8 s of 900 s are left when the invocation begins")
+    return Injected(FunctionRun([event], left_s=8).recorded(), "8 s of 900 s are left when the invocation begins")
 
 
 @contextmanager
-def _s3() -> Iterator[tuple[dict[str, str], Store]]:
-    store = Store({"trained": artifacts.trained()})
+def _s3() -> Iterator[tuple[dict[str, str], FaultyBucket]]:
+    store = FaultyBucket({"trained": artifacts.trained()})
     with bucket(store) as environment:
         yield environment, store
 

@@ -42,7 +42,7 @@ class DrillError(DashboardError):
 
 
 @dataclass(frozen=True)
-class Run:
+class FunctionRun:
     """One environment of the function: its events, one after another, and what surrounds it.
 
     Attributes:

@@ -55,7 +55,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DrillOutcome:
     """A drill and what became of it; it passed when `failures` is empty."""
 
     drill: str
@@ -67,19 +67,19 @@ class Outcome:
     failures: tuple[str, ...]
 
 
-def run_all(drills: Sequence[Drill]) -> list[Outcome]:
+def run_all(drills: Sequence[Drill]) -> list[DrillOutcome]:
     """Run drills, three at a time since they mostly wait, each in a folder of its own that is gone afterwards."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(run_one, drills))
 
 
-def run_one(drill: Drill) -> Outcome:
+def run_one(drill: Drill) -> DrillOutcome:
     """Inject the fault and judge what was recorded."""
     with tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True) as folder:
         return assess(drill, drill.inject(Path(folder)))
 
 
-def assess(drill: Drill, injected: Injected) -> Outcome:
+def assess(drill: Drill, injected: Injected) -> DrillOutcome:
     """Return what the alarms of the drill's limits made of a recording, and what is wrong with that."""
     source = Catalog(limits=drill.limits)
     alarms = parse_alarms(alarm_parameters(source), "the catalog")
@@ -102,7 +102,7 @@ def assess(drill: Drill, injected: Injected) -> Outcome:
     found = tuple(_asked(alarm, *cause, source, recording) for alarm, cause in drill.finds.items())
     queries = {alarm.name: alarm.runbook.query for alarm in source.everything}
     blind = [each.alarm for each in fired if not insights.query(queries[each.alarm], recording.lines)]
-    return Outcome(
+    return DrillOutcome(
         drill=drill.name,
         fault=injected.how,
         fired=fired,

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dashboards.drills.judging import Outcome
+    from dashboards.drills.judging import DrillOutcome
 
 _WIDTH = 118
 _LONGEST = 90
 
 
-def shown(outcome: Outcome) -> str:
+def shown(outcome: DrillOutcome) -> str:
     """Return what happened in a drill, line by line."""
     return "\n".join(_lines(outcome))
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
+def summary(outcomes: Sequence[DrillOutcome]) -> str:
     """Return a table of all drills, one line each."""
     width = max(len(outcome.drill) for outcome in outcomes)
     return "\n".join(_row(outcome, width) for outcome in outcomes)
 
 
-def _row(outcome: Outcome, width: int) -> str:
+def _row(outcome: DrillOutcome, width: int) -> str:
     latest = max((each.after_s for each in outcome.fired), default=0)
     verdict = f"FAILED ({len(outcome.failures)})" if outcome.failures else "passed"
     return (
@@ -35,7 +35,7 @@ def _row(outcome: Outcome, width: int) -> str:
     )
 
 
-def _lines(outcome: Outcome) -> Iterator[str]:
+def _lines(outcome: DrillOutcome) -> Iterator[str]:
     yield f"{outcome.drill}: {outcome.fault}"
     for each in sorted(outcome.fired, key=lambda fired: (not fired.called, fired.alarm)):
         called = ", called" if each.called else ""

@@ -25,7 +25,7 @@ _NO_UPLOADS = b"<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></Li
 
 
 @dataclass
-class Store:
+class FaultyBucket:
     """What lies in the bucket by key, and what is wrong with it.
 
     Attributes:
@@ -44,7 +44,7 @@ class Store:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: FaultyBucket) -> None:
         super().__init__(("127.0.0.1", 0), _Exchange)
         self.store = store
 
@@ -56,7 +56,7 @@ class _Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     @property
-    def store(self) -> Store:
+    def store(self) -> FaultyBucket:
         return cast("_Server", self.server).store
 
     @property
@@ -140,7 +140,7 @@ def _error(code: str, message: str) -> bytes:
 
 
 @contextmanager
-def bucket(store: Store) -> Iterator[dict[str, str]]:
+def bucket(store: FaultyBucket) -> Iterator[dict[str, str]]:
     """Serve a store; give the environment in which only this server is spoken to."""
     with _Server(store) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

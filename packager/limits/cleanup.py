@@ -1,10 +1,8 @@
-"""Clean-up at the end of a block, whatever happens in it, and SIGTERM as an exception that lets it happen."""
+"""Clean-up at the end of a block, whatever happens in it."""
 
 from __future__ import annotations
 
-import signal
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -13,16 +11,16 @@ from packager.limits.removal import Removal, failed, logged, observed, remove
 from packager.settings import Settings, from_process_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType, TracebackType
+    from collections.abc import Callable
+    from types import TracebackType
 
 
 class CleanupContext:
     """Removes files and folders, and calls functions, when the block ends, in reverse order of their registration.
 
     A failure of one does not stop the others. When the block itself succeeded, the failures are raised as
-    CleanupFailedError; otherwise each becomes a note on the block's own error. Every failure is logged. SIGTERM waits
-    until a clean-up that has begun is complete. Safe to use from several threads.
+    CleanupFailedError; otherwise each becomes a note on the block's own error. Every failure is logged. Safe
+    to use from several threads.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -31,15 +29,12 @@ class CleanupContext:
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
-        _unfinished[id(self)] = self.force_cleanup
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with sigterm_held_back():
-            failures = self._clean_up("signal" if isinstance(error, TerminatedError) else "normal").failures
-            _unfinished.pop(id(self), None)
+        failures = self._clean_up("normal").failures
         if not failures:
             return
         if error is None:
@@ -64,8 +59,7 @@ class CleanupContext:
 
     def force_cleanup(self) -> Removal:
         """Clean up everything now; what fails stays registered. May be called again. Never raises a failure."""
-        with sigterm_held_back():
-            return self._clean_up("forced")
+        return self._clean_up("forced")
 
     def _clean_up(self, reason: str) -> Removal:
         """Clean up item by item; without the lock, since a function may wait for threads that register something."""
@@ -99,68 +93,3 @@ def _call(function: Callable[[], object]) -> Removal:
     except Exception as error:  # noqa: BLE001  the other clean-ups have to run; it is reported with theirs
         return failed(getattr(function, "__qualname__", repr(function)), error)
     return Removal()
-
-
-class TerminatedError(SystemExit):
-    """The process received SIGTERM. Not an Exception, so that no handler for failures of the work swallows it."""
-
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)  # what a shell reports of a process that ended by the signal
-
-
-class _HeldBack:
-    depth = 0
-    """How many clean-ups the main thread is inside of."""
-    pending = False
-    """Whether a signal arrived during them."""
-
-
-_held_back = _HeldBack()
-_unfinished: dict[int, Callable[[], object]] = {}
-"""Clean-ups of contexts that were entered and not left; the signal can arrive in the very moment before one begins."""
-
-
-@contextmanager
-def terminate_cleanly() -> Iterator[None]:
-    """While the block runs, the first SIGTERM raises TerminatedError in the main thread; later ones do nothing.
-
-    The previous handler is restored afterwards. Outside the main thread, which alone may set handlers, nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    terminated = False
-
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        nonlocal terminated
-        if terminated:
-            return
-        terminated = True
-        if not _held_back.depth:
-            raise TerminatedError
-        _held_back.pending = True
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        if terminated:
-            for clean_up in list(_unfinished.values()):
-                clean_up()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-@contextmanager
-def sigterm_held_back() -> Iterator[None]:
-    """Hold back TerminatedError until the block is complete: a clean-up that stops half-way leaves the other half."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    _held_back.depth += 1
-    try:
-        yield
-    finally:
-        _held_back.depth -= 1
-        if _held_back.pending and not _held_back.depth:
-            _held_back.pending = False
-            raise TerminatedError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from packager import locks
 from packager.core.ports import TEMPORARY_PREFIX
 from packager.errors import InsufficientStorageError, PackagerError
-from packager.limits.cleanup import CleanupContext, sigterm_held_back
+from packager.limits.cleanup import CleanupContext
 from packager.limits.removal import Removal, failed, logged, observed, remove
 from packager.limits.usage import disk_usage
 from packager.locks import Lock
@@ -37,10 +37,9 @@ def scratch_folder(settings: Settings, owner: str = "") -> Iterator[Path]:
     Errors: InsufficientStorageError, AccessDeniedError, StoreError; CleanupFailedError at the end.
     """
     with CleanupContext(settings) as cleanup:
-        with sigterm_held_back():
-            folder, lock = _new_folder(settings.scratch_dir.absolute(), owner)
-            cleanup.register_cleanup(partial(os.close, lock))
-            cleanup.register_cleanup(folder)
+        folder, lock = _new_folder(settings.scratch_dir.absolute(), owner)
+        cleanup.register_cleanup(partial(os.close, lock))
+        cleanup.register_cleanup(folder)
         yield folder
 
 

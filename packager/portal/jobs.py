@@ -44,7 +44,7 @@ class TrainingJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChosenTargets:
     """The targets that are packaged for a request.
 
     Attributes:
@@ -97,7 +97,7 @@ def training_job(record: Mapping[str, Any]) -> TrainingJob:
     )
 
 
-def choose(job: TrainingJob, wanted: Sequence[str]) -> Choice:
+def choose(job: TrainingJob, wanted: Sequence[str]) -> ChosenTargets:
     """Choose what to package of `job` for the `wanted` targets (without any, for all). RequestError when nothing is."""
     if job.foreign_kind:
         raise RequestError(
@@ -107,7 +107,7 @@ def choose(job: TrainingJob, wanted: Sequence[str]) -> Choice:
         )
     if job.imported_onnx or (job.imported_onnx is None and not job.compilations):
         names = tuple(target(name).name for name in wanted)
-        return Choice({}, names, names or tuple(each.name for each in SERVED_BY_IMPORTED_ONNX))
+        return ChosenTargets({}, names, names or tuple(each.name for each in SERVED_BY_IMPORTED_ONNX))
     if not job.compilations:
         raise no_compilations()
     completed = {each.target: each for each in job.compilations if each.status == "COMPLETED" and each.target}
@@ -134,7 +134,7 @@ def no_compilations() -> RequestError:
     )
 
 
-def _choice(served: Mapping[Compilation, tuple[str, ...]], wanted: Sequence[str]) -> Choice:
+def _choice(served: Mapping[Compilation, tuple[str, ...]], wanted: Sequence[str]) -> ChosenTargets:
     compiled: dict[str, str] = {}
     failed: list[Entry] = []
     targets: list[str] = []
@@ -149,7 +149,7 @@ def _choice(served: Mapping[Compilation, tuple[str, ...]], wanted: Sequence[str]
             targets += names
     known = {name for compilation, names in served.items() for name in (*names, compilation.target)}
     missing = tuple(name for name in wanted if name not in known)
-    return Choice(compiled, (), tuple(dict.fromkeys(targets)), tuple(failed), missing)
+    return ChosenTargets(compiled, (), tuple(dict.fromkeys(targets)), tuple(failed), missing)
 
 
 def failed_entry(name: str, reason: str, fault: Fault) -> Entry:

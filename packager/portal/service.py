@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from packager.portal.api import PackageCall
-    from packager.portal.jobs import Choice, Entry, TrainingJob
+    from packager.portal.jobs import ChosenTargets, Entry, TrainingJob
     from packager.portal.settings import PortalSettings
 
 _DAY_S = 86_400
@@ -34,7 +34,7 @@ class NotRecordedError(PackagerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """The outcome of one request by target, and the job's record after it was updated.
 
     `server_failed` tells whether any target failed through no fault of its artifacts or records.
@@ -108,13 +108,13 @@ class Portal:
             body["error"] = f"Failed to package components: {outcome.message}"
         return outcome.status, body
 
-    def _publish(self, job: TrainingJob, outcome: Outcome, call: PackageCall) -> bool:
+    def _publish(self, job: TrainingJob, outcome: RequestOutcome, call: PackageCall) -> bool:
         function = self.settings.publish_function
         if not function or not call.request_id:
             return trigger_publish(function, job)
         return publish_once(self.records, function, job, outcome.record, call.request_id)
 
-    def package(self, job: TrainingJob, wanted: Sequence[str], user: User) -> Outcome:
+    def package(self, job: TrainingJob, wanted: Sequence[str], user: User) -> RequestOutcome:
         """Package the wanted targets of a job (without any, all), and record the outcome of each."""
         choice = jobs.choose(job, wanted)
         usecase = self.records.get("usecases", {"usecase_id": job.usecase_id})
@@ -139,7 +139,7 @@ class Portal:
             self._audit(user, job, "failure", {"error_type": type(error).__name__, "targets": list(choice.targets)})
             raise
         server_failed = any(status_of(each.error) >= SERVER_ERROR for each in result.components)
-        outcome = Outcome(entries, left, choice.missing, record, server_failed)
+        outcome = RequestOutcome(entries, left, choice.missing, record, server_failed)
         self._audit(user, job, _verdict(outcome), _details(outcome))
         return outcome
 
@@ -153,7 +153,9 @@ class Portal:
             )
         return record
 
-    def _result(self, job: TrainingJob, choice: Choice, usecase: dict[str, Any], stores: Stores) -> PackageResult:
+    def _result(
+        self, job: TrainingJob, choice: ChosenTargets, usecase: dict[str, Any], stores: Stores
+    ) -> PackageResult:
         bucket = usecase.get("s3_bucket")
         if not isinstance(bucket, str) or not bucket:
             raise RequestError(
@@ -241,7 +243,7 @@ class Portal:
 _NOTHING_YET = "(attribute_not_exists(packaged_components) OR packaged_components = :nothing)"
 
 
-def _openable(choice: Choice, stores: Stores) -> Choice:
+def _openable(choice: ChosenTargets, stores: Stores) -> ChosenTargets:
     """The choice without artifacts whose URIs are invalid: those fail alone."""
     compiled: dict[str, str] = {}
     failed = list(choice.failed)
@@ -256,7 +258,7 @@ def _openable(choice: Choice, stores: Stores) -> Choice:
     return replace(choice, compiled=compiled, failed=tuple(failed))
 
 
-def _check_shared(choice: Choice, result: PackageResult) -> None:
+def _check_shared(choice: ChosenTargets, result: PackageResult) -> None:
     """Raise the error that kept every target from being tried."""
     errors = [each.error for each in result.components]
     if choice.is_imported and errors and all(_wants_compilations(error) for error in errors):
@@ -269,7 +271,7 @@ def _wants_compilations(error: PackagerError | None) -> bool:
     return isinstance(error, RequestError) and error.figures.get("field") == "compiled"
 
 
-def _entries(choice: Choice, result: PackageResult) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+def _entries(choice: ChosenTargets, result: PackageResult) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """One entry for each target of the choice, in the order of the result, and the targets that are left."""
     entries = [_entry(each) for each in result.components if each.target in choice.targets]
     left = tuple(each for each in result.left if each in choice.targets)
@@ -287,13 +289,13 @@ def _entry(component: ComponentResult) -> Entry:
     return jobs.failed_entry(component.target, str(error), error.fault)
 
 
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: RequestOutcome) -> str:
     if outcome.packaged == len(outcome.entries) and not outcome.left:
         return "success"
     return "partial" if outcome.packaged else "failure"
 
 
-def _details(outcome: Outcome) -> dict[str, Any]:
+def _details(outcome: RequestOutcome) -> dict[str, Any]:
     return {
         "targets": [entry["target"] for entry in outcome.entries],
         "packaged_count": outcome.packaged,

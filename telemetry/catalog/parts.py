@@ -46,7 +46,7 @@ LEVEL = Dimension(
 REASON = Dimension(
     "reason",
     "Reason",
-    ("normal", "forced", "sweep", "signal", OTHER),
+    ("normal", "forced", "sweep", OTHER),
     "What asked for the clean-up",
     "cleanup_reason",
 )

@@ -6,7 +6,7 @@ import pytest
 from dashboards import cli
 from dashboards.cloudwatch.alarm import Comparison, CompositeAlarm, Metric, MetricAlarm, Query
 from dashboards.drills import faults, report
-from dashboards.drills.function import DrillError, Run
+from dashboards.drills.function import DrillError, FunctionRun
 from dashboards.drills.judging import assess, due_s, run_all
 from dashboards.drills.table import DRILLS
 from dashboards.product.specs import Catalog
@@ -87,9 +87,9 @@ def test_where_nothing_may_be_mounted_the_small_disk_is_a_folder_and_says_so(tmp
 
 def test_a_function_that_cannot_run_is_an_error_with_its_last_words():
     with pytest.raises(DrillError, match="ended with 1: its last words"):
-        Run([], inside=["sh", "-c", "echo its last words >&2; exit 1"]).recorded()
+        FunctionRun([], inside=["sh", "-c", "echo its last words >&2; exit 1"]).recorded()
     with pytest.raises(DrillError, match="recorded nothing"):
-        Run([]).recorded()
+        FunctionRun([]).recorded()
 
 
 def test_the_command_lists_drills_prints_json_and_fails_with_a_drill(capsys, monkeypatch):
@@ -98,7 +98,7 @@ def test_the_command_lists_drills_prints_json_and_fails_with_a_drill(capsys, mon
     assert cli.main(["drill", "no-time", "--json"]) == 0
     (outcome,) = json.loads(capsys.readouterr().out)
     assert (outcome["drill"], outcome["failures"]) == ("no-time", [])
-    monkeypatch.setattr(faults, "Run", lambda events, **_: Run(events))
+    monkeypatch.setattr(faults, "FunctionRun", lambda events, **_: FunctionRun(events))
     assert cli.main(["drill", "no-time"]) == 1
     assert "FAILED   time-nearly-up stayed silent" in capsys.readouterr().out
     assert cli.main(["drill", "no-such"]) == 2

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from packager.core.ports import TEMPORARY_PREFIX
 from packager.errors import CleanupFailedError, RequestError
-from packager.limits.cleanup import CleanupContext, TerminatedError, terminate_cleanly
+from packager.limits.cleanup import CleanupContext
 from packager.limits.removal import remove
 from packager.limits.scratch import scratch_folder, sweep
 from packager.settings import Settings
@@ -347,13 +347,12 @@ def test_sweeps_and_new_folders_at_the_same_time_never_take_each_others(limits):
 STRUCK = """
 import json, os, random, signal, sys
 from pathlib import Path
-from packager.limits.cleanup import CleanupContext, terminate_cleanly
+from packager.limits.cleanup import CleanupContext
 from packager.limits.scratch import scratch_folder, sweep
 from packager.settings import Settings
 
 limits = Settings(scratch_dir=Path(sys.argv[1]))
-number = getattr(signal, sys.argv[2])
-moments = int(sys.argv[3])
+moments = int(sys.argv[2])
 
 def work():
     with scratch_folder(limits, "one") as folder, CleanupContext(limits) as cleanup:
@@ -375,23 +374,19 @@ def struck_at(moment):
         nonlocal lines
         lines += 1
         if lines == moment:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGKILL)
         return trace
     code = 0
     try:
-        with terminate_cleanly():
-            sys.settrace(trace)
-            try:
-                work()
-            finally:
-                sys.settrace(None)
-    except SystemExit as error:
-        code = error.code
-    Path(sys.argv[4]).write_text(str(lines))
+        sys.settrace(trace)
+        work()
+    finally:
+        sys.settrace(None)
+    Path(sys.argv[3]).write_text(str(lines))
     os._exit(code)
 
 struck_at(0)
-lines = int(Path(sys.argv[4]).read_text())
+lines = int(Path(sys.argv[3]).read_text())
 for moment in sorted(random.randrange(1, lines - 50) for _ in range(moments)):  # not every run has as many
     code = struck_at(moment)
     left = sorted(each.name for each in limits.scratch_dir.iterdir())
@@ -403,22 +398,17 @@ for moment in sorted(random.randrange(1, lines - 50) for _ in range(moments)):  
 """
 
 
-def struck(tmp_path, number, moments):
+def struck(tmp_path, moments):
     (tmp_path / "scratch").mkdir()
-    command = [sys.executable, "-c", STRUCK, tmp_path / "scratch", number, str(moments), tmp_path / "lines"]
+    command = [sys.executable, "-c", STRUCK, tmp_path / "scratch", str(moments), tmp_path / "lines"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(outcomes) == moments
     return outcomes
 
 
-def test_sigterm_at_any_moment_leaves_nothing_in_scratch(tmp_path):
-    for outcome in struck(tmp_path, "SIGTERM", 100):
-        assert (outcome["code"], outcome["left"]) == (128 + signal.SIGTERM, []), outcome
-
-
 def test_sigkill_at_any_moment_leaves_nothing_in_scratch_after_the_sweep(tmp_path):
-    outcomes = struck(tmp_path, "SIGKILL", 50)
+    outcomes = struck(tmp_path, 50)
     assert any(outcome["left"] for outcome in outcomes)
     for outcome in outcomes:
         assert (outcome["code"], outcome["swept"]) == (-signal.SIGKILL, []), outcome
@@ -444,65 +434,3 @@ def test_a_sweep_leaves_the_folder_of_a_living_process_until_it_is_killed(limits
         process.kill()
     assert sweep(limits.scratch_dir).removed == 1
     assert list(limits.scratch_dir.iterdir()) == []
-
-
-def strike():
-    signal.raise_signal(signal.SIGTERM)
-
-
-def struck_twice():
-    with terminate_cleanly():
-        try:
-            strike()
-        finally:
-            strike()
-
-
-def test_sigterm_raises_once_and_the_handler_from_before_is_back(limits):
-    heard = []
-    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("before"))
-    try:
-        with pytest.raises(TerminatedError) as raised:
-            struck_twice()
-        assert raised.value.code == 128 + signal.SIGTERM
-        assert heard == []
-        signal.raise_signal(signal.SIGTERM)
-        assert heard == ["before"]
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def test_sigterm_during_a_cleanup_waits_until_it_is_through(limits):
-    ran = []
-
-    def clean():
-        strike()
-        ran.append("struck")
-
-    cleanup = CleanupContext(limits)
-    cleanup.register_cleanup(lambda: ran.append("after"))
-    cleanup.register_cleanup(clean)
-    with recorded() as records, pytest.raises(TerminatedError), terminate_cleanly(), cleanup:
-        pass
-    assert ran == ["struck", "after"]
-    assert [each.fields["reason"] for each in records] == ["normal"]
-
-
-def test_a_cleanup_after_sigterm_says_so(limits):
-    with recorded() as records, pytest.raises(TerminatedError), terminate_cleanly(), scratch_folder(limits):
-        signal.raise_signal(signal.SIGTERM)
-    assert [each.fields["reason"] for each in records] == ["signal"]
-
-
-def test_outside_the_main_thread_sigterm_is_left_alone():
-    before = signal.getsignal(signal.SIGTERM)
-    seen = []
-
-    def run():
-        with terminate_cleanly():
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    assert seen == [before]
