@@ -35,7 +35,7 @@ from packager.portal.deliveries import NotDoneError
 from packager.portal.replies import LARGEST_BYTES, document, state_document
 from packager.portal.users import Role, caller
 from packager.results import ComponentResult, PackageResult
-from packager.stores import s3_client
+from packager.stores import s3_calls, s3_client
 from telemetry import aws_lambda
 from telemetry.engine.testing import recorded
 from tests import portal as local
@@ -83,6 +83,12 @@ def world(s3_server):
         yield world
         forget_the_environment()
         aws_lambda.RUNTIME.close()  # later tests of this process record what they like
+
+
+@pytest.fixture(autouse=True)
+def brief_pauses(monkeypatch):
+    """Between the attempts of a call of S3, which all fail in some tests here."""
+    monkeypatch.setattr(s3_calls, "FIRST_PAUSE_S", 0.001)
 
 
 @pytest.fixture(autouse=True)

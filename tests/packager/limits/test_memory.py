@@ -8,7 +8,7 @@ import weakref
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packager.limits.memory import RELIEVE_AT, MemoryMonitor, memory_limit_bytes, resident_bytes
@@ -93,6 +93,7 @@ def test_resident_memory_grows_with_what_is_touched():
     del block
 
 
+@settings(max_examples=25)  # each relief collects the garbage of the whole test process
 @given(st.lists(st.integers(0, 2 * LIMIT), min_size=1, max_size=12))
 def test_memory_is_relieved_before_the_limit_and_not_for_every_block(held):
     memory = Held()
