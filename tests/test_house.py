@@ -155,9 +155,10 @@ def circles(graph: dict[str, set[str]]) -> Iterator[list[str]]:
                 paths.append([*path, following])
 
 
-def test_the_way_of_a_byte_is_one_folder_of_at_most_1500_lines():
+def test_the_way_of_a_byte_is_one_folder_of_at_most_2100_lines():
+    """1,500 as long as everything was compressed again: knowing and copying blocks takes another 500."""
     sizes = {name: len(path.read_text().splitlines()) for name, path in modules().items() if "packager.core" in name}
-    assert sum(sizes.values()) <= 1500, sizes
+    assert sum(sizes.values()) <= 2100, sizes
 
 
 def functions() -> Iterator[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from sys import getsizeof
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from packager.core.gunzip import Gunzip, PackedCount, check_ratio
 from packager.core.names import is_root, safe_path
@@ -188,8 +188,24 @@ def _unsafe(
     )
 
 
+class Entries(Protocol):
+    """The members of an archive, one after another; `readinto` gives the bytes of the current one."""
+
+    @property
+    def unpacked_bytes(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Entry]: ...
+
+    def readinto(self, buffer: memoryview, /) -> int: ...
+
+
+def tar_gz(packed: PackedCount, settings: Settings) -> Entries:
+    """The members of a tar that is packed with gzip."""
+    return TarReader(Gunzip(packed, settings), settings)
+
+
 class ArchiveReader:
-    """Reads a tar.gz once, front to back.
+    """Reads an archive once, front to back: a tar.gz, or what `entries` makes of the packed bytes.
 
     `packed_bytes` and `members` say how far it is. `left_out` says what it passed over: what macOS puts beside the
     files of a model, and the paths that `is_excluded`. Errors while iterating: ExtractionError and its kinds,
@@ -197,12 +213,15 @@ class ArchiveReader:
     """
 
     def __init__(
-        self, reader: Reader, settings: Settings, is_excluded: Callable[[str], bool] = lambda _: False
+        self,
+        reader: Reader,
+        settings: Settings,
+        is_excluded: Callable[[str], bool] = lambda _: False,
+        entries: Callable[[PackedCount, Settings], Entries] = tar_gz,
     ) -> None:
         self._settings = settings
         self._packed = PackedCount(reader)
-        self._stream = Gunzip(self._packed, settings)
-        self._tar = TarReader(self._stream, settings)
+        self._tar = entries(self._packed, settings)
         self._admission = Admission(settings, is_excluded)
         self.left_out = LeftOut()
 
@@ -212,7 +231,7 @@ class ArchiveReader:
 
     @property
     def unpacked_bytes(self) -> int:
-        return self._stream.bytes_read
+        return self._tar.unpacked_bytes
 
     @property
     def members(self) -> int:

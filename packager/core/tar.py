@@ -6,14 +6,13 @@ Formats: V7, POSIX ustar and pax, GNU. Layout of the header: POSIX.1-2017, `pax`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from packager.errors import ExtractionError, UnsafeArchiveError, printable, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from packager.core.gunzip import Gunzip
     from packager.settings import Settings
 
 BLOCK_BYTES = 512
@@ -47,6 +46,16 @@ class Entry:
     link_target: str = ""
 
 
+class Stream(Protocol):
+    """A tar's bytes as exact reads, fewer at its checked end only; `bytes_read` counts them."""
+
+    bytes_read: int
+
+    def read_exactly(self, size: int) -> bytes: ...
+
+    def readinto_exactly(self, buffer: memoryview) -> int: ...
+
+
 class TarReader:
     """Iterates over the entries of a tar stream; after each entry `readinto` gives its payload.
 
@@ -57,7 +66,7 @@ class TarReader:
     for forms whose meaning readers disagree on.
     """
 
-    def __init__(self, stream: Gunzip, settings: Settings) -> None:
+    def __init__(self, stream: Stream, settings: Settings) -> None:
         self._stream = stream
         self._settings = settings
         self._global_headers = 0
@@ -65,6 +74,10 @@ class TarReader:
         self._left = 0
         self._padding = 0
         self._waste = memoryview(bytearray(1 << 16))
+
+    @property
+    def unpacked_bytes(self) -> int:
+        return self._stream.bytes_read
 
     def __iter__(self) -> Iterator[Entry]:
         while entry := self._next_entry():

@@ -16,9 +16,9 @@ from packager.model.strict import read_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from packager.device.zip_directory import DirectoryRecord
     from packager.settings import Settings
     from packager.stores import Source
+    from packager.stores.zip_directory import DirectoryRecord
 
 MAX_LISTED = 1000
 """How many differences of each kind are listed; the rest is counted."""

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from packager.core.names import safe_path
 from packager.device.component_zip import ComponentZip
-from packager.device.zip_directory import damaged
 from packager.stores.archive import COMPONENT, naming
+from packager.stores.zip_directory import damaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from packager.device.zip_directory import DirectoryRecord
     from packager.settings import Settings
     from packager.stores import Source
+    from packager.stores.zip_directory import DirectoryRecord
 
 
 class ComponentFiles:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from packager.core.gunzip import check_ratio
 from packager.core.names import safe_path
-from packager.device.zip_directory import damaged, data_offset, read_directory
 from packager.errors import ExtractionError, ManifestError, UnsafeArchiveError, within
 from packager.model.manifest import MANIFEST
 from packager.model.strict import read_json
+from packager.stores.zip_directory import damaged, data_offset, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from packager.device.zip_directory import DirectoryRecord, ReadAt
     from packager.model.targets import Target
     from packager.settings import Settings
+    from packager.stores.zip_directory import DirectoryRecord, ReadAt
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED_FLAGS = 0x0001 | 0x0040 | 0x2000

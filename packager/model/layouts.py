@@ -82,7 +82,7 @@ class Component:
         exclude = list(self.archive.exclude)
         choice = self.model_file or self.prefix
         chosen = [exclude, choice or None] if exclude or choice else []
-        identity = component_identity([self.source.identity().marks], manifest_identity, self.layout.name, chosen)
+        identity = component_identity([self.archive.marks()], manifest_identity, self.layout.name, chosen)
         return component_key(identity), identity
 
     def contents(self, settings: Settings) -> Contents:

@@ -49,7 +49,7 @@ class Wanted:
         """
         self._check(is_prepared=prepared_at is not None)
         if self.layout == FILES_LAYOUT:
-            archive = Archive(stores.source(self.model), ARCHIVE, patterns(self.exclude))
+            archive = Archive(stores.model(self.model, settings), ARCHIVE, patterns(self.exclude), of_any_kind=True)
             return [component_of_files(archive, self.name or "", self.version or "", self.prefix)]
         model = TrainedArtifact(stores.source(self.model), settings, report=report, exclude=patterns(self.exclude))
         manifest_source = PreparedManifest(model, prepared_at, stores.source) if prepared_at else model

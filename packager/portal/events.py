@@ -118,8 +118,12 @@ def _layout(fields: Fields) -> str:
 
 
 def _files_of_any_model(fields: Fields, options: dict[str, Any], *, in_lambda: bool) -> PackageArguments:
+    model = _uri(fields, "model")
+    if in_lambda and not model.startswith("s3://"):
+        # Any file is a model here: one of the function's own must not become a component.
+        raise wrong("model", model, "s3://bucket/key or s3://bucket/prefix/")
     return PackageArguments(
-        trained=_uri(fields, "model"),
+        trained=model,
         compiled={},
         output=_output(fields, in_lambda=in_lambda),
         layout=FILES_LAYOUT,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from packager.errors import RequestError, printable
+from packager.stores.collection import local_folder
 from packager.stores.file import FileSource
 from packager.stores.folder import FolderSink
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from packager.core.ports import Sink, Source
+    from packager.settings import Settings
     from packager.stores.s3_options import S3Options
     from packager.stores.whole_file import Scratch
 
@@ -39,7 +41,7 @@ _VERSION = re.compile(r"\?versionId=([^?&=/#]+)$")
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Opens what a URI names: `s3://`, `file:///` or a plain path. Both methods raise RequestError for anything else.
+    """Opens what a URI names: `s3://`, `file:///` or a plain path. All methods raise RequestError for anything else.
 
     Attributes:
         client: the S3 client to use; without one, the process's own for `endpoint_url`.
@@ -70,6 +72,18 @@ class Stores:
 
         name = s3.ObjectName(bucket, key, version)
         return s3.source(name, s3.calls(self.client, self.endpoint_url, self.s3), self.scratch)
+
+    def model(self, uri: str, settings: Settings) -> Source:
+        """The model at `uri`: a file, a folder, an object, or every object below a prefix that ends in a slash."""
+        path = _local_path(uri, ACCEPTED)
+        if path is not None:
+            return local_folder(path, settings.max_members) if path.is_dir() else FileSource(path)
+        bucket, key = _bucket_and_rest(uri, ACCEPTED)
+        if not key.endswith("/"):
+            return self.source(uri)
+        from packager.stores import s3  # noqa: PLC0415  boto3 is loaded only where S3 is used
+
+        return s3.prefix(bucket, key, s3.calls(self.client, self.endpoint_url, self.s3), settings.max_members)
 
     def sink(self, uri: str) -> Sink:
         """The output at `uri`, a bucket with an optional prefix or a folder; nothing is made yet."""

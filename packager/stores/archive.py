@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
-from packager.core.members import ArchiveReader
+from packager.core.members import ArchiveReader, tar_gz
 from packager.errors import ExtractionError, LimitExceededError, PackagerError, RequestError, StoreError
+from packager.stores.containers import entries_of, file_name, is_one_file
 from packager.stores.formats import HEAD_BYTES, recognized
 
 if TYPE_CHECKING:
@@ -59,11 +60,21 @@ class Archive:
         source: where its bytes come from.
         role: what it is to the call.
         exclude: patterns of members to leave out.
+        of_any_kind: whether it may be any archive, several files or a single one, and not a tar.gz alone.
     """
 
     source: Source
     role: str = ARCHIVE
     exclude: tuple[str, ...] = ()
+    of_any_kind: bool = False
+
+    def marks(self) -> tuple[tuple[str, str], ...]:
+        """What makes it the same archive: equal marks mean equal members."""
+        with naming(self.source, self.role):
+            marks = self.source.identity().marks
+            if self.of_any_kind and is_one_file(self.source):
+                return (*marks, ("name", file_name(self.source)))
+            return marks
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[ArchiveReader]:
@@ -72,10 +83,13 @@ class Archive:
         A file that is no tar.gz is ExtractionError that says what it is, and how to make a tar.gz of it.
         """
         with naming(self.source, self.role), self.source.open() as reader:
-            archive = ArchiveReader(reader, settings, Exclusions(self.exclude).cover)
+            entries = entries_of(self.source) if self.of_any_kind else tar_gz
+            archive = ArchiveReader(reader, settings, Exclusions(self.exclude).cover, entries)
             try:
                 yield archive
             except ExtractionError as error:
+                if entries is not tar_gz:
+                    raise
                 begun = archive.members or archive.unpacked_bytes > _FIRST_HEADER_BYTES
                 if begun or isinstance(error, LimitExceededError):
                     raise

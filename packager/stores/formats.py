@@ -34,6 +34,7 @@ _ZIP = Format(
     "is a ZIP too: pack it together with the files around it).",
 )
 _TAR = Format("a tar archive that is not compressed", "Compress it: gzip {file}")
+LFS_POINTER = Format("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull")
 _ONNX = Format("a bare ONNX model", "Pack it: tar -czf model.tar.gz {file}")
 
 
@@ -56,7 +57,7 @@ _MAGIC = (
         b"7z\xbc\xaf\x27\x1c",
         Format("a 7z archive", "Unpack it, and pack what is inside: tar -czf model.tar.gz -C model ."),
     ),
-    (b"version https://git-lfs", Format("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull")),
+    (b"version https://git-lfs", LFS_POINTER),
     (b"\x7fELF", Format("a bare library", "Pack it with the files around it: tar -czf model.tar.gz -C model .")),
     (b"\x80\x02", Format("a pickle", "Pack it with the files around it: tar -czf model.tar.gz -C model .")),
 )
@@ -82,6 +83,23 @@ def recognized(head: bytes) -> Format | None:
         return _known(head)
     inside = _known(_inflated(head))
     return _of_gzip(inside) if inside and inside != _TAR else None
+
+
+_CONTAINERS = (
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (GZIP_MAGIC, "gzip"),
+)
+
+
+def container(head: bytes) -> str:
+    """The kind of archive that begins with `head`: tar, zip, or what a tar is compressed with; empty for others."""
+    if _known(head) is _TAR:
+        return "tar"
+    return next((name for magic, name in _CONTAINERS if head.startswith(magic)), "")
 
 
 def _known(head: bytes) -> Format | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from packager.errors import RequestError
 from packager.stores.s3_client import calls_for, calls_of
 from packager.stores.s3_object import ObjectName
+from packager.stores.s3_prefix import s3_prefix
 from packager.stores.s3_sink import S3Sink
 from packager.stores.s3_source import S3Source
 from packager.stores.whole_file import WholeFileSink, WholeFileSource
@@ -46,6 +47,17 @@ def source(name: ObjectName, calls: Calls, scratch: Scratch | None) -> Source:
     if hasattr(calls.client, "download_file"):
         return WholeFileSource(name.bucket, name.key, calls.client, _needed(scratch))
     raise _too_little(_missing(calls.client, _READING), "download_file")
+
+
+def prefix(bucket: str, prefix: str, calls: Calls, max_members: int) -> Source:
+    """Every object below a prefix as one source. RequestError when the client can neither list nor read ranges."""
+    if missing := _missing(calls.client, ("list_objects_v2", *_READING)):
+        raise RequestError(
+            f"This S3 client has no {', '.join(missing)}, and cannot read what is below a prefix.",
+            next_step="Pass a client of boto3, or name one object.",
+            missing=missing,
+        )
+    return s3_prefix(bucket, prefix, calls, max_members)
 
 
 def sink(bucket: str, prefix: str, calls: Calls, scratch: Scratch | None) -> Sink:

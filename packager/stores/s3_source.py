@@ -78,6 +78,14 @@ class S3Source:
         self._looking = threading.Lock()
         self._seen: tuple[S3Object, Identity] | None = None
 
+    @classmethod
+    def as_listed(cls, name: ObjectName, calls: Calls, etag: str, size_bytes: int) -> S3Source:
+        """The object as a listing has it, which is not asked for again."""
+        source = cls(name, calls)
+        head = ObjectHead(etag, size_bytes, metadata={}, checksums={}, encryption="")
+        source._seen = S3Object(calls, name, etag, size_bytes), _identity(head)
+        return source
+
     @property
     def uri(self) -> str:
         return self._name.uri
