@@ -303,9 +303,7 @@ failures = st.sampled_from(
         lambda: PackagerError("It is refused."),
         lambda: RuntimeError("a bug"),
         MemoryError,
-        KeyboardInterrupt,
-        KeyboardInterrupt,
-        KeyboardInterrupt,
+        *[KeyboardInterrupt] * 5,
         SystemExit,
     ]
 )
@@ -322,9 +320,10 @@ def test_property_03_whatever_is_created_is_removed_whichever_step_raises():
     def work(disk):
         @many
         @given(
-            st.lists(models(100 * KIB), min_size=2, max_size=3),
+            st.lists(models(100 * KIB), min_size=3, max_size=4),
             st.sampled_from(["auto", "standard", "sequential", "partial"]),
-            st.sampled_from(range(1, 101)),
+            # Most of the time late; the last steps are left out, since not every run has as many.
+            st.sampled_from([*range(1, 97), *range(40, 97), *range(40, 97)]),
             failures,
         )
         def fail(each_model, strategy, percent, make_error):
