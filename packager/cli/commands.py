@@ -14,6 +14,7 @@ import click
 from packager.cli.compare_commands import diff, verify
 from packager.cli.options import endpoint_option, exclude_option, json_option
 from packager.cli.output import FAILED, failures, finding_line, show, usage_errors
+from packager.cli.recipe_commands import recipe
 from packager.errors import OperationAbortedError, in_units, printable
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
 
@@ -38,7 +39,7 @@ def packager() -> None:
     """
 
 
-for command in (diff, verify):
+for command in (diff, recipe, verify):
     packager.add_command(command)
 
 
@@ -197,38 +198,24 @@ def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -
 @endpoint_option
 @json_option
 def check(uri: str, target: str | None, strict: bool, stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
-    """Say whether a device would take a component, rule by rule."""
+    """Say whether a device would take a component, or Greengrass a recipe (.json, .yaml), rule by rule."""
     from packager.device.check import check_component  # noqa: PLC0415  kept off the path of --help
+    from packager.device.recipe_check import check_recipe_file, is_recipe  # noqa: PLC0415  same
 
     with failures(as_json=as_json):
-        findings = check_component(uri, target, stores=stores)
+        source = stores.source(uri)
+        findings = check_recipe_file(source) if is_recipe(uri) else check_component(uri, target, stores=stores)
     if as_json:
         show({"uri": uri, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
             show(finding_line(finding))
-        show(f"{len(findings)} rules are broken." if findings else "A device would take this component.")
+        show(
+            f"{len(findings)} rules are broken."
+            if findings
+            else f"A device would take this {'recipe' if is_recipe(uri) else 'component'}."
+        )
     sys.exit(FAILED if findings and strict else 0)
-
-
-@packager.command()
-@click.argument("uri", metavar="ZIP|URI")
-@click.option("--name", required=True, help="Component name: model-, then letters, digits, '.', '_' and '-'.")
-@click.option("--version", required=True, help="Component version: N.0.0.")
-@click.option("--target", required=True, metavar="TARGET")
-@click.option("--published-as", metavar="S3-URI", help="Where the ZIP will lie, when URI is a local copy.")
-@endpoint_option
-def recipe(uri: str, name: str, version: str, target: str, published_as: str | None, stores: Stores) -> None:  # noqa: PLR0913, PLR0917  one an option
-    """Write the Greengrass recipe of a component to standard output."""
-    from packager.device import recipe as recipes  # noqa: PLC0415  kept off the path of --help
-    from packager.device.check import published_artifact  # noqa: PLC0415  same
-    from packager.model.targets import target as known_target  # noqa: PLC0415  same
-
-    with failures(as_json=False):
-        device = known_target(target)
-        artifact = published_artifact(uri, device, stores, published_as)
-        made = recipes.render(recipes.recipe(artifact, name, version, device))
-    click.echo(made, nl=False)
 
 
 def _stopped() -> OperationAbortedError:

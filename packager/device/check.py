@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from packager.deadline import time_limit
 from packager.device import rules
 from packager.device.component_zip import HEAD_BYTES, ComponentListing, Contents, Entry, holds_head, read_listing
-from packager.device.recipe import Artifact, check_artifact
+from packager.device.recipe import Artifact, check_artifact, check_publishable
 from packager.errors import ArtifactNotFoundError, OutOfTimeError, RequestError, StoreError, printable
 from packager.model import targets
 from packager.model.manifest import is_onnx
@@ -121,19 +121,23 @@ def _findings(listing: ComponentListing, target: Target | None, step: Step, *, s
 
 
 def published_artifact(
-    uri: str, target: Target, stores: Stores, published_as: str | None = None, settings: Settings | None = None
+    uri: str, target: Target | None, stores: Stores, published_as: str | None = None, settings: Settings | None = None
 ) -> Artifact:
     """What a recipe says of the component at `uri`: its digest and size, and the S3 URI that it is published as.
 
-    ExtractionError for a component that is damaged. RequestError for one of another kind than the target's, and for a
+    ExtractionError for a component that is damaged. RequestError for one of another kind than a target's, and for a
     `published_as` that is not there or holds something else; it is not held against a bucket that cannot be read.
     """
     source = stores.source(uri)
-    _refuse_other_kind(read(source, settings, verify=True), target)
+    listing = read(source, settings, verify=True)
+    if target:
+        _refuse_other_kind(listing, target)
     artifact = Artifact(published_as or uri, _sha256(source), source.size_bytes())
     if published_as:
-        check_artifact(artifact)
+        (check_artifact if target else check_publishable)(artifact)
         _check_published(artifact, stores.source(published_as))
+    elif not target:
+        check_publishable(artifact)
     return artifact
 
 

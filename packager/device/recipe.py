@@ -6,20 +6,18 @@ Source of the format: https://docs.aws.amazon.com/greengrass/v2/developerguide/c
 from __future__ import annotations
 
 import base64
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from packager.device.recipe_file import render_json
+from packager.device.recipe_reference import MAX_NAME_LENGTH, MAX_RECIPE_BYTES
 from packager.device.rules import COMPONENT_BUDGET_BYTES
 from packager.errors import RequestError, in_units, printable
 from packager.model.identity import FILE_NAME_ENDING
 
 if TYPE_CHECKING:
     from packager.model.targets import Target
-
-MAX_RECIPE_BYTES = 16_000
-MAX_NAME_LENGTH = 128
 
 _NAME = re.compile(r"model-[A-Za-z0-9._-]+")
 # The device's converter takes the first number for the model's version and wants it above zero.
@@ -84,13 +82,13 @@ def recipe(
             }
         ],
     }
-    _check_size(made)
+    check_size(made)
     return made
 
 
 def render(made: dict[str, Any]) -> bytes:
     """The recipe as JSON, which Greengrass takes as well as YAML."""
-    return json.dumps(made, indent=2, ensure_ascii=True).encode("ascii") + b"\n"
+    return render_json(made)
 
 
 def _lifecycle(artifact: Artifact, name: str, version: str) -> dict[str, Any]:
@@ -141,15 +139,10 @@ def _check_version(version: str) -> None:
 
 
 def check_artifact(artifact: Artifact) -> None:
+    """RequestError for an artifact that this product's devices, or Greengrass, do not take."""
+    check_publishable(artifact)
     uri = printable(artifact.uri)
     file_name = artifact.uri.rsplit("/", 1)[-1]
-    if not _S3_URI.fullmatch(artifact.uri):
-        raise RequestError(
-            f"The artifact '{uri}' is not an s3:// URI; Greengrass publishes from S3 only.",
-            next_step=f"Upload the ZIP (aws s3 cp {printable(file_name)} s3://BUCKET/KEY) and name that URI.",
-            field="uri",
-            found=uri,
-        )
     if not re.fullmatch(rf"[A-Za-z0-9_-]*{FILE_NAME_ENDING.replace('.', '[.]')}", file_name):
         raise RequestError(
             f"The artifact '{uri}' is not named <id>_{FILE_NAME_ENDING} with letters, digits, '_' and '-' and one dot; "
@@ -157,6 +150,17 @@ def check_artifact(artifact: Artifact) -> None:
             next_step="Publish the ZIP under the key that packaging gave it.",
             field="uri",
             found=uri,
+        )
+
+
+def check_publishable(artifact: Artifact) -> None:
+    """RequestError for an artifact that Greengrass does not publish, whatever it holds."""
+    if not _S3_URI.fullmatch(artifact.uri):
+        raise RequestError(
+            f"The artifact '{printable(artifact.uri)}' is not an s3:// URI; Greengrass publishes from S3 only.",
+            next_step="Upload the ZIP (aws s3 cp FILE s3://BUCKET/KEY) and name that URI.",
+            field="uri",
+            found=printable(artifact.uri),
         )
     if not _SHA256.fullmatch(artifact.sha256):
         raise RequestError(
@@ -176,7 +180,7 @@ def check_artifact(artifact: Artifact) -> None:
         )
 
 
-def _check_size(made: dict[str, Any]) -> None:
+def check_size(made: dict[str, Any]) -> None:
     size_bytes = len(render(made))
     if size_bytes > MAX_RECIPE_BYTES:
         raise RequestError(
