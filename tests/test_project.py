@@ -43,7 +43,6 @@ WHERE = {
     "click": ("packager/cli/",),
     "rich": ("packager/cli/progress.py",),
     "aws_cdk": ("infra/",),
-    "altair": ("dashboards/preview/charts.py",),
     "vl_convert": ("dashboards/preview/picture.py", "dashboards/preview/vega.py"),
 }
 """The only modules that may know a library."""
@@ -87,7 +86,7 @@ def test_each_library_is_known_only_where_it_is_spoken_and_imported_late_where_t
 
 
 def test_importing_the_library_imports_no_aws_and_no_extra():
-    heavy = {"boto3", "botocore", "click", "rich", "aws_cdk", "altair", "vl_convert", "aiohttp"}
+    heavy = {"boto3", "botocore", "click", "rich", "aws_cdk", "vl_convert", "aiohttp"}
     code = f"import sys, packager, telemetry, dashboards.cli; print(*sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 

@@ -24,6 +24,9 @@ Values = list[float | None]
 _EXACT = 2.0**53
 """Whole numbers below it are exact as floats, and so are their sums."""
 
+_NARROW = 30
+"""Windows of so many steps are added up one by one, which is as exact; wider ones by differences of whole numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -195,8 +198,13 @@ class _Parts:
     def _single(self) -> Values | None:
         if len(self.columns) != 1 or self.columns[0].counts or self.columns[0].sets:
             return None
-        steps = self.steps(self.columns[0].times)
-        placed = dict(zip(steps, self.columns[0].values, strict=True))
+        regular = _regular(self.columns[0], self.grid)
+        if regular is not None:
+            return regular
+        start_s, step_s = self.grid.start_s, self.grid.step_s
+        # Whole numbers as floats are found by the whole numbers themselves.
+        steps = [(time - start_s) // step_s for time in self.columns[0].times]
+        placed: dict[float, float] = dict(zip(steps, self.columns[0].values, strict=True))
         return [*map(placed.get, range(self.grid.length))] if len(placed) == len(steps) else None
 
     def basic(self, statistic: str, width: int) -> Values:
@@ -313,6 +321,19 @@ class _Parts:
         return members, closed
 
 
+def _regular(column: Column, grid: Grid) -> Values | None:
+    """Return the values by step of samples that come once a step without a gap; None of any others."""
+    times, step_s = column.times, grid.step_s
+    first = int(times[0]) if times and math.isfinite(times[0]) else 0
+    if times != array("d", range(first, first + len(times) * step_s, step_s)):
+        return None
+    ahead = (first - grid.start_s) // step_s
+    before = min(max(0, ahead), grid.length)
+    values: Values = [None] * before
+    values += column.values[max(0, -ahead) : max(0, grid.length - ahead)]
+    return values + [None] * (grid.length - len(values))
+
+
 _ONE: dict[str, Callable[[Values], list[float]]] = {
     "counts": lambda values: [0.0 if value is None else 1.0 for value in values],
     "sums": lambda values: [0.0 if value is None else value for value in values],
@@ -403,19 +424,27 @@ def rolled_sum(values: list[float], width: int) -> list[float]:
     if all(map(float.is_integer, values)) and sum(map(abs, values)) < _EXACT:
         sums = [0.0, *accumulate(values)]
         return [*sums[1:width], *map(float.__sub__, sums[width:], sums)]
+    if width <= _NARROW:
+        return [*_begun(values[: width - 1]), *map(math.fsum, zip(*(values[n:] for n in range(width)), strict=False))]
     ratios = [value.as_integer_ratio() for value in values]
     scale = max((denominator for _, denominator in ratios), default=1)
     ends = [0, *accumulate(numerator * (scale // denominator) for numerator, denominator in ratios)]
     return [(ends[end] - ends[max(0, end - width)]) / scale for end in range(1, len(ends))]
 
 
-def rolled(values: list[float], width: int, work: Callable[[float, float], float]) -> list[float]:
+def _begun(values: list[float]) -> list[float]:
+    return [math.fsum(values[: end + 1]) for end in range(len(values))]
+
+
+def rolled(values: list[float], width: int, work: Callable[..., float]) -> list[float]:
     """Return `work` over the `width` values that end with each one: the end of one block and the beginning of the next.
 
     https://doi.org/10.1016/0167-8655(92)90069-C (van Herk): three times `work` for each value, however wide the window.
     """
     if width == 1:
         return values
+    if width <= _NARROW:
+        return [*accumulate(values[: width - 1], work), *map(work, *(values[n:] for n in range(width)))]
     begun: list[float] = []
     left: list[float] = []
     for start in range(0, len(values), width):

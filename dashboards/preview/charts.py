@@ -1,4 +1,4 @@
-"""Vega-Lite charts of panels, made with altair. Imports it at once: only the preview imports this module."""
+"""Vega-Lite charts of panels, as plain specifications: a library that makes them takes longer than everything else."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import io
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
-
-import altair as alt
-from altair.utils.schemapi import SchemaValidationError
 
 from dashboards.cloudwatch.schedules import moment_s
 from dashboards.preview.panels import UNREADABLE
@@ -29,6 +26,7 @@ _LABEL = "abs(datum.value) >= 1000 ? format(datum.value, '~s') : format(datum.va
 _WHOLE = f"datum.value % 1 ? '' : {_LABEL}"
 """Of counts only whole ones: Vega still makes half steps where it has room (tickMinStep notwithstanding)."""
 RED, GREY = "#d13212", "#687078"
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 Side = Literal["left", "right"]
 Spec = dict[str, Any]
 
@@ -43,7 +41,7 @@ def charts(panels: list[Panel]) -> tuple[list[Panel], dict[str, Spec]]:
     for panel in panels:
         try:
             spec = chart(panel)
-        except (*UNREADABLE, SchemaValidationError) as error:
+        except UNREADABLE as error:
             reason = f"its chart cannot be drawn: {str(error).splitlines()[0]}"
             kept.append(replace(panel, plots=(), unsupported=(*panel.unsupported, reason)))
             continue
@@ -60,24 +58,19 @@ def chart(panel: Panel) -> Spec | None:
     if not panel.plots or (view in {"table", "singleValue"} and not sparkline):
         return None
     if view == "pie":
-        layers = [_spec(alt.Chart().mark_arc().encode(theta="v:Q", color=_color(panel), tooltip=_LATEST), _now(panel))]
+        encoding = {"theta": _field("v"), "color": _color(panel), "tooltip": _LATEST}
+        layers = [{"data": _now(panel), "mark": {"type": "arc"}, "encoding": encoding}]
     elif view in {"bar", "gauge"}:
         layers = _bars(panel)
     else:
         sides: tuple[Side, ...] = ("left", "right")
         layers = [_side(panel, side) for side in sides if any(plot.line.axis == side for plot in panel.plots)]
     apart = {"resolve": {"scale": {"y": "independent"}}} if len(layers) > 1 and view not in {"bar", "gauge"} else {}
-    return {"$schema": alt.SCHEMA_URL, "width": "container", "height": "container", "layer": layers, **apart}
+    return {"$schema": _SCHEMA, "width": "container", "height": "container", "layer": layers, **apart}
 
 
-def _spec(encoded: alt.Chart, data: Spec) -> Spec:
-    """Return a chart as the layer of another.
-
-    Altair makes the parts, and plain data joins them: its own operators copy every part again for each layer, and
-    validating each costs more than making it. The tests draw every kind of widget instead.
-    """
-    spec = encoded.to_dict(validate=False)
-    return {"data": data, **{name: spec[name] for name in ("transform", "mark", "encoding") if name in spec}}
+def _field(name: str, kind: str = "quantitative", **more: Any) -> Spec:  # noqa: ANN401  members of a specification
+    return {"field": name, "type": kind, **more}
 
 
 def _side(panel: Panel, side: Side) -> Spec:
@@ -87,30 +80,30 @@ def _side(panel: Panel, side: Side) -> Spec:
     # formats a tooltip's time in the reader's zone; an expression does it in UTC, as the axis does.
     grids = [plot.grid or panel.grid for plot in plots]
     starts_ms, steps_ms = [grid.start_s * 1000 for grid in grids], [grid.step_s * 1000 for grid in grids]
-    timed = alt.Chart().transform_calculate(
-        t=f"{starts_ms}[datum.k] + {steps_ms}[datum.k] * datum.n",
-        s=f"{json.dumps([plot.label for plot in plots])}[datum.k]",
-        when="utcFormat(datum.t, '%Y-%m-%d %H:%M:%S')",
-    )
-    base = timed.encode(
-        x=_time(panel),
-        y=_values(panel, plots, side, stacked=stacked),
-        color=_color(panel),
-        tooltip=[
-            alt.Tooltip("s:N", title="Metric"),
-            alt.Tooltip("when:N", title="Time (UTC)"),
-            alt.Tooltip("v:Q", title="Value", format=",.6~g"),
-        ],
-    )
+    timed = {
+        "t": f"{starts_ms}[datum.k] + {steps_ms}[datum.k] * datum.n",
+        "s": f"{json.dumps([plot.label for plot in plots])}[datum.k]",
+        "when": "utcFormat(datum.t, '%Y-%m-%d %H:%M:%S')",
+    }
     line = {"type": "area", "opacity": 0.6} if stacked else {"type": "line"}
     few = sum(value is not None for plot in plots for value in plot.values) <= FEW
     # Points carry the hover; where they would crowd they stay invisible and still answer.
     points = {"type": "point", "size": 40, "filled": True, "opacity": int(few)}
-    drawn = _spec(base, _data(plots)) | {"layer": [{"mark": line}, {"mark": points}]}
+    drawn = {
+        "data": _data(plots),
+        "transform": [{"calculate": text, "as": name} for name, text in timed.items()],
+        "encoding": {
+            "x": _time(panel),
+            "y": _values(panel, plots, side, stacked=stacked),
+            "color": _color(panel),
+            "tooltip": _WHEN,
+        },
+        "layer": [{"mark": line}, {"mark": points}],
+    }
     return {"layer": [drawn, *_annotations(panel, side)]}
 
 
-def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> alt.Y:
+def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> Spec:
     axis = (panel.widget.properties.get("yAxis") or {}).get(side) or {}
     units = {plot.unit for plot in plots if plot.unit}
     title = axis.get("label") or (", ".join(sorted(units)) if axis.get("showUnits", True) else "") or None
@@ -119,37 +112,36 @@ def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> al
         domain["domainMax"] = axis["max"]
     elif not any(value for plot in plots for value in plot.values) and not any(_horizontal(panel)):
         domain["domainMax"] = 1  # nothing but zeros: without it they would stand in the middle
-    return alt.Y(
-        "v:Q",
+    return _field(
+        "v",
         title=title,
         stack="zero" if stacked else None,
-        scale=alt.Scale(zero=True, nice=True, **domain),
-        axis=alt.Axis(labelExpr=_WHOLE if units == {"Count"} else _LABEL, orient=side),
+        scale={"zero": True, "nice": True, **domain},
+        axis={"labelExpr": _WHOLE if units == {"Count"} else _LABEL, "orient": side},
     )
 
 
-def _time(panel: Panel) -> alt.X:
+def _time(panel: Panel) -> Spec:
     grid = panel.grid
-    scale = alt.Scale(type="utc", domain=[grid.start_s * 1000, grid.end_s * 1000])
+    scale = {"type": "utc", "domain": [grid.start_s * 1000, grid.end_s * 1000]}
     length_s = grid.end_s - grid.start_s
     form = "%H:%M:%S" if length_s < _MINUTES_S else "%H:%M" if length_s <= _HOURS_S else "%d %b"
-    return alt.X("t:T", title=None, scale=scale, axis=alt.Axis(format=form, labelOverlap=True, tickCount=5))
+    return _field("t", "temporal", title=None, scale=scale, axis={"format": form, "labelOverlap": True, "tickCount": 5})
 
 
-def _color(panel: Panel) -> alt.Color:
+def _color(panel: Panel) -> Spec:
     labels = [plot.label for plot in panel.plots]
-    scale = alt.Scale(domain=labels)
+    scale: Spec = {"domain": labels}
     if any(plot.line.color for plot in panel.plots):
         spare = iter(_PALETTE * len(labels))
-        scale = alt.Scale(domain=labels, range=[plot.line.color or next(spare) for plot in panel.plots])
+        scale["range"] = [plot.line.color or next(spare) for plot in panel.plots]
     position = (panel.widget.properties.get("legend") or {}).get("position", "bottom")
     if position == "hidden":
-        return alt.Color("s:N", scale=scale, legend=None)
+        return _field("s", "nominal", scale=scale, legend=None)
     longest = max((len(label) for label in labels), default=0) * _LETTER + _SYMBOL
     columns = 1 if position == "right" else max(1, int(_NARROWEST // longest))
-    return alt.Color(
-        "s:N", title=None, scale=scale, legend=alt.Legend(orient=position, columns=columns, labelLimit=220)
-    )
+    legend = {"orient": position, "columns": columns, "labelLimit": 220}
+    return _field("s", "nominal", title=None, scale=scale, legend=legend)
 
 
 _PALETTE = ["#2f6fde", "#d1690e", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
@@ -175,25 +167,22 @@ def _now(panel: Panel) -> Spec:
     return {"values": [{"s": p.label, "v": value} for p in panel.plots if (value := latest(p)) is not None]}
 
 
-_LATEST = [alt.Tooltip("s:N", title="Metric"), alt.Tooltip("v:Q", title="Value", format=",.6~g")]
+_LATEST = [_field("s", "nominal", title="Metric"), _field("v", title="Value", format=",.6~g")]
+_WHEN = [_LATEST[0], _field("when", "nominal", title="Time (UTC)"), _LATEST[1]]
 
 
 def _bars(panel: Panel) -> list[Spec]:
     ends = (panel.widget.properties.get("yAxis") or {}).get("left") or {}
-    scale = alt.Scale(domain=[ends["min"], ends["max"]]) if {"min", "max"} <= ends.keys() else alt.Scale(zero=True)
-    axis = alt.Axis(labelExpr=_LABEL, labelOverlap=True, labelSeparation=6)
-    bars = (
-        alt.Chart()
-        .mark_bar()
-        .encode(
-            x=alt.X("v:Q", title=None, scale=scale, axis=axis),
-            y=alt.Y("s:N", title=None),
-            color=_color(panel).legend(None),
-            tooltip=_LATEST,
-        )
-    )
+    scale: Spec = {"domain": [ends["min"], ends["max"]]} if {"min", "max"} <= ends.keys() else {"zero": True}
+    axis = {"labelExpr": _LABEL, "labelOverlap": True, "labelSeparation": 6}
+    encoding = {
+        "x": _field("v", title=None, scale=scale, axis=axis),
+        "y": _field("s", "nominal", title=None),
+        "color": {**_color(panel), "legend": None},
+        "tooltip": _LATEST,
+    }
     return [
-        _spec(bars, _now(panel)),
+        {"data": _now(panel), "mark": {"type": "bar"}, "encoding": encoding},
         *(_rule("x", value, label, color) for value, label, color, _ in _horizontal(panel)),
     ]
 
@@ -209,16 +198,22 @@ def _annotations(panel: Panel, side: str) -> Iterator[Spec]:
             if panel.grid.start_s * 1000 <= at_ms <= panel.grid.end_s * 1000:
                 yield _rule("x", at_ms, entry.get("label", ""), entry.get("color") or GREY)
         for low, high, axis in _bands(panel):
-            ends = {"y": "low:Q", "y2": "high:Q"} if axis == "y" else {"x": "low:T", "x2": "high:T"}
-            band = alt.Chart().mark_rect(opacity=0.12, color=RED).encode(**ends)
-            yield _spec(band, {"values": [{"low": low, "high": high}]})
+            kind = "quantitative" if axis == "y" else "temporal"
+            yield {
+                "data": {"values": [{"low": low, "high": high}]},
+                "mark": {"type": "rect", "opacity": 0.12, "color": RED},
+                "encoding": {axis: _field("low", kind), f"{axis}2": {"field": "high"}},
+            }
 
 
 def _rule(axis: str, value: float, label: str, color: str) -> Spec:
-    field = alt.Y("v:Q") if axis == "y" else alt.X("v:T" if value > 10**11 else "v:Q")  # above: epoch milliseconds
     told = f"{label} ({value:,.6g})" if axis == "y" else label
-    marks = alt.Chart().mark_rule(strokeDash=[5, 3], strokeWidth=2, color=color)
-    return _spec(marks.encode(**{axis: field, "tooltip": "label:N"}), {"values": [{"v": value, "label": told}]})
+    kind = "temporal" if axis == "x" and value > 10**11 else "quantitative"  # above: epoch milliseconds
+    return {
+        "data": {"values": [{"v": value, "label": told}]},
+        "mark": {"type": "rule", "strokeDash": [5, 3], "strokeWidth": 2, "color": color},
+        "encoding": {axis: _field("v", kind), "tooltip": _field("label", "nominal")},
+    }
 
 
 def _named(value: float, label: str, *, at_the_end: bool) -> Spec:
@@ -226,9 +221,13 @@ def _named(value: float, label: str, *, at_the_end: bool) -> Spec:
 
     Neighbours take turns at the two ends, so that lines close to each other leave both names legible.
     """
-    words = alt.Chart().mark_text(align="right" if at_the_end else "left", baseline="bottom", dy=-1, limit=220)
-    placed = words.encode(x=alt.value("width" if at_the_end else 0), y=alt.Y("v:Q"), text="label:N")
-    return _spec(placed, {"values": [{"v": value, "label": label}]})
+    mark = {"type": "text", "align": "right" if at_the_end else "left", "baseline": "bottom", "dy": -1, "limit": 220}
+    place = {"value": "width" if at_the_end else 0}
+    return {
+        "data": {"values": [{"v": value, "label": label}]},
+        "mark": mark,
+        "encoding": {"x": place, "y": _field("v"), "text": _field("label", "nominal")},
+    }
 
 
 def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str, str]]:

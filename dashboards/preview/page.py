@@ -31,7 +31,7 @@ def render_page(
     """Return the page and what could not be drawn, by widget.
 
     `runbooks` holds Markdown by alarm name; the page carries those of the alarms it knows. `vega` gives the script that
-    defines `vegaEmbed`, asked for last because making it takes as long as everything else.
+    defines `vegaEmbed`, asked for last because making it takes longer than everything else.
     """
     panels, specs = charts(view.panels(body))
     missing = [f"{panel.widget.title}: {reason}" for panel in panels for reason in panel.unsupported]

@@ -56,10 +56,19 @@ def _tile(panel: Panel, spec: dict[str, Any] | None) -> str:
 
 
 def _drawn(spec: dict[str, Any], width: int, height: int) -> str:
-    sized = {**spec, "width": width, "height": max(60, height), "config": _CONFIG}
+    sized = {**_visible(spec), "width": width, "height": max(60, height), "config": _CONFIG}
     # Charts share one document here, so what one of them names (clip paths) must not be taken for another's.
     svg = str(vl_convert.vegalite_to_svg(sized))
     return re.sub(r'(id="|url\(#)', rf"\g<1>v{abs(hash(svg))}", svg)
+
+
+def _visible(spec: Any) -> Any:  # noqa: ANN401  a specification, down to its members
+    """Return a specification without the points that only answer to the mouse: they would be most of the work."""
+    if isinstance(spec, dict):
+        return {name: _visible(part) if name in {"layer", "mark"} else part for name, part in spec.items()}
+    if isinstance(spec, list):
+        return [_visible(part) for part in spec if (part.get("mark") or {}).get("opacity") != 0]
+    return spec
 
 
 def _value(value: float | None) -> str:

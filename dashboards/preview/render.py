@@ -1,22 +1,24 @@
-"""From files to a page or a picture of a dashboard. Imports vl-convert at once, altair late."""
+"""From files to a page or a picture of a dashboard. Imports vl-convert at once."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from dashboards.cloudwatch.alarm import LogAlarm
 from dashboards.cloudwatch.alarm_files import Definitions, collect, load
 from dashboards.cloudwatch.backtest import bounds_s
+from dashboards.cloudwatch.body import widgets
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.recording import read_recording
+from dashboards.preview.page import render_page
 from dashboards.preview.panels import View
+from dashboards.preview.picture import render_picture
 from dashboards.preview.sample import LENGTH_S, sample_of
 from dashboards.preview.vega import bundle
 
@@ -34,16 +36,10 @@ def preview(board: tuple[str, Json], view: View, runbooks: Mapping[str, str], ou
     """
     title, body = board
     if kind == "png":
-        with _left_out("rfc3987_syntax"):
-            from dashboards.preview.picture import render_picture  # noqa: PLC0415  imports altair
-
         picture, missing = render_picture(title, body, view)
         out.write_bytes(picture)
         return missing
     script = _script()
-    with _left_out("rfc3987_syntax"):
-        from dashboards.preview.page import render_page  # noqa: PLC0415  imports altair, while the script is being made
-
     page, missing = render_page(title, body, view, runbooks, script.result)
     out.write_text(page, "utf-8")
     return missing
@@ -53,29 +49,12 @@ def preview(board: tuple[str, Json], view: View, runbooks: Mapping[str, str], ou
 def _script() -> Future[str]:
     """Return the script of the charts, on its way: made once a process, whatever the number of pages.
 
-    Bundling is half of the time and holds the interpreter's lock: it runs beside, in a process of its own.
+    Bundling takes longer than the charts and holds the interpreter's lock: it runs beside, in a process of its own.
     """
     pool = ProcessPoolExecutor(1, get_context("spawn"))
     script = pool.submit(bundle)
     pool.shutdown(wait=False)
     return script
-
-
-@contextmanager
-def _left_out(module: str) -> Iterator[None]:
-    """Have an optional module be absent meanwhile.
-
-    Where it is installed, altair's validator compiles the grammar of IRIs when imported: a second, for no chart's sake.
-    """
-    absent = cast("dict[str, None]", sys.modules)
-    if module in absent:
-        yield
-        return
-    absent[module] = None
-    try:
-        yield
-    finally:
-        del absent[module]
 
 
 def view_of(
@@ -86,7 +65,9 @@ def view_of(
     `namespace` gives what a recorded namespace stands for.
     """
     if telemetry:
-        recording = read_recording(telemetry, namespace, alarms)
+        shows_lines = any(widget.type == "log" for widget in widgets(body))
+        watches_lines = any(isinstance(alarm, LogAlarm) for alarm in alarms.values())
+        recording = read_recording(telemetry, namespace, alarms, keeps_lines=shows_lines or watches_lines)
         return View(recording, alarms, *bounds_s(recording.store, recording.lines))
     end_s = int(time.time()) // 60 * 60
     return View(sample_of(body, end_s), alarms, end_s - LENGTH_S, end_s, sample=True)

@@ -1,9 +1,10 @@
 """The fast evaluation against the slow and plain one, over random alarms and series."""
 
 import json
+from types import FunctionType
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dashboards.cloudwatch.alarm import CompositeAlarm, Metric, State
@@ -103,14 +104,18 @@ def span(alarm):
     return min(3 * 3600, 20 * alarm["Period"] + 600)
 
 
-@given(alarms("a"), st.data())
+METRICS = (alarms("a"), st.data())
+MATHS = (expressions(), st.data())
+
+
+@given(*METRICS)
 @settings(max_examples=150, deadline=None)
 def test_an_alarm_on_one_metric_does_what_the_tables_say(alarm, data):
     samples = {"a": data.draw(series(span(alarm)))}
     assert changes(alarm, samples, span(alarm)) == reference.timeline(alarm, samples, span(alarm))
 
 
-@given(expressions(), st.data())
+@given(*MATHS)
 @settings(max_examples=60, deadline=None)
 def test_an_alarm_on_maths_sees_its_evaluation_range_and_nothing_else(expression, data):
     expression = expression if isinstance(expression, tuple) else ("+", expression, "a")
@@ -142,14 +147,18 @@ def rules(draw, depth=3):
     return (kind, *terms)
 
 
-@given(rules(), st.fixed_dictionaries({name: st.sampled_from(STATES) for name in NAMES}))
+RULES = (rules(), st.fixed_dictionaries({name: st.sampled_from(STATES) for name in NAMES}))
+COMPOSITES = (rules(), rules(), st.data())
+
+
+@given(*RULES)
 @settings(max_examples=100, deadline=None)
 def test_a_rule_holds_when_its_terms_do(rule, states):
     given = {name: State(state) for name, state in states.items()}
     assert parse_rule(reference.rule_in_words(rule)).holds(given) == reference.holds(rule, states)
 
 
-@given(rules(), rules(), st.data())
+@given(*COMPOSITES)
 @settings(max_examples=25, deadline=None)
 def test_a_composite_follows_its_children_at_every_moment(rule, above, data):
     base = alarms("a")
@@ -171,13 +180,21 @@ def test_a_composite_follows_its_children_at_every_moment(rule, above, data):
 
 
 @pytest.mark.slow
-def test_ten_thousand_alarms_of_each_kind_do_what_the_reference_does():
-    for test in (
-        test_an_alarm_on_one_metric_does_what_the_tables_say,
-        test_an_alarm_on_maths_sees_its_evaluation_range_and_nothing_else,
-        test_a_rule_holds_when_its_terms_do,
-    ):
-        settings(max_examples=10_000, deadline=None)(test)()
+@pytest.mark.parametrize(
+    ("test", "drawn"),
+    [
+        (test_an_alarm_on_one_metric_does_what_the_tables_say, METRICS),
+        (test_an_alarm_on_maths_sees_its_evaluation_range_and_nothing_else, MATHS),
+        (test_a_rule_holds_when_its_terms_do, RULES),
+        (test_a_composite_follows_its_children_at_every_moment, COMPOSITES),
+    ],
+    ids=["metrics", "maths", "rules", "composites"],
+)
+def test_ten_thousand_alarms_of_each_kind_do_what_the_reference_does(test, drawn):
+    many = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+    inner = test.hypothesis.inner_test
+    # A function of its own: the one above has settings already.
+    many(given(*drawn)(FunctionType(inner.__code__, inner.__globals__, inner.__name__)))()
 
 
 def test_the_reference_says_what_the_published_tables_say():

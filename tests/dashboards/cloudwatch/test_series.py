@@ -104,6 +104,17 @@ def test_a_sliding_sum_loses_nothing_to_what_went_before(values, width):
     assert found == [math.fsum(values[max(0, end - width) : end]) for end in range(1, len(values) + 1)]
 
 
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=99), st.sampled_from([2, 5, 29, 31, 60]), st.integers(-3, 3))
+def test_narrow_and_wide_windows_and_samples_before_and_after_what_is_asked_for_are_alike(values, width, shift):
+    store = store_of([Sample(60.0 * (n + shift), value) for n, value in enumerate(values)])
+    placed = [values[n - shift] if 0 <= n - shift < len(values) else None for n in range(40)]
+    for statistic, work in (("Sum", math.fsum), ("Minimum", min), ("Maximum", max)):
+        windows = [[v for v in placed[max(0, end - width) : end] if v is not None] for end in range(1, 41)]
+        assert store.statistic(METRIC, statistic, Grid(0, 60, 40), width) == [
+            work(window) if window else None for window in windows
+        ]
+
+
 @given(st.lists(st.integers(-50, 50).map(float), min_size=2, max_size=40), st.integers(1, 99))
 def test_a_percentile_lies_between_its_ranks(values, percent):
     store = store_of([Sample(0, value) for value in values])
