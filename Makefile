@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 FUZZ_S ?= 300
 
-.PHONY: help catalog demo test soak reliability fuzz mutate lint bench synth diff deploy cdk bundle lock clean
+.PHONY: native fuzz-deflate help catalog demo test soak reliability fuzz mutate lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
@@ -22,6 +22,7 @@ help:
 	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
 	@echo "make catalog  what the catalog breaks against the last release, and for whom"
+	@echo "make native builds the compiled half of packager/core again; make fuzz-deflate holds it against zlib, under sanitizers"
 	@echo "make synth  the CloudFormation templates; make diff, make deploy, make cdk: see docs/deploy.md"
 	@echo "make bundle what Lambda runs, with its bill of materials"
 	@echo "make lock   choose the newest allowed versions again"
@@ -63,6 +64,15 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(BENCH)
+
+native: $(READY)
+	$(BIN)/uv run --no-project --with "$$($(BIN)/python -c 'from native.build import COMPILER; print(COMPILER)')" native/build.py
+
+fuzz-deflate:
+	@mkdir -p build
+	cd native && $(CC) -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -DSOURCE='""' fuzz.c deflate.c -lz \
+		-o ../build/fuzz-deflate
+	nice build/fuzz-deflate $(or $(SEED),1) $(or $(COUNT),1000000)
 
 synth: $(READY)
 	CDK_CONTEXT_JSON='{"stage": "$(STAGE)"}' $(BIN)/python -m infra.app

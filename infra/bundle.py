@@ -23,6 +23,8 @@ LOCK = ROOT / "requirements" / "function.lock"
 EXCLUDES = Path(__file__).parent / "function-excludes.txt"
 PYTHON_VERSION = "3.13"
 PLATFORMS = {"arm64": "aarch64-manylinux2014", "x86_64": "x86_64-manylinux2014"}
+COMPILED = {each: f"packager/core/native-linux-{name.split('-')[0]}.so" for each, name in PLATFORMS.items()}
+"""The compiled half of the core, of which a bundle has the one that its processor runs."""
 BILL = "sbom.cdx.json"
 OUR_PACKAGES = ("packager", "telemetry")
 FOR_PEOPLE = frozenset(
@@ -67,7 +69,7 @@ def build(architecture: str, folder: Path, python_version: str = PYTHON_VERSION)
         install(LOCK, dependencies, PLATFORMS[architecture], python_version)
         unfinished = Path(scratch) / path.name
         with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in sorted([*_dependencies(dependencies), *_ours(), (BILL, bill)]):
+            for name, content in sorted([*_dependencies(dependencies), *_ours(architecture), (BILL, bill)]):
                 entry = zipfile.ZipInfo(name, _DATE)
                 entry.create_system = 3  # the system whose modes these are
                 entry.external_attr = _MODE << 16
@@ -111,7 +113,8 @@ def _dependencies(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield inside.as_posix(), path.read_bytes()
 
 
-def _ours() -> Iterator[tuple[str, bytes]]:
+def _ours(architecture: str) -> Iterator[tuple[str, bytes]]:
+    yield COMPILED[architecture], (ROOT / COMPILED[architecture]).read_bytes()
     for package in OUR_PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             name = path.relative_to(ROOT).as_posix()

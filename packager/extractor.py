@@ -116,7 +116,7 @@ class StreamingExtractor:
                 with map_os_errors("extract into", folder):
                     folder.mkdir(parents=True, exist_ok=True)
                 with self._open(archive_path) as archive:
-                    for extracted in staging.extract_members(archive, folder, lambda _: None, copy_links=True):
+                    for extracted in staging.extract_members(archive, folder):
                         done.append(extracted)
                         if cleanup_callback:
                             cleanup_callback(extracted)

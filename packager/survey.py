@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from packager.core.pipeline import zip_bytes
-from packager.core.zip import Piece, ZipEncoder
+from packager.core.pipeline import File, zip_parts
+from packager.core.zip import ZipEncoder
 from packager.errors import ExtractionError, RequestError
 from packager.extractor import Inspection
 from packager.limits.reservations import SizedFile
@@ -48,12 +49,11 @@ class Survey:
     """What making one component takes, learned by making it for nobody.
 
     Attributes:
-        staged: every file of the artifact, as staging would hold it: hard links take no space.
         has_links: whether a stream alone cannot serve it.
     """
 
     def __init__(self, component: Component, settings: Settings, report: Callable[[int], None]) -> None:
-        self.staged: list[SizedFile] = []
+        self._members_seen: list[Member] = []
         self._links: list[Member] = []
         self._component = component
         self._report = report
@@ -67,11 +67,21 @@ class Survey:
             self._seen.find(fault)
 
     @property
+    def staged(self) -> list[SizedFile]:
+        """Every file of the artifact, as staging would hold it: packed, and hard links take no space.
+
+        A file that is no part of the component was not packed, and counts as it is.
+        """
+        packed = self._packed_sizes()
+        sizes = (0 if each.same_as else packed.get(each.path, each.size_bytes) for each in self._members_seen)
+        return [SizedFile(each.path, size) for each, size in zip(self._members_seen, sizes, strict=True)]
+
+    @property
     def has_links(self) -> bool:
         return bool(self._links)
 
     def planned(self) -> PlannedComponent:
-        entries = self._encoder.entries[self._head :]
+        entries = [*self._encoder.entries][self._head :]
         return PlannedComponent(
             targets=tuple(target.name for target in self._component.targets),
             uri=self._component.source.uri,
@@ -85,12 +95,12 @@ class Survey:
     def _make(self, settings: Settings) -> None:
         contents = self._component.contents(settings)
         self._head = len(contents.head)
-        head = [Piece(name, len(data), data, last=True) for name, data in contents.head]
+        head = [File.of(name, data) for name, data in contents.head]
         with self._component.archive.open(settings) as archive:
             files = contents.files(self._members(archive))
             try:
-                with closing(zip_bytes(files, self._encoder, head)) as chunks:
-                    for _ in chunks:
+                with closing(zip_parts(chain(head, files), self._encoder)) as parts:
+                    for _ in parts:
                         pass
             finally:
                 self._packed_bytes = archive.packed_bytes
@@ -102,7 +112,7 @@ class Survey:
             self._report(archive.packed_bytes)
             if member is None:
                 continue
-            self.staged.append(SizedFile(member.path, 0 if member.same_as else member.size_bytes))
+            self._members_seen.append(member)
             if member.same_as:
                 self._links.append(member)
                 member = replace(member, size_bytes=0)
@@ -110,6 +120,9 @@ class Survey:
 
     def _shared_bytes(self) -> int:
         """Packed bytes of the content that hard links share: it is packed again for each of them."""
-        above = self._component.folders_above
-        packed = {each.name.split("/", above)[-1]: each.packed_bytes for each in self._encoder.entries}
+        packed = self._packed_sizes()
         return sum(packed.get(each.same_as, each.size_bytes) for each in self._links)
+
+    def _packed_sizes(self) -> dict[str, int]:
+        above = self._component.folders_above
+        return {each.name.split("/", above)[-1]: each.packed_bytes for each in self._encoder.entries}

@@ -6,12 +6,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from packager.core.names import safe_path
-from packager.core.pipeline import File, ReadInto, in_batches, zip_bytes
+from packager.core.pipeline import File, Lookahead, ReadInto, packed_files, zip_parts
 from packager.core.zip import ZipEncoder
 from packager.errors import CompressionError, printable
 from packager.os_errors import map_os_errors
@@ -39,6 +38,7 @@ class IncrementalZipper:
     def __init__(self, zip_path: str | Path | None = None) -> None:
         self._zip_path = Path(zip_path) if zip_path is not None else None
         self._encoder = ZipEncoder()
+        self._names: set[str] = set()
         self._stack = ExitStack()
         self._upload: Upload | None = None
         self._ended = False
@@ -64,14 +64,14 @@ class IncrementalZipper:
         with (
             observe(catalog.ZIP_COMPONENT) as step,
             _zip_file(Path(zip_path)) as upload,
-            closing(zip_bytes(_opened(found), encoder)) as chunks,
+            closing(zip_parts(_opened(found), encoder)) as parts,
         ):
-            for chunk in chunks:
-                upload.write(chunk)
+            for part in parts:
+                upload.write(part.data)
                 if progress_callback:
-                    progress_callback(len(encoder.entries), encoder.bytes_in)
+                    progress_callback(encoder.files, encoder.bytes_in)
             upload.commit()
-            step.add(files=len(encoder.entries), bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
+            step.add(files=encoder.files, bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
         return Path(zip_path)
 
     def add_file_streaming(self, file_path: str | Path, archive_name: str) -> None:
@@ -81,19 +81,22 @@ class IncrementalZipper:
         if not name:
             raise CompressionError("A file in a ZIP needs a name.", next_step="Give a relative path.")
         found = [(name, path, _size_of_plain_file(path))]
-        with self._writing() as upload, closing(in_batches(_opened(found))) as batches:
-            for piece in chain.from_iterable(batches):
-                for chunk in self._encoder.add(piece):
-                    upload.write(chunk)
+        with self._writing() as upload:
+            if name in self._names:
+                raise CompressionError(f"The file name {printable(name)!r} comes twice.", name=printable(name))
+            self._names.add(name)
+            with closing(packed_files(_opened(found), Lookahead())) as items:
+                for item in items:
+                    upload.write(self._encoder.add(item).data)
 
     def finalize(self) -> Path:
         """Write the directory, make the ZIP visible, and return its path."""
         with self._writing() as upload:
-            for chunk in self._encoder.finish():
-                upload.write(chunk)
+            for part in self._encoder.finish():
+                upload.write(part.data)
             stored = upload.commit()
             self._step.add(
-                files=len(self._encoder.entries), bytes_in=self._encoder.bytes_in, bytes_out=self._encoder.bytes_out
+                files=self._encoder.files, bytes_in=self._encoder.bytes_in, bytes_out=self._encoder.bytes_out
             )
         self.__exit__(None, None, None)
         return Path(stored.uri)
@@ -154,7 +157,7 @@ def _size_of_plain_file(path: Path) -> int:
 def _opened(found: list[tuple[str, Path, int]]) -> Iterator[File]:
     for name, path, size in found:
         with map_os_errors("read", path), path.open("rb", buffering=0) as file:
-            yield name, size, _reading(path, file)
+            yield File(name, size, _reading(path, file))
             now = os.fstat(file.fileno()).st_size
         if now != size:
             raise CompressionError(

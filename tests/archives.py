@@ -11,20 +11,22 @@ import json
 import struct
 import tarfile
 import zlib
+from contextlib import closing
 from functools import cache
 from itertools import cycle, pairwise
 from typing import TYPE_CHECKING
 
-from isal import isal_zlib
-
 from packager.core.members import ArchiveReader
-from packager.core.pipeline import zip_bytes
+from packager.core.native import Packer
+from packager.core.pipeline import zip_parts
 from packager.core.zip import ZipEncoder
 from packager.settings import Settings
+from tests.deflate_reference import PIECE_BYTES, spliced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from packager.core.pipeline import Lookahead
     from packager.stores import Reader
 
 BLOCK = 512
@@ -357,19 +359,27 @@ def elf(machine: int = AARCH64) -> bytes:
     return b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HH", 3, machine)
 
 
-def zipped(reader: Reader, settings: Settings | None = None) -> Iterator[bytes]:
+def zipped(reader: Reader, settings: Settings | None = None, lookahead: Lookahead | None = None) -> Iterator[bytes]:
     """The ZIP of an archive's files, made as a component is made: any error ends it."""
     files = ArchiveReader(reader, settings or Settings()).files()
-    return zip_bytes(((each.path, each.size_bytes, each.readinto) for each in files), ZipEncoder())
+    with closing(zip_parts((each.as_file(each.path) for each in files), ZipEncoder(), lookahead)) as parts:
+        for part in parts:
+            yield bytes(part.data)
 
 
-def reference_zip(files: Mapping[str, bytes]) -> bytes:
-    """The ZIP of `files` made the plain way: everything in memory, each record written out; sizes below 4 GiB only."""
+LARGE = 1 << 19
+"""From this size on a file is written as it comes, and copied where it comes out of an archive."""
+
+
+def reference_zip(files: Mapping[str, bytes], archive: bytes = b"", folder: str = "") -> bytes:
+    """The ZIP of `files` made the plain way: everything in memory, each record written out; sizes below 4 GiB only.
+
+    Large ones come out of `archive`, a tar.gz, and lie below `folder` in the ZIP; or, without one, from a file.
+    """
     local, directory = bytearray(), bytearray()
-    for name, data in files.items():
+    for (name, data), (method, packed) in zip(files.items(), reference_packed(files, archive, folder), strict=True):
         raw_name = name.encode()
-        method, packed = _reference_packed(data)
-        large = len(data) > 1 << 20
+        large = len(data) >= LARGE
         flags = (8 if large else 0) | (0 if name.isascii() else 1 << 11)
         fields = (zlib.crc32(data), len(packed), len(data))
         shape = struct.pack("<HHHHH", 20, flags, method, 0, 0x21)
@@ -383,18 +393,23 @@ def reference_zip(files: Mapping[str, bytes]) -> bytes:
     return bytes(local + directory) + b"PK\5\6" + end
 
 
-def _reference_packed(data: bytes) -> tuple[int, bytes]:
-    head = data[:8]
-    packed = b"\0" + struct.pack("<HH", len(head), len(head) ^ 0xFFFF) + head
-    ends = [*range(1 << 20, len(data), 1 << 20), len(data)]
-    sizes, window, deflate = {15: 0, 9: 0}, 0, None
-    for number, (start, end) in enumerate(pairwise([len(head), *ends])):
-        wanted = {0: 15, 1: 9}.get(number % 32, 15 if sizes[15] <= sizes[9] else 9)
-        if wanted != window:
-            window, before = wanted, data[max(0, start - (1 << wanted)) : start]
-            deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -window, 9, zdict=before)
-        flush = isal_zlib.Z_FINISH if end == len(data) else isal_zlib.Z_SYNC_FLUSH
-        one = deflate.compress(data[start:end]) + deflate.flush(flush)
-        sizes[window] = len(one) + (len(head) + 5 if number == 0 else 0)
-        packed += one
-    return (8, packed) if len(packed) < len(data) or len(data) > 1 << 20 else (0, data)
+def reference_packed(files: Mapping[str, bytes], archive: bytes = b"", folder: str = "") -> list[tuple[int, bytes]]:
+    """Method and packed form of each file."""
+    starts = _content_starts(archive) if archive and any(len(data) >= LARGE for data in files.values()) else {}
+    return [_reference_packed(data, archive, starts.get(name.removeprefix(folder))) for name, data in files.items()]
+
+
+def _content_starts(archive: bytes) -> dict[str, int]:
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(archive))) as tar_file:
+        starts = {info.name: info.offset_data for info in tar_file if info.isreg()}
+        links = {info.name: starts[info.linkname] for info in tar_file if info.islnk()}
+        return {**starts, **links}
+
+
+def _reference_packed(data: bytes, archive: bytes, start: int | None) -> tuple[int, bytes]:
+    if start is not None and len(data) >= LARGE:
+        return 8, spliced(archive, data, start)
+    pieces = [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)] if len(data) >= LARGE else [data]
+    packer = Packer()
+    packed = b"".join(packer.pack(piece, last=piece is pieces[-1]) for piece in pieces)
+    return (8, packed) if len(packed) < len(data) or len(data) >= LARGE else (0, data)

@@ -61,9 +61,15 @@ class Model:
         return {**self.files, **{name: self.files[target] for name, target in self.links.items()}}
 
     @property
+    def packed_sizes_bytes(self) -> dict[str, int]:
+        """What the packed form of each file takes, which is what is staged."""
+        packed = archives.reference_packed(self.files, self.archive())
+        return {name: len(data) for name, (_, data) in zip(self.files, packed, strict=True)}
+
+    @property
     def staged_bytes(self) -> int:
         """What it takes on scratch: whole blocks, and one more for each name."""
-        sizes = [*self.sizes_bytes.values(), *[0] * len(self.links)]
+        sizes = [*self.packed_sizes_bytes.values(), *[0] * len(self.links)]
         return sum((-(-size // BLOCK_BYTES) + 1) * BLOCK_BYTES for size in sizes)
 
     def archive(self) -> bytes:
@@ -73,7 +79,8 @@ class Model:
     def component(self, result: PackageResult) -> bytes:
         """The component as a plain implementation makes it, with the manifest of the result; links are copies."""
         manifest = {"manifest.json": json.dumps(result.manifest, indent=2).encode()}
-        return archives.reference_zip({**manifest, **{f"mochi/{name}": data for name, data in self.with_links.items()}})
+        files = {**manifest, **{f"mochi/{name}": data for name, data in self.with_links.items()}}
+        return archives.reference_zip(files, self.archive(), "mochi/")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import packager
+from native.build import TARGETS
 from packager import errors
 from packager.cli.commands import packager as command_line
 from packager.portal.settings import PortalSettings
@@ -212,6 +213,7 @@ def test_the_wheel_holds_the_rooms_with_their_types_and_no_tests(tmp_path):
     shipped = [room for room in ROOMS if room != "infra"]
     assert [f"{room}/py.typed" for room in shipped if f"{room}/py.typed" not in names] == []
     assert {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")} == set(shipped)
+    assert {f"packager/core/native-{platform}.so" for platform in TARGETS} <= set(names)
 
 
 def test_no_file_speaks_of_the_machine_it_was_written_on():

@@ -9,16 +9,26 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol, Self
 
-from packager.core.members import LeftOut, Member
-from packager.core.pipeline import File, Lookahead, zip_bytes
-from packager.core.zip import Piece, ZipEncoder
+from packager.core.members import LeftOut
+from packager.core.pipeline import File, Lookahead, zip_parts
+from packager.core.zip import ZipEncoder
 from telemetry import add, carrying, catalog, current, observe
 
 if TYPE_CHECKING:
     from packager.core.ports import Sink, StoredComponent
     from telemetry import Step
+
+
+class ArtifactFile(Protocol):
+    """A file of an artifact, from a stream or from scratch."""
+
+    @property
+    def path(self) -> str: ...
+
+    def as_file(self, name: str) -> File: ...
 
 
 class Files(Protocol):
@@ -30,7 +40,7 @@ class Files(Protocol):
     @property
     def left_out(self) -> LeftOut: ...
 
-    def files(self) -> Iterator[Member]:
+    def files(self) -> Iterator[ArtifactFile]:
         """Each with its content, once, in the artifact's order."""
 
 
@@ -48,7 +58,7 @@ class Contents:
     """
 
     head: Sequence[tuple[str, bytes]]
-    files: Callable[[Iterator[Member]], Iterator[File]]
+    files: Callable[[Iterator[ArtifactFile]], Iterator[File]]
 
 
 class IdentityLookup:
@@ -132,7 +142,7 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
         measured: wraps a step so that it records how much scratch was in use.
     """
     encoder = ZipEncoder()
-    head = [Piece(entry, len(content), content, last=True) for entry, content in contents.head]
+    head = [File.of(entry, content) for entry, content in contents.head]
     with (
         members() as found,
         sink.open(name.resolve) as upload,
@@ -140,18 +150,18 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
         observe(catalog.ZIP_COMPONENT) as step,
         measured(step),
     ):
-        with closing(zip_bytes(contents.files(found.files()), encoder, head, lookahead)) as chunks:
-            for chunk in chunks:
-                upload.write(chunk)
+        with closing(zip_parts(chain(head, contents.files(found.files())), encoder, lookahead)) as parts:
+            for part in parts:
+                upload.write(part.data)
                 if there := name.found():
                     return Made(there)
-                report(found.packed_bytes, len(encoder.entries))
-        step.add(files=len(encoder.entries), bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
+                report(found.packed_bytes, encoder.files)
+        step.add(files=encoder.files, bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
         check(name.resolve()[0], encoder)
         if there := name.found():  # by now the identity is known, however long it took beside a short artifact
             return Made(there)
-        report(found.packed_bytes, len(encoder.entries))
+        report(found.packed_bytes, encoder.files)
         stored = upload.commit()
         read_bytes = found.packed_bytes
-    add(bytes_in=read_bytes, files=len(encoder.entries), ratio=encoder.bytes_out / max(1, encoder.bytes_in))
-    return Made(stored, new=True, files=len(encoder.entries), read_bytes=read_bytes, left_out=found.left_out)
+    add(bytes_in=read_bytes, files=encoder.files, ratio=encoder.bytes_out / max(1, encoder.bytes_in))
+    return Made(stored, new=True, files=encoder.files, read_bytes=read_bytes, left_out=found.left_out)

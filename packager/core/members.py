@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from packager.core.gunzip import Gunzip, PackedCount, check_ratio
 from packager.core.names import is_root, safe_path
-from packager.core.tar import Entry, TarReader
+from packager.core.pipeline import File
+from packager.core.tar import Entry, TarGzReader
 from packager.errors import StagingNeededError, UnsafeArchiveError, printable, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from packager.core.ports import Reader
+    from packager.core.splice import End, Part
     from packager.settings import Settings
 
 APPLE_DOUBLE_MAGIC = b"\x00\x05\x16\x07"
@@ -33,13 +35,19 @@ class Member:
         size_bytes: size of its content; for a hard link, of the content it shares.
         readinto: gives the content's next bytes, 0 at its end; valid until the next member is asked for. A hard
             link's has gone by.
+        splice: gives the content as the parts of a deflate stream instead, where nothing of it has been read.
         same_as: for a hard link, the path of the earlier file whose content it shares; else empty.
     """
 
     path: str
     size_bytes: int
     readinto: Callable[[memoryview], int]
+    splice: Callable[[], Iterator[Part | End]] | None = None
     same_as: str = ""
+
+    def as_file(self, name: str) -> File:
+        """The same as a file for a ZIP, under a name there."""
+        return File(name, self.size_bytes, self.readinto, self.splice)
 
     def read(self) -> bytes:
         """The whole content, in memory: for small files."""
@@ -201,7 +209,7 @@ class Entries(Protocol):
 
 def tar_gz(packed: PackedCount, settings: Settings) -> Entries:
     """The members of a tar that is packed with gzip."""
-    return TarReader(Gunzip(packed, settings), settings)
+    return TarGzReader(Gunzip(packed, settings), settings)
 
 
 class ArchiveReader:
@@ -253,7 +261,8 @@ class ArchiveReader:
             return self._link(path)
         if path.rpartition("/")[2].startswith("._"):
             return self._unless_apple_double(path, entry.size_bytes)
-        return Member(path, entry.size_bytes, self._tar.readinto)
+        splice = self._tar.splice if isinstance(self._tar, TarGzReader) else None
+        return Member(path, entry.size_bytes, self._tar.readinto, splice)
 
     def files_and_links(self) -> Iterator[Member]:
         """Files in the archive's order, hard links among them."""
@@ -277,7 +286,7 @@ class ArchiveReader:
     def _link(self, path: str) -> Member:
         # A few hundred bytes of links can stand for gigabytes that were packed once.
         check_ratio(self._settings, self.packed_bytes, self._admission.unpacked_bytes)
-        return Member(path, self._admission.size_bytes(path), lambda _: 0, self._admission.original(path))
+        return Member(path, self._admission.size_bytes(path), lambda _: 0, same_as=self._admission.original(path))
 
     def _unless_apple_double(self, path: str, size_bytes: int) -> Member | None:
         head = bytearray(len(APPLE_DOUBLE_MAGIC))

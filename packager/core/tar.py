@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from packager.core.splice import splice
 from packager.errors import ExtractionError, UnsafeArchiveError, printable, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from packager.core.gunzip import Gunzip
+    from packager.core.splice import End, Part
     from packager.settings import Settings
 
 BLOCK_BYTES = 512
@@ -268,6 +271,19 @@ class TarReader:
             next_step="Copy or make the archive again; it is not whole.",
             unpacked_bytes=self._stream.bytes_read,
         )
+
+
+class TarGzReader(TarReader):
+    """A tar in a gzip file, whose deflate blocks can be copied."""
+
+    def __init__(self, stream: Gunzip, settings: Settings) -> None:
+        super().__init__(stream, settings)
+        self._gunzip = stream
+
+    def splice(self) -> Iterator[Part | End]:
+        """Payload of the current entry as the parts of a deflate stream, copied from the artifact where that can be."""
+        size, self._left = self._left, 0
+        return splice(self._gunzip, size)
 
 
 def _sparse(name: str, pax: dict[str, str]) -> UnsafeArchiveError:

@@ -8,17 +8,17 @@ Layout: PKWARE APPNOTE 6.3.10, sections 4.3 to 4.5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from struct import pack
+from struct import Struct, pack, unpack_from
 from typing import TYPE_CHECKING, NamedTuple
 
-from isal import isal_zlib
-
-from packager.core.deflate import BlockPacker
+from packager.core.splice import End, Part
 from packager.errors import CompressionError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+LARGE_BYTES = 1 << 19
+"""Files of this size or more are written as they come, and spliced where they come out of an archive."""
 
 STORED, DEFLATED = 0, 8
 FLAG_DESCRIPTOR, FLAG_UTF8 = 1 << 3, 1 << 11
@@ -28,13 +28,13 @@ _UNIX_PLAIN_FILE = 0o100644 << 16
 _MADE_BY_UNIX = 3 << 8
 _MAX_16, _MAX_32 = 0xFFFF, 0xFFFFFFFF
 ZIP64_FROM_BYTES = _MAX_32 - (4 << 20)
-"""Files of this size or more get zip64 fields: room for the 1 KiB a block that deflate may add to bytes that cannot be
+"""Files of this size or more get zip64 fields: room for the 1 KiB a MiB that deflate may add to bytes that cannot be
 packed. No more than that, since Java 17 takes a wide descriptor in a stream only where a size needs it."""
 _DIRECTORY_CHUNK_BYTES = 1 << 18
+_LOCAL, _RECORD = Struct("<IHHHHHIIIHH"), Struct("<IHHHHHHIIIHHHHHII")
 
 
-@dataclass(frozen=True, slots=True)
-class ZipEntry:
+class ZipEntry(NamedTuple):
     """One file of a ZIP, as its directory describes it."""
 
     name: str
@@ -46,126 +46,112 @@ class ZipEntry:
     offset: int
 
 
-class Piece(NamedTuple):
-    """Bytes on their way into a ZIP: a whole file of at most BLOCK_BYTES, or the next block of a larger one."""
+class Whole(NamedTuple):
+    """A file below LARGE_BYTES, packed or stored."""
 
     name: str
     size_bytes: int
-    """Size of the whole file."""
+    crc32: int
+    method: int
     data: bytes | memoryview
-    last: bool
-    """Whether the file ends with this piece."""
+
+
+class Begin(NamedTuple):
+    """The front of a larger file; what it is packed to follows, in parts, and then an End."""
+
+    name: str
+    size_bytes: int
+
+
+Packed = Whole | Begin | Part | End
+"""What a ZIP is made of, in order. Nothing is left to pack in these parts."""
 
 
 class ZipEncoder:
-    """Turns pieces of files into the bytes of a ZIP, in order, without keeping any: methods return what to write next.
+    """Turns packed files, whose names are unique, into the bytes of a ZIP, without keeping any.
 
-    The same pieces give the same ZIP. Memory: the directory, about 300 bytes a file.
+    Memory: the directory, 46 bytes and the name for each file.
     """
 
     def __init__(self) -> None:
-        self.entries: list[ZipEntry] = []
+        self.files = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        self._names: set[str] = set()
-        self._large: _LargeFile | None = None
+        self._directory = bytearray()
+        self._large = ZipEntry("", 0, 0, 0, DEFLATED, 0, 0)
 
-    def add(self, piece: Piece) -> list[bytes]:
-        """The bytes of the next piece. CompressionError when a file's pieces do not add up to its size."""
-        self.bytes_in += len(piece.data)
-        if self._large is None and len(piece.data) == piece.size_bytes:
-            return self._whole(piece)
-        made: list[bytes] = []
-        if self._large is None:
-            self._large = _LargeFile(self._entry(piece, 0, 0, DEFLATED, FLAG_DESCRIPTOR))
-            made.append(self._large.header())
-        made += self._large.take(piece)
-        if piece.last:
-            entry, descriptor = self._large.finish()
-            self._large = None
-            self.entries.append(entry)
-            made.append(descriptor)
-        return self._counted(made)
+    @property
+    def entries(self) -> Iterator[ZipEntry]:
+        """What has been written, in order."""
+        at = 0
+        while at < len(self._directory):
+            fields = _RECORD.unpack_from(self._directory, at)
+            flags, method, crc, packed, size, name_bytes, extra_bytes = *fields[3:5], *fields[7:12]
+            at += _RECORD.size
+            name = self._directory[at : at + name_bytes].decode()
+            at += name_bytes
+            wide = iter(unpack_from(f"<{extra_bytes // 8}Q", self._directory, at + 4) if extra_bytes else ())
+            size, packed, offset = (next(wide) if each == _MAX_32 else each for each in (size, packed, fields[16]))
+            at += extra_bytes
+            yield ZipEntry(name, size, packed, crc, method, flags, offset)
 
-    def _whole(self, piece: Piece) -> list[bytes]:
-        packed, method = b"".join(BlockPacker().pack(piece.data, last=True)), DEFLATED
-        if len(packed) >= len(piece.data):
-            packed, method = bytes(piece.data), STORED
-        entry = self._entry(piece, len(packed), isal_zlib.crc32(piece.data), method, 0)
-        self.entries.append(entry)
-        return self._counted([_local_header(entry, zip64=False), packed])
+    def add(self, item: Packed) -> Part:
+        """What to write next. CompressionError for what cannot be in a ZIP."""
+        if isinstance(item, Part):
+            return self._counted(item)
+        if isinstance(item, End):
+            return self._counted(Part(self._end(item.crc32)))
+        utf8 = 0 if item.name.isascii() else FLAG_UTF8
+        self.bytes_in += item.size_bytes
+        if isinstance(item, Begin):
+            self._large = ZipEntry(item.name, item.size_bytes, 0, 0, DEFLATED, utf8 | FLAG_DESCRIPTOR, self.bytes_out)
+            part = self._counted(Part(_local_header(self._large)))
+            self._start = self.bytes_out
+            return part
+        entry = ZipEntry(item.name, item.size_bytes, len(item.data), item.crc32, item.method, utf8, self.bytes_out)
+        self._list(entry)
+        return self._counted(Part(_local_header(entry) + item.data))
 
-    def finish(self) -> Iterator[bytes]:
+    def finish(self) -> Iterator[Part]:
         """The directory of the ZIP; nothing can be added afterwards."""
-        if self._large:
-            self._large.finish()
         start = self.bytes_out
-        chunk = bytearray()
-        for entry in self.entries:
-            chunk += _directory_record(entry)
-            if len(chunk) >= _DIRECTORY_CHUNK_BYTES:
-                self.bytes_out += len(chunk)
-                yield bytes(chunk)
-                chunk.clear()
-        size = self.bytes_out + len(chunk) - start
-        chunk += _end_records(len(self.entries), size, start)
-        self.bytes_out += len(chunk)
-        yield bytes(chunk)
+        for at in range(0, len(self._directory), _DIRECTORY_CHUNK_BYTES):
+            yield self._counted(Part(bytes(self._directory[at : at + _DIRECTORY_CHUNK_BYTES])))
+        yield self._counted(Part(_end_records(self.files, self.bytes_out - start, start)))
 
-    def _entry(self, piece: Piece, packed_bytes: int, crc: int, method: int, flags: int) -> ZipEntry:
-        name = piece.name
-        if name in self._names or len(name.encode()) > _MAX_16:
-            why = "comes twice" if name in self._names else "is longer than a ZIP can hold (65,535 bytes)"
-            raise CompressionError(f"The file name {printable(name)!r} {why}.", name=printable(name))
-        self._names.add(name)
-        utf8 = 0 if name.isascii() else FLAG_UTF8
-        return ZipEntry(name, piece.size_bytes, packed_bytes, crc, method, flags | utf8, self.bytes_out)
-
-    def _counted(self, made: list[bytes]) -> list[bytes]:
-        self.bytes_out += sum(map(len, made))
-        return made
-
-
-class _LargeFile:
-    def __init__(self, entry: ZipEntry) -> None:
-        self._entry = entry
-        self._zip64 = entry.size_bytes >= ZIP64_FROM_BYTES
-        self._packer = BlockPacker()
-        self._crc = self._size = self._packed = 0
-
-    def header(self) -> bytes:
-        return _local_header(self._entry, zip64=self._zip64)
-
-    def take(self, piece: Piece) -> list[bytes]:
-        self._crc = isal_zlib.crc32(piece.data, self._crc)
-        self._size += len(piece.data)
-        packed = self._packer.pack(piece.data, last=piece.last)
-        self._packed += sum(map(len, packed))
-        return packed
-
-    def finish(self) -> tuple[ZipEntry, bytes]:
-        announced = self._entry
-        if self._size != announced.size_bytes:
+    def _end(self, crc32: int) -> bytes:
+        """The data descriptor of the large file at hand."""
+        begun, packed_bytes = self._large, self.bytes_out - self._start
+        wide = begun.size_bytes >= ZIP64_FROM_BYTES
+        if packed_bytes >= _MAX_32 and not wide:
             raise CompressionError(
-                f"{printable(announced.name)!r} gave {self._size} bytes; {announced.size_bytes} were announced.",
-                next_step="Package again once the file no longer changes.",
-                name=printable(announced.name),
-                announced_bytes=announced.size_bytes,
-                found_bytes=self._size,
+                f"{printable(begun.name)!r} has {begun.size_bytes} bytes and takes {packed_bytes} when packed, "
+                "more than a ZIP can say of it.",
+                next_step="Make the archive again with gzip; what packed it made it larger.",
+                name=printable(begun.name),
+                packed_bytes=packed_bytes,
             )
-        descriptor = pack("<IIQQ" if self._zip64 else "<IIII", 0x08074B50, self._crc, self._packed, self._size)
-        return replace(announced, packed_bytes=self._packed, crc32=self._crc), descriptor
+        self._list(begun._replace(packed_bytes=packed_bytes, crc32=crc32))
+        return pack("<IIQQ" if wide else "<IIII", 0x08074B50, crc32, packed_bytes, begun.size_bytes)
+
+    def _list(self, entry: ZipEntry) -> None:
+        self._directory += _directory_record(entry)
+        self.files += 1
+
+    def _counted(self, part: Part) -> Part:
+        self.bytes_out += len(part.data)
+        return part
 
 
-def _local_header(entry: ZipEntry, *, zip64: bool) -> bytes:
-    name = entry.name.encode()
+def _local_header(entry: ZipEntry) -> bytes:
+    name = _encoded(entry.name)
     later = bool(entry.flags & FLAG_DESCRIPTOR)
+    zip64 = later and entry.size_bytes >= ZIP64_FROM_BYTES
     # With zip64 the sizes stand in the extra field; with a descriptor they are not known yet and are zero.
     size, packed = (_MAX_32, _MAX_32) if zip64 else (0, 0) if later else (entry.size_bytes, entry.packed_bytes)
     extra = pack("<HHQQ", 1, 16, 0, 0) if zip64 else b""
     version = _VERSION_ZIP64 if zip64 else _VERSION
-    fixed = pack(
-        "<IHHHHHIIIHH",
+    fixed = _LOCAL.pack(
         0x04034B50,
         version,
         entry.flags,
@@ -182,14 +168,13 @@ def _local_header(entry: ZipEntry, *, zip64: bool) -> bytes:
 
 
 def _directory_record(entry: ZipEntry) -> bytes:
-    name = entry.name.encode()
+    name = _encoded(entry.name)
     # Only what does not fit in 32 bits may stand in the zip64 field, in this order.
     wide = [value for value in (entry.size_bytes, entry.packed_bytes, entry.offset) if value >= _MAX_32]
     extra = pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
     zip64 = bool(wide) or entry.size_bytes >= ZIP64_FROM_BYTES
     version = _VERSION_ZIP64 if zip64 else _VERSION
-    fixed = pack(
-        "<IHHHHHHIIIHHHHHII",
+    fixed = _RECORD.pack(
         0x02014B50,
         _MADE_BY_UNIX | version,
         version,
@@ -209,6 +194,15 @@ def _directory_record(entry: ZipEntry) -> bytes:
         min(entry.offset, _MAX_32),
     )
     return fixed + name + extra
+
+
+def _encoded(name: str) -> bytes:
+    encoded = name.encode()
+    if len(encoded) > _MAX_16:
+        raise CompressionError(
+            f"The file name {printable(name)!r} is longer than a ZIP can hold (65,535 bytes).", name=printable(name)
+        )
+    return encoded
 
 
 def _end_records(count: int, size: int, start: int) -> bytes:

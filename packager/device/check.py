@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
+import zlib
+from functools import partial
 from posixpath import basename
 from typing import TYPE_CHECKING
 
+from packager.core.splice import Part
+from packager.core.zip import STORED, Whole
 from packager.deadline import time_limit
 from packager.device import rules
 from packager.device.component_zip import HEAD_BYTES, ComponentListing, Contents, Entry, holds_head, read_listing
@@ -20,13 +24,14 @@ from packager.stores.archive import COMPONENT, naming
 from telemetry import catalog, log, observe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
-    from packager.core.pipeline import File, ReadInto
-    from packager.core.zip import ZipEncoder, ZipEntry
+    from packager.core.pipeline import File
+    from packager.core.splice import End
+    from packager.core.zip import Packed, ZipEncoder, ZipEntry
     from packager.model.targets import Target
     from packager.results import Finding
     from packager.stores import Source
@@ -83,19 +88,41 @@ class Written:
 
     def watch(self, files: Iterator[File]) -> Iterator[File]:
         """The files, of which the beginnings of libraries are remembered while they are read."""
-        for name, size_bytes, readinto in files:
-            yield name, size_bytes, self._watched(name, readinto) if holds_head(name) else readinto
+        for file in files:
+            yield self._watched(file) if holds_head(file.name) else file
 
-    def _watched(self, name: str, readinto: ReadInto) -> ReadInto:
-        self._heads[name] = b""
+    def _watched(self, file: File) -> File:
+        self._heads[file.name] = b""
+        splice, packed = file.splice, file.packed
+        return file._replace(
+            readinto=partial(self._read, file),
+            splice=partial(self._spliced, file.name, splice) if splice else None,
+            packed=partial(self._packed, packed) if packed else None,
+        )
 
-        def watched(buffer: memoryview) -> int:
-            count = readinto(buffer)
-            if len(self._heads[name]) < HEAD_BYTES:
-                self._heads[name] = (self._heads[name] + bytes(buffer[: min(count, HEAD_BYTES)]))[:HEAD_BYTES]
-            return count
+    def _remember(self, name: str, content: bytes | bytearray | memoryview) -> None:
+        if len(self._heads[name]) < HEAD_BYTES:
+            self._heads[name] = (self._heads[name] + bytes(content[:HEAD_BYTES]))[:HEAD_BYTES]
 
-        return watched
+    def _read(self, file: File, buffer: memoryview) -> int:
+        count = file.readinto(buffer)
+        self._remember(file.name, buffer[:count])
+        return count
+
+    def _spliced(self, name: str, splice: Callable[[], Iterator[Part | End]]) -> Iterator[Part | End]:
+        """The front of a file is never copied, so that its content goes by."""
+        for part in splice():
+            if isinstance(part, Part) and part.to_pack:
+                self._remember(name, part.data)
+            yield part
+
+    def _packed(self, packed: Callable[[str], Iterator[Packed]], name: str) -> Iterator[Packed]:
+        inflate = zlib.decompressobj(-15)
+        for item in packed(name):
+            if isinstance(item, Whole | Part) and len(self._heads[name]) < HEAD_BYTES:
+                is_stored = isinstance(item, Whole) and item.method == STORED
+                self._remember(name, item.data if is_stored else inflate.decompress(item.data, HEAD_BYTES))
+            yield item
 
     def check(self, key: str, written: ZipEncoder, target: Target, *, strict: bool) -> list[Finding]:
         """As check_component, for what was written and is not visible yet."""

@@ -1,15 +1,19 @@
-"""Extraction of archives to files, and staging: the members of an archive read from scratch instead of a stream."""
+"""Extraction of archives to files, and staging: the members of an archive packed on scratch before a ZIP is made."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from packager.core.members import LeftOut, Member
+from packager.core.pipeline import File, Lookahead, packed_files
+from packager.core.splice import End, Part
+from packager.core.zip import DEFLATED, LARGE_BYTES, Begin, Whole
 from packager.errors import printable
 from packager.limits.reservations import SizedFile
 from packager.os_errors import map_os_errors
@@ -17,10 +21,8 @@ from packager.stores.archive import naming
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
-    from io import FileIO
-    from pathlib import Path
-
-    from packager.core.members import ArchiveReader
+    from packager.core.members import ArchiveReader, LeftOut, Member
+    from packager.core.zip import Packed
     from packager.limits.reservations import Reservation
     from packager.limits.storage import StorageManager
     from packager.settings import Settings
@@ -44,52 +46,34 @@ class ExtractedFile:
         return str(self.path)
 
 
-def extract_members(
-    archive: ArchiveReader,
-    folder: Path,
-    on_write: Callable[[int], None],
-    *,
-    copy_links: bool = False,
-    explain: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> Iterator[ExtractedFile]:
-    """Write every file of an archive into `folder`, one at a time, under names that we choose.
+def extract_members(archive: ArchiveReader, folder: Path) -> Iterator[ExtractedFile]:
+    """Write every file of an archive into `folder`, one at a time, under names that we choose; hard links as copies.
 
-    A hard link is given with the file that it shares, or with a copy of it. `on_write` is called with the size of each
-    block written, `explain` wraps the writing of each file. After an error the file that was being written is removed;
-    the earlier ones are the caller's.
+    After an error the file that was being written is removed; the earlier ones are the caller's.
     """
     extracted: dict[str, ExtractedFile] = {}
     buffer = memoryview(bytearray(_COPY_BYTES))
     for number, member in enumerate(archive.files_and_links()):
-        original = extracted.get(member.same_as)
         path = folder / f"{number:08d}"
-        if original is None:
-            file = ExtractedFile(member.path, path, _write(path, member.readinto, buffer, on_write, explain))
-        elif copy_links:
-            with map_os_errors("copy", original.path), original.path.open("rb", buffering=0) as content:
-                file = ExtractedFile(member.path, path, _write(path, content.readinto, buffer, on_write, explain))
+        if member.same_as:
+            original = extracted[member.same_as].path
+            with map_os_errors("copy", original), original.open("rb", buffering=0) as content:
+                file = ExtractedFile(member.path, path, _write(path, content.readinto, buffer))
         else:
-            file = replace(original, name=member.path)
+            file = ExtractedFile(member.path, path, _write(path, member.readinto, buffer))
         extracted[member.path] = file
         yield file
 
 
-def _write(
-    path: Path,
-    readinto: Callable[[memoryview], int],
-    buffer: memoryview,
-    on_write: Callable[[int], None],
-    explain: Callable[[], AbstractContextManager[None]],
-) -> int:
+def _write(path: Path, readinto: Callable[[memoryview], int], buffer: memoryview) -> int:
     """Write a new file and return its size."""
     size_bytes = 0
     with map_os_errors("write", path):
         file = path.open("xb")  # a file that is there already is not ours, and is not removed below
         try:
-            with explain(), file:  # in here, since the disk is no longer full when the file is removed
+            with file:
                 while count := readinto(buffer):
                     file.write(buffer[:count])
-                    on_write(count)
                     size_bytes += count
         except BaseException:
             path.unlink(missing_ok=True)
@@ -97,21 +81,59 @@ def _write(
     return size_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class StagedMember:
+    """A member whose packed form, as a ZIP holds it, lies in a file on scratch.
+
+    Attributes:
+        path: its path in the archive.
+        size_bytes, crc32, method: as for an entry of a ZIP.
+        packed_bytes: the size of its packed form.
+        file: the file that holds that, under a name that we chose.
+        on_read: told how many bytes of it have been read.
+    """
+
+    path: str
+    size_bytes: int
+    crc32: int
+    method: int
+    packed_bytes: int
+    file: Path = Path(os.devnull)
+    on_read: Callable[[int], None] = lambda _: None
+
+    def as_file(self, name: str) -> File:
+        """The same as a file for a ZIP, under a name there."""
+        return File(name, self.size_bytes, packed=self._items)
+
+    def _items(self, name: str) -> Iterator[Packed]:
+        with map_os_errors("read", self.file), self.file.open("rb", buffering=0) as content:
+            if self.size_bytes < LARGE_BYTES:
+                yield Whole(name, self.size_bytes, self.crc32, self.method, content.read())
+                self.on_read(self.packed_bytes)
+                return
+            yield Begin(name, self.size_bytes)
+            while data := content.read(_COPY_BYTES):
+                yield Part(data)
+                self.on_read(len(data))
+            yield End(self.crc32)
+
+
 def list_files(archive: Archive, settings: Settings, report: Report) -> list[SizedFile]:
-    """Every file of an archive with its size, in one pass; hard links take no space."""
-    files = []
+    """Every file of an archive with the size of its packed form, in one pass; hard links take no space."""
     with archive.open(settings) as members:
-        for member in members.files_and_links():
-            files.append(SizedFile(member.path, 0 if member.same_as else member.size_bytes))
+
+        def on_write(_: int) -> None:
             report(members.packed_bytes, members.members)
-    return files
+
+        packed = _pack(members, lambda _: Path(os.devnull), on_write)
+    return [SizedFile(each.path, 0 if is_link else each.packed_bytes) for each, is_link in packed]
 
 
 @contextmanager
 def staged_members(
     archive: Archive, settings: Settings, storage: StorageManager, owner: str, reporter: Callable[[str], Report]
 ) -> Iterator[_StagedMembers]:
-    """The files of an archive, read from scratch in its order, hard links with the content they share.
+    """The files of an archive, packed on scratch, in its order, hard links with the content they share.
 
     The archive is read twice: to learn what it takes, which is then reserved, and to stage it. Each file is removed
     as soon as no later member needs it, the rest at the end, whatever happens. InsufficientStorageError before the
@@ -122,12 +144,12 @@ def staged_members(
     with storage.reserved_folder(needed_bytes, owner) as (folder, reservation):
         explain = partial(storage.explained, f"Staging {printable(archive.source.uri, 1000)}", reservation)
         with observe(catalog.EXTRACT_ARCHIVE, source=archive.source.uri) as step, storage.measured(step):
-            files, left_out = _stage(
+            members, left_out = _stage(
                 archive, settings, folder, reservation, report=reporter("staging"), explain=explain
             )
-            step.add(members=len(files), bytes_out=reservation.written_bytes)
+            step.add(members=len(members), bytes_out=reservation.written_bytes)
         with naming(archive.source, archive.role):
-            yield _StagedMembers(files, reservation, archive.source.size_bytes(), left_out)
+            yield _StagedMembers(members, reservation, archive.source.size_bytes(), left_out)
 
 
 def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
@@ -138,31 +160,79 @@ def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
     *,
     report: Report,
     explain: Callable[[], AbstractContextManager[None]],
-) -> tuple[list[ExtractedFile], LeftOut]:
-    files = []
+) -> tuple[list[StagedMember], LeftOut]:
     with archive.open(settings) as members:
 
         def on_write(size_bytes: int) -> None:
             reservation.record_write(size_bytes)
             report(members.packed_bytes, members.members)
 
-        for file in extract_members(members, folder, on_write, explain=explain):
-            files.append(file)
-            report(members.packed_bytes, members.members)  # empty files and links take time too
-    return files, members.left_out
+        staged = _pack(members, lambda number: folder / f"{number:08d}", on_write, explain)
+    return [each for each, _ in staged], members.left_out
+
+
+def _pack(
+    archive: ArchiveReader,
+    path_of: Callable[[int], Path],
+    on_write: Callable[[int], None],
+    explain: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> list[tuple[StagedMember, bool]]:
+    """Every file of an archive packed into a file of its own, and whether it is a hard link, which shares another's."""
+    members: list[Member] = []  # in the order of the archive, filled by the thread that reads it
+
+    def files() -> Iterator[File]:
+        for member in archive.files_and_links():
+            members.append(member)
+            if not member.same_as:
+                yield member.as_file(member.path)
+
+    staged: dict[str, StagedMember] = {}
+    with closing(packed_files(files(), Lookahead())) as items:
+        for item in items:
+            path = path_of(len(staged))
+            with map_os_errors("write", path):
+                file = path.open("wb")
+                with explain(), file:
+                    each = _write_packed(item, items, file, on_write)
+            staged[each.path] = replace(each, file=path)
+    on_write(0)  # an archive of links and empty files takes time, too
+    for member in members:
+        if member.same_as:
+            staged[member.path] = replace(staged[member.same_as], path=member.path)
+    return [(staged[each.path], bool(each.same_as)) for each in members]
+
+
+def _write_packed(
+    first: Packed, items: Iterator[Packed], file: BinaryIO, on_write: Callable[[int], None]
+) -> StagedMember:
+    """Write the member that begins with `first`."""
+    if isinstance(first, Whole):
+        file.write(first.data)
+        on_write(len(first.data))
+        return StagedMember(first.name, first.size_bytes, first.crc32, first.method, len(first.data))
+    begin = cast("Begin", first)
+    packed_bytes = 0
+    for item in items:
+        if isinstance(item, End):
+            break
+        data = cast("Part", item).data
+        file.write(data)
+        on_write(len(data))
+        packed_bytes += len(data)
+    return StagedMember(begin.name, begin.size_bytes, cast("End", item).crc32, DEFLATED, packed_bytes)
 
 
 class _StagedMembers:
     """Staged members, and the progress of their reading in packed bytes of the artifact."""
 
     def __init__(
-        self, files: list[ExtractedFile], reservation: Reservation, packed_bytes: int, left_out: LeftOut
+        self, members: list[StagedMember], reservation: Reservation, packed_bytes: int, left_out: LeftOut
     ) -> None:
         self.left_out = left_out
-        self._files = files
+        self._members = members
         self._reservation = reservation
         self._all_packed_bytes = packed_bytes
-        self._all_bytes = sum(file.size_bytes for file in files)
+        self._all_bytes = sum(member.packed_bytes for member in members)
         self._read_bytes = 0
 
     @property
@@ -172,20 +242,17 @@ class _StagedMembers:
             return self._all_packed_bytes
         return self._all_packed_bytes * self._read_bytes // self._all_bytes
 
-    def files(self) -> Iterator[Member]:
-        uses = Counter(file.path for file in self._files)
+    def files(self) -> Iterator[StagedMember]:
+        uses = Counter(member.file for member in self._members)
         passed_bytes = 0
-        for file in self._files:
-            with map_os_errors("read", file.path), file.path.open("rb", buffering=0) as content:
-                yield Member(file.name, file.size_bytes, partial(self._readinto, content))
-            passed_bytes += file.size_bytes
+        for member in self._members:
+            yield replace(member, on_read=self._add_read)
+            passed_bytes += member.packed_bytes
             self._read_bytes = passed_bytes  # also past a member that its user skipped
-            uses[file.path] -= 1
-            if not uses[file.path]:
-                self._reservation.record_removal(file.size_bytes)
-                file.path.unlink()
+            uses[member.file] -= 1
+            if not uses[member.file]:
+                self._reservation.record_removal(member.packed_bytes)
+                member.file.unlink()
 
-    def _readinto(self, content: FileIO, buffer: memoryview) -> int:
-        count = content.readinto(buffer)
-        self._read_bytes += count
-        return count
+    def _add_read(self, size_bytes: int) -> None:
+        self._read_bytes += size_bytes

@@ -20,7 +20,7 @@ from packager.stores.archive import Archive
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from packager.core.members import Member
+    from packager.core.component import ArtifactFile
     from packager.core.pipeline import File
     from packager.core.ports import Source
     from packager.model.targets import Target
@@ -41,7 +41,7 @@ class Layout:
 
     name: str
     manifest: Callable[[dict[str, Any], Component, Settings], tuple[dict[str, Any], str | None]]
-    select: Callable[[Mapping[str, Any], str | None, Iterator[Member]], Iterator[tuple[str, Member]]]
+    select: Callable[[Mapping[str, Any], str | None, Iterator[ArtifactFile]], Iterator[tuple[str, ArtifactFile]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +148,13 @@ def layout_of(compile_target: str, *, imported: bool = False) -> Layout:
 
 
 def _files(
-    layout: Layout, manifest: Mapping[str, Any], model_file: str | None, folder: str, members: Iterator[Member]
+    layout: Layout, manifest: Mapping[str, Any], model_file: str | None, folder: str, members: Iterator[ArtifactFile]
 ) -> Iterator[File]:
     """The files of a component, below its folder."""
     empty = True
     for path, member in layout.select(manifest, model_file, members):
         empty = False
-        name = safe_path(f"{folder}/{path}") if folder else path  # together they can be too long
-        yield name, member.size_bytes, member.readinto
+        yield member.as_file(safe_path(f"{folder}/{path}") if folder else path)  # together they can be too long
     if empty:
         raise ExtractionError(
             "The artifact holds no file for the component.",
@@ -164,15 +163,15 @@ def _files(
 
 
 def _every_file(
-    _: Mapping[str, Any], model_file: str | None, members: Iterator[Member]
-) -> Iterator[tuple[str, Member]]:
+    _: Mapping[str, Any], model_file: str | None, members: Iterator[ArtifactFile]
+) -> Iterator[tuple[str, ArtifactFile]]:
     """Every file under its own path, but the model's: devices look for that at the top."""
     return ((basename(each.path) if each.path == model_file else each.path, each) for each in members)
 
 
 def _runtime_artifact(
-    manifest: Mapping[str, Any], model_file: str | None, members: Iterator[Member]
-) -> Iterator[tuple[str, Member]]:
+    manifest: Mapping[str, Any], model_file: str | None, members: Iterator[ArtifactFile]
+) -> Iterator[tuple[str, ArtifactFile]]:
     """The export that the manifest names; the others are read past, to the archive's checked end."""
     found: list[str] = []
     for member in members:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from packager.core.deflate import BLOCK_BYTES
-from packager.core.pipeline import zip_bytes
-from packager.core.zip import ZIP64_FROM_BYTES, ZipEncoder
+from packager.core.pipeline import File, zip_parts
+from packager.core.zip import LARGE_BYTES, ZIP64_FROM_BYTES, ZipEncoder
 from tests.archives import Chopped
 
 JAVA_SOURCE = Path(__file__).parent.parent / "java" / "ReadZip.java"
@@ -27,9 +26,9 @@ FILES = {
     "mochi/deflated": b"weights " * 999,
     "mochi/modèle/模型": b"utf-8",
     "mochi/\U0001f600": b"beyond the basic plane",
-    "mochi/just below a block": b"a" * (BLOCK_BYTES - 1),
-    "mochi/a block": b"b" * BLOCK_BYTES,
-    "mochi/just above a block": b"c" * (BLOCK_BYTES + 1),
+    "mochi/just below a large one": b"a" * (LARGE_BYTES - 1),
+    "mochi/a large one": b"b" * LARGE_BYTES,
+    "mochi/just above a large one": b"c" * (LARGE_BYTES + 1),
     "mochi/large": NOISE * 1000,
     "mochi/last": b"",
 }
@@ -50,8 +49,8 @@ class Zeros:
 
 def write(path, files):
     with path.open("wb") as file:
-        for chunk in zip_bytes(files, ZipEncoder()):
-            file.write(chunk)
+        for part in zip_parts(files, ZipEncoder()):
+            file.write(part.data)
     return path
 
 
@@ -68,7 +67,7 @@ def crc_of_zeros(size):
 
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory):
-    files = [(name, len(data), Chopped(data).readinto) for name, data in FILES.items()]
+    files = [File(name, len(data), Chopped(data).readinto) for name, data in FILES.items()]
     return write(tmp_path_factory.mktemp("zip") / "usual.zip", files)
 
 
@@ -76,14 +75,14 @@ def usual(tmp_path_factory):
 def crowded(tmp_path_factory):
     """70,000 entries: more than 16 bits count."""
     empty = Chopped(b"")
-    files = ((f"folder/{number}", 0, empty.readinto) for number in range(70_000))
+    files = (File(f"folder/{number}", 0, empty.readinto) for number in range(70_000))
     return write(tmp_path_factory.mktemp("zip") / "crowded.zip", files)
 
 
 @pytest.fixture(scope="module")
 def huge(tmp_path_factory):
     """A member above 4 GiB with a small one behind it."""
-    files = [("huge", ABOVE_4_GIB, Zeros(ABOVE_4_GIB).readinto), ("small", 5, Chopped(b"small").readinto)]
+    files = [File("huge", ABOVE_4_GIB, Zeros(ABOVE_4_GIB).readinto), File.of("small", b"small")]
     path = write(tmp_path_factory.mktemp("zip") / "huge.zip", files)
     yield path
     path.unlink()
@@ -202,7 +201,7 @@ def test_everybody_reads_a_member_above_4_gib(huge, java):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [ZIP64_FROM_BYTES - 1, ZIP64_FROM_BYTES, 1 << 32])
 def test_members_around_4_gib_are_read_by_the_directory_and_below_the_room_for_growth_as_a_stream(tmp_path, java, size):
-    path = write(tmp_path / "z.zip", [("n", size, Zeros(size).readinto), ("small", 5, Chopped(b"small").readinto)])
+    path = write(tmp_path / "z.zip", [File("n", size, Zeros(size).readinto), File.of("small", b"small")])
     told = {"n": (size, crc_of_zeros(size)), "small": (5, zlib.crc32(b"small"))}
     assert java("file", path) == told
     if (

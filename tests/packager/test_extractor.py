@@ -16,7 +16,6 @@ from packager.errors import (
     ArtifactNotFoundError,
     ExtractionError,
     LimitExceededError,
-    PackagerError,
     RequestError,
     StagingNeededError,
     StoreError,
@@ -24,16 +23,13 @@ from packager.errors import (
     printable,
 )
 from packager.extractor import ArchiveInfo, MemberInfo, StreamingExtractor
-from packager.limits import staging
 from packager.limits.staging import ExtractedFile
-from packager.packaging import create_dda_manifest, package_component
 from packager.settings import Settings
 from telemetry import catalog
 from telemetry.engine.testing import recorded
 from tests import archives
 from tests.archive_strategies import file_sets, framed, tars
 from tests.archives import END, gz, header, member
-from tests.packages import Model, ground
 
 KINDS = {tarfile.DIRTYPE: "directory", tarfile.LNKTYPE: "hard link", tarfile.SYMTYPE: "symbolic link"}
 EXTRACTOR = StreamingExtractor(Settings())
@@ -305,26 +301,6 @@ def test_each_call_is_observed_once(put, tmp_path):
     found = [(each.row, each.outcome, each.fields.get("members")) for each in records if each.row in (extract, inspect)]
     assert [(row, members) for row, _, members in found] == [(extract, 2), (extract, 1), (inspect, 2), (extract, None)]
     assert [outcome == "success" for _, outcome, _ in found] == [True, True, True, False]
-
-
-class MarkerError(Exception):
-    pass
-
-
-def marked(*_args, **_kwargs):
-    raise MarkerError
-
-
-def test_a_package_that_is_staged_extracts_by_the_same_function(put, tmp_path, monkeypatch):
-    monkeypatch.setattr(staging, "extract_members", marked)
-    with pytest.raises(MarkerError):
-        EXTRACTOR.extract_streaming(put(gz(archives.tar([("a", b"1")]))), tmp_path / "out")
-    with ground() as here:
-        manifest, _ = create_dda_manifest(here.trained)
-        uri = here.compiled(Model({"compiled.so": 5000}))
-        with pytest.raises(PackagerError) as caught:
-            package_component("t", "arm64-cpu", uri, manifest, output=here.out, strategy="standard")
-        assert isinstance(caught.value.__cause__, MarkerError)
 
 
 def test_a_bomb_takes_little_memory_before_it_is_refused(put):

@@ -195,9 +195,9 @@ def test_a_read_error_is_a_typed_error():
     if not unreadable.exists():
         pytest.skip("this system has no file whose reading fails")
     files = zipper._opened([("a", unreadable, 5)])
-    _, _, readinto = next(files)
+    file = next(files)
     with pytest.raises(StoreError, match="EIO"):
-        readinto(memoryview(bytearray(5)))
+        file.readinto(memoryview(bytearray(5)))
 
 
 def test_nothing_is_visible_before_finalize_and_nothing_is_left_without_it(tmp_path):

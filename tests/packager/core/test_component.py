@@ -21,7 +21,7 @@ SMALL = Model({f"compiled.{suffix}": 3000 for suffix in ("so", "params", "json",
 LARGE = Model({"compiled.so": 6 << 20})
 CONTENTS = Contents(
     [("first", b"1")],
-    lambda members: ((f"files/{each.path}", each.size_bytes, each.readinto) for each in members),
+    lambda members: (each.as_file(f"files/{each.path}") for each in members),
 )
 
 

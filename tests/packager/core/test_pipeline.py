@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packager.core.deflate import BLOCK_BYTES
-from packager.core.pipeline import in_batches, zip_bytes
-from packager.core.zip import Piece, ZipEncoder
+from packager.core.pipeline import BATCH_BYTES, Batch, File, Lookahead, in_batches, zip_parts
+from packager.core.splice import PIECE_BYTES, End, Part
+from packager.core.zip import LARGE_BYTES, Begin, ZipEncoder
 from packager.errors import CompressionError, ExtractionError, PackagerError, StoreError
 from packager.settings import Settings
 from packager.stores.folder import FolderSink
@@ -18,11 +18,11 @@ from tests.archive_strategies import file_sets, formats, framed, read_sizes
 from tests.archives import Chopped, gz, reference_zip, zipped
 
 pieces_of_a_mib = settings(max_examples=20)
-larger = st.tuples(st.binary(min_size=1, max_size=40), st.integers(0, 4 * BLOCK_BYTES)).map(
+larger = st.tuples(st.binary(min_size=1, max_size=40), st.integers(0, 4 * PIECE_BYTES)).map(
     lambda drawn: (drawn[0] * (drawn[1] // len(drawn[0]) + 1))[: drawn[1]]
 )
 around_a_block = st.tuples(st.integers(0, 255), st.sampled_from([-1, 0, 1]), st.integers(1, 3)).map(
-    lambda drawn: bytes([drawn[0]]) * (drawn[2] * BLOCK_BYTES + drawn[1])
+    lambda drawn: bytes([drawn[0]]) * (drawn[2] * PIECE_BYTES + drawn[1])
 )
 
 
@@ -46,7 +46,7 @@ def test_large_members_give_the_bytes_of_the_plain_reference(data, contents, siz
     files = {f"file {number}": content for number, content in enumerate(contents)}
     sizes = [max(size, 10_000) for size in sizes]
     whole = gz(archives.tar(files.items()), levels=(1,))
-    assert b"".join(zipped(Chopped(whole, sizes))) == reference_zip(files)
+    assert b"".join(zipped(Chopped(whole, sizes))) == reference_zip(files, whole)
 
 
 @pieces_of_a_mib
@@ -54,15 +54,16 @@ def test_large_members_give_the_bytes_of_the_plain_reference(data, contents, siz
 def test_short_reads_of_a_file_do_not_move_its_blocks(contents, sizes):
     files = {f"{number}": content for number, content in enumerate(contents)}
     sizes = [max(size, 5000) for size in sizes]
-    given_files = ((name, len(data), Chopped(data, sizes).readinto) for name, data in files.items())
-    assert b"".join(zip_bytes(given_files, ZipEncoder())) == reference_zip(files)
+    given_files = (File(name, len(data), Chopped(data, sizes).readinto) for name, data in files.items())
+    assert joined(given_files) == reference_zip(files)
 
 
-def test_what_is_given_as_first_comes_first():
-    first = [Piece("manifest.json", 2, b"{}", last=True)]
-    files = [("a", 1, Chopped(b"a").readinto)]
-    expected = reference_zip({"manifest.json": b"{}", "a": b"a"})
-    assert b"".join(zip_bytes(files, ZipEncoder(), first)) == expected
+def joined(files):
+    return b"".join(bytes(part.data) for part in zip_parts(files, ZipEncoder()))
+
+
+def test_a_file_in_memory_is_as_any_other():
+    assert joined([File.of("manifest.json", b"{}")]) == reference_zip({"manifest.json": b"{}"})
 
 
 @settings(max_examples=200)
@@ -156,15 +157,15 @@ def test_a_limit_lets_pass_what_is_at_it_and_publishes_nothing_one_above(tmp_pat
     assert not (tmp_path / "above").exists()
 
 
-@pytest.mark.parametrize("size", [5, BLOCK_BYTES, BLOCK_BYTES + 1, 4 * BLOCK_BYTES])
+@pytest.mark.parametrize("size", [5, PIECE_BYTES, PIECE_BYTES + 1, 4 * PIECE_BYTES])
 @pytest.mark.parametrize("missing", ["a byte", "half", "all"])
 def test_a_file_shorter_than_announced_is_a_compression_error_wherever_it_stands(size, missing):
     left = {"a byte": size - 1, "half": size // 2, "all": 0}[missing]
     others = {"other": size - left, "another": 1}
     for names in (["short"], ["short", "other"], ["other", "short", "another"]):
-        files = [(name, others.get(name, size), Chopped(bytes(others.get(name, left))).readinto) for name in names]
+        files = [File(name, others.get(name, size), Chopped(bytes(others.get(name, left))).readinto) for name in names]
         with pytest.raises(CompressionError, match="'short' gave") as caught:
-            b"".join(zip_bytes(files, ZipEncoder()))
+            joined(files)
         assert (caught.value.announced_bytes, caught.value.found_bytes) == (size, left)
 
 
@@ -175,28 +176,38 @@ def test_an_error_of_reading_comes_out_unchanged_and_no_thread_is_left(after):
     def broken(_):
         raise failure
 
-    files = [*((f"{number}", 3, Chopped(b"abc").readinto) for number in range(after)), ("broken", 5 << 20, broken)]
+    files = [File(f"{number}", 3, Chopped(b"abc").readinto) for number in range(after)]
     with pytest.raises(StoreError) as caught:
-        b"".join(zip_bytes(files, ZipEncoder()))
+        joined([*files, File("broken", 5 << 20, broken)])
     assert caught.value is failure
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
 def test_a_caller_that_stops_half_way_leaves_no_thread():
-    files = ((f"{number}", 1 << 20, Chopped(bytes(1 << 20)).readinto) for number in range(100))
-    with closing(zip_bytes(files, ZipEncoder())) as chunks:
-        next(chunks)
+    files = (File(f"{number}", 1 << 20, Chopped(bytes(1 << 20)).readinto) for number in range(100))
+    with closing(zip_parts(files, ZipEncoder())) as parts:
+        next(parts)
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
-def test_small_files_share_a_batch_and_a_large_one_stands_alone():
-    sizes = {"a": 3, "b": 0, "c": BLOCK_BYTES - 3, "d": 1, "large": BLOCK_BYTES + 1, "e": BLOCK_BYTES}
-    files = ((name, size, Chopped(bytes(size)).readinto) for name, size in sizes.items())
-    found = [[(piece.name, len(piece.data), piece.last) for piece in batch] for batch in in_batches(files)]
-    assert found == [
-        [("a", 3, True), ("b", 0, True), ("c", BLOCK_BYTES - 3, True)],
-        [("d", 1, True)],
-        [("large", BLOCK_BYTES, False)],
-        [("large", 1, True)],
-        [("e", BLOCK_BYTES, True)],
+def test_small_files_share_a_batch_and_a_large_one_comes_in_parts():
+    sizes = [("a", 3), ("b", 0), ("c", LARGE_BYTES - 1), ("d", LARGE_BYTES - 1), ("large", LARGE_BYTES), ("e", 1)]
+    files = [File(name, size, Chopped(bytes(size)).readinto) for name, size in sizes]
+    found = [
+        (item.names, item.sizes, len(item.data)) if isinstance(item, Batch) else type(item)
+        for item in in_batches(files)
     ]
+    small = 3 + 2 * (LARGE_BYTES - 1)
+    first = (["a", "b", "c"], [3, 0, LARGE_BYTES - 1], LARGE_BYTES + 2)
+    second = (["d"], [LARGE_BYTES - 1], LARGE_BYTES - 1)
+    assert small > BATCH_BYTES
+    assert found == [first, second, Begin, Part, Part, End, (["e"], [1], 1)]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7])
+def test_the_depth_of_the_queues_changes_no_byte(depth):
+    text = b"".join(b"%d weights of layer %d\n" % (at * at % 9973, at) for at in range(60_000))
+    whole = gz(archives.tar([("large", text), ("small", b"s"), ("other", text[::-1])]), [700_000])
+    lookahead = Lookahead()
+    lookahead._depth = depth
+    assert b"".join(zipped(Chopped(whole, [4096]), None, lookahead)) == b"".join(zipped(Chopped(whole)))

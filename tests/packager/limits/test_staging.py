@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from packager.core.splice import Part
+from packager.core.zip import Whole
 from packager.errors import ExtractionError, InsufficientStorageError, StagingNeededError
 from packager.limits.staging import list_files, staged_members
 from packager.limits.storage import StorageManager
@@ -58,11 +62,16 @@ def staging(model=LINKED, **limits):
 
 
 def content_of(member):
-    buffer = memoryview(bytearray(member.size_bytes + 1))
-    used = 0
-    while count := member.readinto(buffer[used:]):
-        used += count
-    return bytes(buffer[:used])
+    """What a reader unpacks from the packed form of a member."""
+    packed, method = bytearray(), zipfile.ZIP_DEFLATED
+    for item in member.as_file("name").packed("name"):
+        if isinstance(item, Whole):
+            method = item.method
+        if isinstance(item, Whole | Part):
+            packed += item.data
+    content = bytes(packed) if method == zipfile.ZIP_STORED else zlib.decompress(packed, -15)
+    assert zlib.crc32(content) == member.crc32
+    return content
 
 
 @st.composite
@@ -91,8 +100,8 @@ def test_each_file_goes_as_soon_as_no_later_member_needs_it():
             content_of(member)
             held.append((member.path, ours.held()[0], ours.storage.written_bytes))
         held.append(("", *ours.held()))
-    d_bytes = 5 * BLOCK_BYTES
-    both = 9000 + d_bytes
+    a_bytes = LINKED.packed_sizes_bytes["a"]
+    both = a_bytes + LINKED.packed_sizes_bytes["d"]
     # The empty file goes when the next one is asked for; `a` and `d` are needed again.
     assert held == [
         ("a", 3, both),
@@ -100,7 +109,7 @@ def test_each_file_goes_as_soon_as_no_later_member_needs_it():
         ("d", 2, both),
         ("e", 2, both),
         ("f", 2, both),
-        ("g", 1, 9000),
+        ("g", 1, a_bytes),
         ("", 0, 0),
     ]
 
@@ -117,10 +126,10 @@ def test_the_space_is_reserved_before_the_first_byte_is_written_and_given_back()
         with ours.members(reporter):
             assert ours.storage.reservations() == {"arm64-cpu": LINKED.staged_bytes}
         listing = [each for each in seen if each[0] == "listing"]
-        assert len(listing) == len(LINKED.files) + len(LINKED.links)
+        assert len(listing) >= len(LINKED.files)
         assert {each[3:] for each in listing} == {(0, 0)}
         assert {each[3] for each in seen if each[0] == "staging"} == {LINKED.staged_bytes}
-        assert ours.storage.peak_written_bytes == sum(LINKED.sizes_bytes.values())
+        assert ours.storage.peak_written_bytes == sum(LINKED.packed_sizes_bytes.values())
 
 
 def test_what_does_not_fit_is_refused_with_figures_and_nothing_is_written():
@@ -152,7 +161,7 @@ def test_leaving_early_or_with_an_error_leaves_nothing(after):
 def test_a_report_that_raises_ends_it_without_a_trace(phase):
     def reporter(now):
         def report(_packed_bytes, files):
-            if now == phase and files == 2:
+            if now == phase and files >= 2:
                 raise LookupError
 
         return report
@@ -190,11 +199,11 @@ def test_an_artifact_of_empty_files_is_read_whole():
         assert staged.packed_bytes == ours.path.stat().st_size
 
 
-def test_a_listing_says_name_and_size_of_each_file_and_none_for_a_link():
+def test_a_listing_says_name_and_packed_size_of_each_file_and_none_for_a_link():
     with staging() as ours:
         found = list_files(ours.archive, ours.settings, nobody("listing"))
         assert [(each.name, each.size_bytes) for each in found] == [
-            *LINKED.sizes_bytes.items(),
+            *LINKED.packed_sizes_bytes.items(),
             *((name, 0) for name in LINKED.links),
         ]
 
@@ -212,7 +221,7 @@ def test_extraction_is_recorded_with_members_bytes_and_scratch():
         pass
     [fields] = [each.fields for each in records if each.row == "ExtractArchive"]
     assert (fields["members"], fields["source"]) == (len(LINKED.files) + len(LINKED.links), str(ours.path))
-    assert fields["bytes_out"] >= sum(LINKED.sizes_bytes.values())
+    assert fields["bytes_out"] == sum(LINKED.packed_sizes_bytes.values())
     assert fields["storage_before_bytes"] <= fields["storage_after_bytes"] <= fields["storage_peak_bytes"]
 
 

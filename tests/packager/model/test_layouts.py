@@ -45,9 +45,9 @@ def entries_of(component):
     assert name == "manifest.json"
     files = {}
     with component.archive.open(Settings()) as archive:
-        for path, size_bytes, readinto in contents.files(archive.files()):
-            files[path] = bytearray(size_bytes)
-            assert readinto(memoryview(files[path])) == size_bytes
+        for file in contents.files(archive.files()):
+            files[file.name] = bytearray(file.size_bytes)
+            assert file.readinto(memoryview(files[file.name])) == file.size_bytes
         assert archive.packed_bytes == component.packed_bytes()
     return manifest, files
 
