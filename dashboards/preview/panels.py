@@ -14,10 +14,10 @@ from dashboards.cloudwatch import insights
 from dashboards.cloudwatch.alarm import Alarm, Metric, MetricAlarm, State
 from dashboards.cloudwatch.body import Json, Line, Widget, lines, widgets, with_defaults
 from dashboards.cloudwatch.errors import DashboardError, UnsupportedError
+from dashboards.cloudwatch.insights_functions import number_of
 from dashboards.cloudwatch.metric_functions import Scope, Series
 from dashboards.cloudwatch.metric_math import resolve
 from dashboards.cloudwatch.rules import alarm_name
-from dashboards.cloudwatch.schedules import duration_s
 from dashboards.cloudwatch.search import search
 from dashboards.cloudwatch.series import Grid, Store
 from dashboards.cloudwatch.timeline import Timeline, run
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 360  # per line: more than a widget has pixels for; the period grows as it does in CloudWatch
 _PERIODS = (1, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+_ONLINE = {
+    "explorer": "an explorer finds its resources by their tags, which only the account knows",
+    "custom": "a custom widget is what a Lambda function answers",
+    "chart": "widgets of the type chart are not published well enough to be drawn alike",
+}
+"""Why widgets of a type cannot be drawn offline."""
+
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What somebody's definition raises when a member of it is not of the kind that CloudWatch documents."""
 
@@ -101,7 +108,7 @@ class View:
                     return Panel(widget, grid, states=states, unsupported=unknown)
                 case "log":
                     return self._log(widget, grid)
-            raise UnsupportedError(f"widgets of type {widget.type!r} cannot be drawn offline")
+            raise UnsupportedError(_ONLINE.get(widget.type, f"there is no widget of type {widget.type!r}"))
         except DashboardError as error:
             return Panel(widget, grid, unsupported=(str(error),))
         except UNREADABLE as error:
@@ -112,23 +119,29 @@ class View:
         view = widget.properties.get("view", "table")
         if view in {"bar", "pie"} and rows:
             return Panel(widget, grid, _compared(rows), tuple(rows))
-        binned = next((name for name in rows[0] if name.startswith("bin(")), "") if rows else ""
-        if view == "timeSeries" and binned:
-            return self._binned(widget, rows, binned)
+        bins: Mapping[str, float] = rows[0].get(insights.BINS, {}) if rows else {}
+        if view == "timeSeries" and bins:
+            key, width_s = next(iter(bins.items()))
+            return self._binned(widget, rows, key, max(1, int(width_s)))
         return Panel(widget, grid, rows=tuple(rows))
 
-    def _binned(self, widget: Widget, rows: Sequence[Json], key: str) -> Panel:
-        """Return the numbers of a query by `bin(...)` as series."""
-        grid = self._grid(duration_s(key[4:-1]))
-        plots = []
-        for name in (name for name in rows[0] if isinstance(rows[0][name], int | float) and name != key):
-            values: list[float | None] = [None] * grid.length
-            for row in rows:
-                step = int((float(row[key]) - grid.start_s) // grid.step_s)
-                if 0 <= step < grid.length:
-                    values[step] = row[name]
-            plots.append(Plot(name, _line(name, None, name, "", grid.step_s), tuple(values)))
-        return Panel(widget, grid, tuple(plots))
+    def _binned(self, widget: Widget, rows: Sequence[Json], key: str, width_s: int) -> Panel:
+        """Return the numbers of a query by `bin(...)` as series, one for each value of what else it groups by."""
+        grid = self._grid(width_s)
+        series: dict[tuple[str, str], list[float | None]] = {}
+        for row in rows:
+            step = int((float(row[key] or 0) - grid.start_s) // grid.step_s)
+            group = " ".join(str(row[name]) for name in _words(row) if name != key)
+            for name in _numbers(row) if 0 <= step < grid.length else ():
+                series.setdefault((name, group), [None] * grid.length)[step] = row[name]
+        return Panel(
+            widget,
+            grid,
+            tuple(
+                Plot(f"{name} {group}".strip(), _line(name, None, name, "", grid.step_s), tuple(values))
+                for (name, group), values in series.items()
+            ),
+        )
 
     def _states(self, references: Sequence[str]) -> tuple[tuple[tuple[str, State], ...], tuple[str, ...]]:
         """Return the states of alarms by name, and what is to be said of those that are not known."""
@@ -224,16 +237,29 @@ def _can_refer(line: Line, other: Line, written: list[Line]) -> bool:
 
 def _compared(rows: Sequence[Json]) -> tuple[Plot, ...]:
     """Return the first number of each row of a query, named by the row's other members."""
-    number = next((name for name, value in rows[0].items() if isinstance(value, int | float)), "")
+    number = next((name for row in rows for name in _numbers(row)), "")
     return tuple(
         Plot(
-            " ".join(str(value) for name, value in row.items() if not isinstance(value, int | float)) or number,
+            " ".join(
+                moment(float(row[name])) if name in row.get(insights.BINS, ()) else row[name] for name in _words(row)
+            )
+            or number,
             _line(number, None, number, "", 1),
             (float(row[number]),),
         )
         for row in rows
         if isinstance(row.get(number), int | float)
     )
+
+
+def _numbers(row: Json) -> list[str]:
+    """Return the members of a row of a query that are numbers: what `stats` came to."""
+    return [name for name, value in row.items() if not name.startswith("@") and isinstance(value, int | float)]
+
+
+def _words(row: Json) -> list[str]:
+    """Return the members of a row of a query that are text: what it was grouped by."""
+    return [name for name, value in row.items() if not name.startswith("@") and isinstance(value, str)]
 
 
 def moment(time_s: float) -> str:
@@ -252,11 +278,12 @@ def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...
         return (), []
     members = [name for name in rows[0] if not name.startswith(("@", "_"))] or ["@message"]
     names = tuple(rows[0].get("@shown") or members)
-    return names, [tuple(_cell(name, row.get(name)) for name in names) for row in rows]
+    times = {"@timestamp", *rows[0].get(insights.BINS, {})}
+    return names, [tuple(_cell(row.get(name), time=name in times) for name in names) for row in rows]
 
 
-def _cell(name: str, value: object) -> str:
-    if name.startswith("bin(") or (name == "@timestamp" and isinstance(value, int | float)):
+def _cell(value: object, *, time: bool) -> str:
+    if time and number_of(value) is not None:
         return moment(float(str(value)))
     return "" if value is None else f"{value:,.12g}" if isinstance(value, float) else str(value)[:200]
 

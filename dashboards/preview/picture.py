@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dashboards.preview.panels import Panel, View
 
 _COLUMN, _ROW, _GAP, _HEAD, _LINE = 60, 48, 8, 24, 18  # pixels
+_NUMBER, _SMALLEST = 52, 60  # pixels of a large figure with its name, of the smallest chart and column
 _CONFIG = {"background": "#ffffff", "font": "sans-serif", "autosize": {"type": "fit", "contains": "padding"}}
 
 
@@ -42,7 +43,7 @@ def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]
 def _tile(panel: Panel, spec: dict[str, Any] | None) -> str:
     widget = panel.widget
     width, height = widget.width * _COLUMN - _GAP, widget.height * _ROW - _GAP
-    inside = _drawn(spec, width - 16, height - _HEAD - 8) if spec else "".join(_lines(panel, width, height))
+    inside = _inside(panel, spec, width, height)
     heading = (
         ""
         if widget.type == "text"
@@ -75,19 +76,81 @@ def _value(value: float | None) -> str:
     return "no data" if value is None else f"{value:.6g}"
 
 
+def _inside(panel: Panel, spec: Json | None, width: int, height: int) -> str:
+    if panel.widget.properties.get("view") == "singleValue" and panel.plots:
+        numbers = "".join(_numbers(panel, width))
+        room = height - _HEAD - _NUMBER
+        chart = _drawn(dict(spec), width - 16, room) if spec and room >= _SMALLEST else ""
+        return f'{numbers}<g transform="translate(0,{_NUMBER})">{chart}</g>'
+    return _drawn(dict(spec), width - 16, height - _HEAD - 8) if spec else "".join(_lines(panel, width, height))
+
+
+def _numbers(panel: Panel, width: int) -> Iterator[str]:
+    """Yield the newest values in large figures, side by side, each with its name below."""
+    each = max(1, (width - 16) // len(panel.plots))
+    for number, plot in enumerate(panel.plots):
+        name = textwrap.shorten(f"{plot.label} {plot.unit}".strip(), max(4, each // 7), placeholder="...")
+        yield f'<text x="{number * each}" y="28" font-size="26">{_value(latest(plot))}</text>'
+        yield f'<text class="own" x="{number * each}" y="46" fill="#545b64">{escape(name)}</text>'
+
+
 def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
-    texts = [f"Not drawn offline: {reason}" for reason in panel.unsupported]
+    texts = [(f"Not drawn offline: {reason}", False) for reason in panel.unsupported]
     if panel.widget.type == "text":
-        texts += re.sub(r"[*`#]", "", str(panel.widget.properties.get("markdown", ""))).splitlines()
+        texts += _written(str(panel.widget.properties.get("markdown", "")))
     states, abreast = [f"{state}  {name}" for name, state in panel.states], max(1, width // 400)
-    texts += ["    |    ".join(states[first : first + abreast]) for first in range(0, len(states), abreast)]
-    texts += [f"{plot.label}: {_value(latest(plot))} {plot.unit}" for plot in panel.plots]
+    texts += [("    |    ".join(states[first : first + abreast]), False) for first in range(0, len(states), abreast)]
+    texts += [(f"{plot.label}: {_value(latest(plot))} {plot.unit}", False) for plot in panel.plots]
     if panel.widget.type == "log" and not panel.unsupported and not panel.plots:
-        texts += ["  ".join(cells) for cells in table_of(panel.rows)[1]] or ["No line answers this query"]
-    texts = texts or ["Nothing is named that could be drawn"]
-    wrapped = [line for text in texts for line in textwrap.wrap(text, max(10, width // 7))]
+        yield from _table(panel, width, height)
+        return
+    texts = texts or [("Nothing is named that could be drawn", False)]
+    wrapped = [(line, bold) for text, bold in texts for line in textwrap.wrap(text, max(10, width // 7))]
     room = max(1, (height - _HEAD) // _LINE)
     if len(wrapped) > room:
-        wrapped[room - 1 :] = [f"... and {len(wrapped) - room + 1} more lines"]
-    for number, line in enumerate(wrapped, 1):
-        yield f'<text class="own" x="0" y="{number * _LINE - 4}">{escape(line)}</text>'
+        wrapped[room - 1 :] = [(f"... and {len(wrapped) - room + 1} more lines", False)]
+    for number, (line, bold) in enumerate(wrapped, 1):
+        yield _text(0, number, line, bold=bold)
+
+
+def _text(x: int, line: int, text: str, *, bold: bool = False) -> str:
+    weight = ' font-weight="bold"' * bold
+    return f'<text class="own" x="{x}" y="{line * _LINE - 4}"{weight}>{escape(text)}</text>'
+
+
+def _table(panel: Panel, width: int, height: int) -> Iterator[str]:
+    """Yield head and rows of a query in columns as wide as what they hold, cut where the widget ends."""
+    head, rows = table_of(panel.rows)
+    if not rows:
+        yield _text(0, 1, "No line answers this query")
+        return
+    room = max(1, (height - _HEAD) // _LINE - 1)
+    shown = rows if len(rows) <= room else rows[: room - 1]
+    x = 0
+    for column, name in enumerate(head):
+        letters = max(len(name), *(len(cells[column]) for cells in shown)) if shown else len(name)
+        fits = max(4, min(letters, (width - 16 - x) // 7))
+        for number, text in enumerate([name, *(cells[column] for cells in shown)], 1):
+            yield _text(x, number, text if len(text) <= fits else f"{text[: fits - 3]}...", bold=number == 1)
+        x += (fits + 2) * 7
+        if x > width - _SMALLEST:
+            break
+    if len(shown) < len(rows):
+        yield _text(0, len(shown) + 2, f"... and {len(rows) - len(shown)} more lines")
+
+
+def _written(markdown: str) -> list[tuple[str, bool]]:
+    """Return the lines of Markdown as they read, and whether each is a heading."""
+    found = []
+    for line in markdown.splitlines():
+        heading = re.match(r"\s*#{1,6}\s+", line)
+        text = line[heading.end() :] if heading else line
+        text = re.sub(r"!?\[(?:button:(?:\w+:)?)?([^\]]*)\]\([^)\s]*\)", r"\1", text)
+        text = re.sub(r"^(\s*)[-*]\s+", "\\1\N{BULLET} ", text)
+        if re.fullmatch(r"[\s|:-]*", text):
+            continue  # empty, a rule, or the line below the head of a table
+        cells = (
+            [cell.strip() for cell in text.strip().strip("|").split("|")] if text.lstrip().startswith("|") else [text]
+        )
+        found.append((re.sub(r"\*\*|[*`]|(?<!\w)_|_(?!\w)", "", "    ".join(cells)), bool(heading)))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from dashboards.preview.page import render_page
 from dashboards.preview.panels import View
 from dashboards.preview.picture import render_picture
 from dashboards.preview.sample import LENGTH_S, sample_of
-from dashboards.preview.vega import bundle
+from dashboards.preview.vega import bundle, kept
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,20 +40,28 @@ def preview(board: tuple[str, Json], view: View, runbooks: Mapping[str, str], ou
         out.write_bytes(picture)
         return missing
     script = _script()
-    page, missing = render_page(title, body, view, runbooks, script.result)
+    page, missing = render_page(title, body, view, runbooks, script)
     out.write_text(page, "utf-8")
     return missing
 
 
 @cache
-def _script() -> Future[str]:
-    """Return the script of the charts, on its way: made once a process, whatever the number of pages.
+def _script() -> Callable[[], str]:
+    """Return what gives the script of the charts: kept from an earlier page, or on its way.
 
     Bundling takes longer than the charts and holds the interpreter's lock: it runs beside, in a process of its own.
     """
+    there = kept()
+    if there is not None:
+        return lambda: there
     pool = ProcessPoolExecutor(1, get_context("spawn"))
-    script = pool.submit(bundle)
-    pool.shutdown(wait=False)
+    made = pool.submit(bundle)
+
+    @cache
+    def script() -> str:
+        with pool:  # left to end by itself, it may end while the interpreter does, with a traceback
+            return made.result()
+
     return script
 
 

@@ -11,18 +11,22 @@ from pathlib import Path
 import vl_convert
 
 
+def kept() -> str | None:
+    """Return the script that an earlier page has made, None without one."""
+    with suppress(OSError, RuntimeError, UnicodeDecodeError):
+        if (text := _path().read_text("utf-8")).endswith(_END):
+            return text
+    return None
+
+
 def bundle() -> str:
     """Return the JavaScript that defines `vegaEmbed`, safe inside a script element.
 
     Making it takes seconds of the processor: it is kept in the user's cache, one for each release of vl-convert.
     """
-    kept = _cache() / f"vega-{version('vl-convert-python')}.js"
-    with suppress(OSError, UnicodeDecodeError):
-        if (text := kept.read_text("utf-8")).endswith(_END):
-            return text
     made = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("</script", "<\\/script") + _END
-    with suppress(OSError):
-        _keep(made, kept)
+    with suppress(OSError, RuntimeError):  # no folder to write to, or no home
+        _keep(made, _path())
     return made
 
 
@@ -30,8 +34,10 @@ _END = "\n// vegaEmbed, whole\n"
 """A file that does not end so was cut off."""
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-model-packager"
+def _path() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME")
+    folder = Path(cache) if cache else Path.home() / ".cache"
+    return folder / "edge-model-packager" / f"vega-{version('vl-convert-python')}.js"
 
 
 def _keep(text: str, path: Path) -> None:

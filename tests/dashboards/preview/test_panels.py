@@ -155,6 +155,12 @@ def test_a_query_is_drawn_as_its_view_asks():
     assert table_of(binned.rows) == (("bin(1m)", "n"), [("1970-01-01 00:00:00", "1")])
     (plot,) = shown("log", query="stats count(*) as n by bin(1m)", view="timeSeries").plots
     assert (plot.label, plot.values[0], plot.values[1]) == ("n", 1, None)
+    (plot,) = shown("log", query="stats count(*) as n by bin(1m) as t, Host", view="timeSeries").plots
+    assert (plot.label, plot.values[0]) == ("n a", 1)
+    binned = shown("log", query="stats count(*) as n by bin(1m) as t")
+    assert table_of(binned.rows) == (("t", "n"), [("1970-01-01 00:00:00", "1")])
+    (plot,) = shown("log", query="stats count(*) as n by bin(1m)", view="pie").plots
+    assert (plot.label, plot.values) == ("1970-01-01 00:00:00", (1,))
     (plot,) = shown("log", query="stats count(*) as n by Host", view="bar").plots
     assert (plot.label, plot.values) == ("a", (1.0,))
 

@@ -11,12 +11,12 @@ import pytest
 
 from dashboards.cli import main
 from dashboards.cloudwatch.alarm import State
-from dashboards.cloudwatch.body import Widget
+from dashboards.cloudwatch.body import Line, Widget
 from dashboards.cloudwatch.series import Grid
 from dashboards.places import GENERATED
 from dashboards.preview import picture
 from dashboards.preview import render as drawing
-from dashboards.preview.panels import Panel
+from dashboards.preview.panels import Panel, Plot
 from telemetry import catalog
 from tests.dashboards.chromium import browser
 
@@ -131,6 +131,20 @@ def test_a_picture_says_how_much_it_had_no_room_for_and_that_a_query_found_nothi
     assert "... and 5 more lines" in shown
     empty = Panel(Widget(1, "log", 0, 0, 6, 3, {}), GRID)
     assert "No line answers this query" in "".join(picture._lines(empty, 300, 124))
+
+
+def test_a_picture_writes_text_as_it_reads_and_numbers_large_and_rows_in_columns():
+    text = "# Shop **now**\n\n- a [link](https://x.y)\n| a | b |\n|---|---|\n| `1` | 2 |\n---\n"
+    assert picture._written(text) == [
+        ("Shop now", True), ("\N{BULLET} a link", False), ("a    b", False), ("1    2", False),
+    ]  # fmt: skip
+    rows = tuple({"kind": f"k{number}", "n": number} for number in range(9))
+    drawn = "".join(picture._lines(Panel(Widget(1, "log", 0, 0, 6, 3, {}), GRID, rows=rows), 300, 124))
+    assert drawn.count("<text") == 2 * 4 + 1
+    assert "... and 6 more lines" in drawn
+    line = Line("m", "Load", None, "", "Average", 60, "left", None, visible=True)
+    number = Panel(Widget(1, "metric", 0, 0, 6, 3, {"view": "singleValue"}), GRID, (Plot("Load", line, (1.5,), "%"),))
+    assert 'font-size="26">1.5<' in picture._inside(number, None, 300, 124)
 
 
 @pytest.mark.parametrize("name", catalog.DASHBOARDS)
