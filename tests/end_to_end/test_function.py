@@ -169,23 +169,29 @@ def test_time_that_runs_out_in_the_middle_leaves_no_upload_and_says_so(world, tm
     world.s3.upload_file(str(large), world.bucket, "large.tar.gz")
 
     one_at_a_time = threading.Lock()
+    pace_s = [1.0]
 
     def slowly(exchange, asked):
         with one_at_a_time:
-            world.proxy.released.wait(1)
+            world.proxy.released.wait(pace_s[0])
         unbroken(exchange, asked)
 
     with function({**world.environment, "TIME_RESERVE_S": "3"}) as deployed:
+        assert packaged(deployed.invoke(request(world.job()))) == ["packaged"]  # cold, it may not get to an upload
         world.proxy.break_next("GetObject", slowly, times=10**6, where=lambda asked: asked.first_byte > 0)
-        began = time.monotonic()
-        answer = deployed.invoke(machine_event(world, f"s3://{world.bucket}/large.tar.gz"), left_s=9)
-        took_s = time.monotonic() - began
-        [line] = deployed.operations("InvokeFunction")
+        for left_s in (9, 18, 36, 72):  # on a busy machine the first may end before anything is uploaded
+            pace_s[0] = left_s / 9
+            began = time.monotonic()
+            answer = deployed.invoke(machine_event(world, f"s3://{world.bucket}/large.tar.gz"), left_s=left_s)
+            assert time.monotonic() - began < left_s
+            assert (answer["statusCode"], answer["left"]) == (200, ["jetson-xavier"]), answer["components"]
+            line = deployed.operations("InvokeFunction")[-1]
+            assert line["AbortedForTime"] == 1
+            assert world.uploads() == []
+            if "UploadsAborted" in line:
+                break
         no_secrets(world, deployed)
-    assert (answer["statusCode"], answer["left"]) == (200, ["jetson-xavier"]), answer["components"]
-    assert took_s < 9
-    assert (line["AbortedForTime"], line["UploadsAborted"]) == (1, 1)
-    assert world.uploads() == []
+    assert line["UploadsAborted"] == 1
 
 
 @pytest.mark.parametrize("operation", ["GetItem", "UpdateItem"])
