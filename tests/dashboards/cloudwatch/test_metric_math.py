@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
 """
 
+import re
 from contextlib import suppress
 
 import pytest
@@ -120,10 +121,35 @@ def test_any_text_is_an_expression_or_an_error_of_ours(text):
         calculated(text, m=[1.0, None])
 
 
-@given(st.text("m(", max_size=10))
-def test_parsing_never_loses_text(text):
-    with suppress(DashboardError):
-        assert parse_expression(text)[0] == "name"
+def leaves(node):
+    """The names and numbers of an expression, from left to right."""
+    kind, children, text = node
+    return [text] if kind in {"name", "number"} else [leaf for child in children for leaf in leaves(child)]
+
+
+operands = st.sampled_from(["m", "m1", "errors", "7", "0.5"])
+groups = st.recursive(
+    operands,
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from(["+", " - ", "*", "/ "]), inner).map("".join),
+        inner.map("({})".format),
+        inner.map("-({})".format),
+        st.lists(inner, min_size=1, max_size=3).map(lambda each: f"SUM([{', '.join(each)}])"),
+    ),
+    max_leaves=8,
+)
+
+
+@given(groups)
+def test_every_name_and_number_of_an_expression_is_in_its_tree_in_order(text):
+    written = re.findall(r"[a-z]\w*|[\d.]+", text)
+    assert leaves(parse_expression(text)) == [float(each) if each[0].isdigit() else each for each in written]
+
+
+@given(groups, st.sampled_from(["m m", ")", "(", "(m", "[", ",", "+", "m("]))
+def test_an_expression_with_something_left_over_is_refused(text, more):
+    with pytest.raises(DashboardError):
+        parse_expression(f"{text} {more}")
 
 
 values = st.lists(st.one_of(st.none(), st.integers(-1000, 1000).map(float)), min_size=5, max_size=5)

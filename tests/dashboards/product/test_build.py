@@ -66,7 +66,7 @@ def test_a_build_removes_nothing_that_no_build_has_written(tmp_path):
     assert all(path.read_text() == "theirs" for path in theirs[:2])
 
 
-def test_nothing_is_lacking():
+def test_every_alarm_of_the_catalog_has_what_it_needs():
     assert lacking(OURS) == []
 
 
@@ -229,7 +229,7 @@ SLO = replace(watch.SLOS[0], name="slo", row="Row", bad=(SIGNAL,), total=(SIGNAL
         (replace(WHOLE, slos=(SLO,)), "slo: no composite slo-fast-burn"),
     ],
 )
-def test_nothing_gets_in_half(source, named, cases):
+def test_what_an_alarm_lacks_is_named(source, named, cases):
     assert lacking(WHOLE, cases) == []
     found = lacking(source, cases)
     assert any(named in problem for problem in found) if named else found == []
