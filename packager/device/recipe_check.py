@@ -63,6 +63,8 @@ def _top(recipe: Mapping[str, Any]) -> Iterator[Finding]:
         value = get(recipe, key)
         if value is not None and not isinstance(value, str):
             yield _finding("values", key, "is no text", "Put it in quotes.")
+        elif value and any("\ud800" <= each <= "\udfff" for each in value):
+            yield _finding("values", key, "is no Unicode text", "Write it in UTF-8.")
     yield from _configuration(recipe)
     for name, dependency in _mapping_items(get(recipe, "ComponentDependencies")):
         yield from _dependency(dependency, f"ComponentDependencies.{printable(name)}")

@@ -17,8 +17,8 @@ _MAX_DEPTH = 40
 # Scalars as YAML 1.2 has them: what YAML 1.1 adds (yes and no, dates, base 60) makes of a version a date.
 _SCALARS = {
     "tag:yaml.org,2002:bool": r"true|True|TRUE|false|False|FALSE",
-    "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][0-9]{0,17})",
-    "tag:yaml.org,2002:float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]{1,3})?",
+    "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][0-9]{0,300})",
+    "tag:yaml.org,2002:float": r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?",
     "tag:yaml.org,2002:null": r"~|null|Null|NULL|",
 }
 
@@ -29,11 +29,14 @@ def read_recipe(data: bytes, name: str) -> tuple[Any, bool]:
         raise _refused(name, f"it has more than {MAX_FILE_BYTES} bytes")
     is_json = data.lstrip()[:1] == b"{"
     try:
-        return (read_json(data, name) if is_json else _read_yaml(data)), is_json
+        value = read_json(data, name) if is_json else _read_yaml(data)
+        # What cannot be written again: numbers beyond all bounds, halves of characters.
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except ManifestError as error:
         raise _refused(name, error.figures["reason"]) from error
     except (ValueError, RecursionError) as error:
         raise _refused(name, error) from error
+    return value, is_json
 
 
 def render_json(recipe: Any) -> bytes:  # noqa: ANN401  any plain value
@@ -49,9 +52,14 @@ def render_yaml(recipe: Any) -> bytes:  # noqa: ANN401  any plain value
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+        # Line ends besides \n, which the library writes as they are and reads as spaces, are escaped in quotes only.
+        plain = value.replace("\n", "").replace("\t", "").isprintable()
+        style = ("|" if "\n" in value else None) if plain else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
+    for tag, pattern in _SCALARS.items():  # besides those of YAML 1.1: a text that either reads as a number is quoted
+        Dumper.add_implicit_resolver(tag, re.compile(rf"(?:{pattern})\Z"), None)
     made: str = yaml.dump(recipe, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000)
     return made.encode()
 

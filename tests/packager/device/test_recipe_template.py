@@ -184,12 +184,20 @@ def test_no_value_is_too_strange_to_be_checked_or_filled(value, key, inner):
 def test_what_is_written_as_yaml_or_json_is_read_as_it_was(value):
     made = {"ComponentConfiguration": value}
     assert read_recipe(render_json(made), "recipe.json") == (made, True)
+    assert read_recipe(render_yaml(made), "recipe.yaml") == (made, False)
+
+
+@given(st.from_regex(r"[-+]?[0-9.:_eExXoO]{1,8}|true|no|~|null|\.nan|=|<<", fullmatch=True))
+def test_a_text_that_looks_like_something_else_stays_a_text(text):
+    made = {"ComponentVersion": text}
+    assert read_recipe(render_yaml(made), "recipe.yaml") == (made, False)
+    assert yaml.safe_load(render_yaml(made)) == made
 
 
 def test_yaml_is_read_as_greengrass_reads_it():
-    text = b"a: 2020-01-25\nb: yes\nc: 1:30\nd: true\ne: 0.5\nf: 3\ng:\nh: '1'\n"
+    text = b"a: 2020-01-25\nb: yes\nc: 1:30\nd: true\ne: 0.5\nf: 3\ng:\nh: '1'\ni: 0755\n"
     assert read_recipe(text, "r.yaml") == (
-        {"a": "2020-01-25", "b": "yes", "c": "1:30", "d": True, "e": 0.5, "f": 3, "g": None, "h": "1"},
+        {"a": "2020-01-25", "b": "yes", "c": "1:30", "d": True, "e": 0.5, "f": 3, "g": None, "h": "1", "i": "0755"},
         False,
     )
 
@@ -207,6 +215,8 @@ def test_yaml_is_read_as_greengrass_reads_it():
         b"a: 1\n---\nb: 2\n",
         b"[" * 5000,
         b'{"a": 1, "a": 2}',
+        b'{"a": "\\ud800"}',
+        b"a: 1e999\n",
         b"{" * 5000,
         b" " * (MAX_FILE_BYTES + 1),
     ],
