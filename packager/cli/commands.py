@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from packager.cli.compare_commands import diff, verify
-from packager.cli.options import endpoint_option, exclude_option, json_option
+from packager.cli.options import endpoint_option, exclude_option, json_option, quiet_option, verbose_option
 from packager.cli.output import FAILED, failures, finding_line, show, usage_errors
 from packager.cli.recipe_commands import recipe
 from packager.errors import OperationAbortedError, in_units, printable
@@ -55,6 +55,18 @@ def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
     return compiled
 
 
+def _complete_target(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    from packager.model.targets import TARGETS  # noqa: PLC0415  kept off the path of --help
+
+    return [name for name in TARGETS if name.startswith(begun)]
+
+
+def _complete_compiled(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    from packager.model.targets import COMPILED_ONNX, TARGETS  # noqa: PLC0415  kept off the path of --help
+
+    return [f"{name}=" for name in (*TARGETS, COMPILED_ONNX) if name.startswith(begun)]
+
+
 def _package_options(command: Command) -> Command:
     options = (
         click.option(
@@ -69,6 +81,7 @@ def _package_options(command: Command) -> Command:
             "--compiled",
             multiple=True,
             callback=_compiled,
+            shell_complete=_complete_compiled,
             metavar="TARGET=URI",
             help="Compiled artifact of one target; repeat it. None for an imported ONNX model.",
         ),
@@ -76,6 +89,7 @@ def _package_options(command: Command) -> Command:
             "--target",
             "imported_targets",
             multiple=True,
+            shell_complete=_complete_target,
             metavar="TARGET",
             help="Target of an imported ONNX model; repeat it. [default: all that it serves]",
         ),
@@ -121,11 +135,15 @@ def _model_of(layout: str, trained: str | None, model: str | None) -> str:
     metavar="DIR",
     help="Write telemetry.jsonl and spans.jsonl there.",
 )
+@quiet_option
+@verbose_option
 @click.option("--trace", is_flag=True, help="Print where the time went, as a tree of spans, on standard error.")
 def package(  # noqa: PLR0913, PLR0917  one an option
     as_json: bool,  # noqa: FBT001  click's
     telemetry: Path | None,
     trace: bool,  # noqa: FBT001  same
+    quiet: bool,  # noqa: FBT001  same
+    verbose: bool,  # noqa: FBT001  same
     trained: str | None,
     model: str | None,
     layout: str,
@@ -139,13 +157,13 @@ def package(  # noqa: PLR0913, PLR0917  one an option
     trained = _model_of(layout, trained, model)
 
     def show_result(result: PackageResult) -> None:
-        show(result.as_dict() if as_json else "\n".join(_package_lines(result)))
+        _show_result(result, as_json=as_json, quiet=quiet)
 
     with stop_on_signals(lambda: show_result(PackageResult(error=_stopped()))):
         with (
             usage_errors(PackageResult().as_dict() if as_json else None),
             _recorded(telemetry, trace=trace),
-            _progress() as bars,
+            _progress(quiet=quiet, verbose=verbose) as bars,
         ):
             result = package_model(trained, **wanted, layout=layout, on_progress=bars)
         show_result(result)
@@ -240,6 +258,17 @@ def _archive_lines(info: ArchiveInfo) -> Iterator[str]:
         yield f"... and {info.findings_in_all - len(info.findings)} more of such findings"
 
 
+def _show_result(result: PackageResult, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        show(result.as_dict())
+    elif not quiet:
+        show("\n".join(_package_lines(result)))
+    else:
+        errors = [result.error, *(component.error for component in result.components)]
+        for message in dict.fromkeys(str(error) for error in errors if error):
+            click.echo(f"Error: {message}", err=True)
+
+
 def _package_lines(result: PackageResult) -> Iterator[str]:
     told: set[str] = set()
     for component in result.components:
@@ -270,15 +299,19 @@ def _component_line(component: ComponentResult) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[OnProgress | None]:
-    """Progress bars on standard error, for people at a terminal only."""
-    if not sys.stderr.isatty():
+def _progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[OnProgress | None]:
+    """Progress on standard error: bars for people at a terminal, a line now and then for a log."""
+    if quiet:
         yield None
-        return
-    from packager.cli.progress import ProgressBars  # noqa: PLC0415  rich takes a third of the start-up time
+    elif verbose or not sys.stderr.isatty():
+        from packager.cli.progress_lines import ProgressLines  # noqa: PLC0415  kept off the path of --help
 
-    with ProgressBars() as bars:
-        yield bars
+        yield ProgressLines(phases=verbose)
+    else:
+        from packager.cli.progress import ProgressBars  # noqa: PLC0415  rich takes a third of the start-up time
+
+        with ProgressBars() as bars:
+            yield bars
 
 
 @contextmanager

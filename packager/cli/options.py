@@ -31,3 +31,5 @@ endpoint_option = click.option(
     help="Address of an S3 service other than AWS.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of text.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors; with --json, that alone.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Say on standard error what is being done.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,11 +26,24 @@ UNDECIDED = 3
 
 
 def show(what: dict[str, Any] | str) -> None:
-    click.echo(what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False))
+    write(f"{what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False)}\n")
+
+
+def write(what: str | bytes) -> None:
+    """Write to standard output; exit with FAILED and one line when that cannot be, as on a full disk."""
+    try:
+        click.echo(what, nl=False)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read has gone, which click knows how to end
+            raise
+        # What could not be written is still buffered, and would fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        click.echo(f"Error: Standard output cannot be written: {error.strerror}.", err=True)
+        sys.exit(FAILED)
 
 
 def finding_line(finding: Finding) -> str:
-    return f"{finding.rule}: {finding.message} {finding.next_step}"
+    return f"warning: {finding.rule}: {finding.message} {finding.next_step}"
 
 
 @contextmanager

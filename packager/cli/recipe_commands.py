@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from packager.cli.options import endpoint_option
-from packager.cli.output import failures, finding_line
+from packager.cli.output import failures, finding_line, write
 from packager.errors import RequestError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def _show_template(context: click.Context, _: click.Parameter, name: str | None)
     from packager.device.recipe_template import shipped_template  # noqa: PLC0415  kept off the path of --help
 
     with failures(as_json=False):
-        click.echo(shipped_template(name), nl=False)
+        write(shipped_template(name))
     context.exit()
 
 
@@ -74,7 +74,7 @@ def recipe(  # noqa: PLR0913, PLR0917  one an option
             raise RequestError(
                 "A template says itself which platform it is for.", next_step="Leave out --target.", field="target"
             )
-    click.echo(made, nl=False)
+    write(made)
 
 
 def _for_target(uri: str, target: str | None, names: RecipeNames, published_as: str | None, stores: Stores) -> bytes:
@@ -109,4 +109,4 @@ def _from_template(uri: str, template: str, names: RecipeNames, published_as: st
 def warn(findings: Iterable[Finding]) -> None:
     """Say findings that refuse nothing, on standard error."""
     for each in findings:
-        click.echo(f"warning: {finding_line(each)}", err=True)
+        click.echo(finding_line(each), err=True)

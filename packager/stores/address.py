@@ -76,6 +76,8 @@ class Stores:
     def model(self, uri: str, settings: Settings) -> Source:
         """The model at `uri`: a file, a folder, an object, or every object below a prefix that ends in a slash."""
         path = _local_path(uri, ACCEPTED)
+        if uri == "-":
+            raise _refused(uri, "standard input cannot be read twice", "Write it to a file first, and name that.")
         if path is not None:
             return local_folder(path, settings.max_members) if path.is_dir() else FileSource(path)
         bucket, key = _bucket_and_rest(uri, ACCEPTED)
@@ -88,7 +90,11 @@ class Stores:
     def sink(self, uri: str) -> Sink:
         """The output at `uri`, a bucket with an optional prefix or a folder; nothing is made yet."""
         path = _local_path(uri, ACCEPTED_OUTPUT)
+        if uri == "-" or (uri.lower().endswith(".zip") and not (path and path.is_dir())):
+            raise _refused(uri, "components get names of their own below a folder or a prefix", ACCEPTED_OUTPUT)
         if path is not None:
+            if path.exists() and not path.is_dir():
+                raise _refused(uri, "it is a file that is there already, and no folder", ACCEPTED_OUTPUT)
             return FolderSink(path)
         bucket, prefix = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
         from packager.stores import s3  # noqa: PLC0415  same

@@ -567,7 +567,7 @@ def test_check_takes_what_a_device_takes(component):
 def test_check_names_every_broken_rule_once_and_fails_only_when_strict(broken_component):
     done = packager("check", broken_component)
     *findings, total = done.out.splitlines()
-    assert [line.split(":")[0] for line in findings] == FIXTURES_BREAK
+    assert [line.split(": ")[:2] for line in findings] == [["warning", rule] for rule in FIXTURES_BREAK]
     assert total == "4 rules are broken."
     assert done.status == 0
     assert packager("check", broken_component, "--strict").status == 1
