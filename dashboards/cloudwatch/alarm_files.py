@@ -86,6 +86,7 @@ class Definitions:
         unevaluated: The others, and what may hold some: nested stacks, macros.
         mutes: The rules that mute actions.
         dashboards: Bodies by name.
+        dashboard_sources: By the name of a dashboard, where it stands.
     """
 
     alarms: dict[str, Alarm] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class Definitions:
     unevaluated: list[Unevaluated] = field(default_factory=list)
     mutes: list[MuteRule] = field(default_factory=list)
     dashboards: dict[str, Any] = field(default_factory=dict)
+    dashboard_sources: dict[str, Origin] = field(default_factory=dict)
 
     def leave_out(self, name: str, source: Origin, reason: str) -> None:
         self.unevaluated.append(Unevaluated(name, source, reason))
@@ -253,6 +255,7 @@ def _from_resource(found: Definitions, template: Template, resource: Resource, w
     elif resource.type == _DASHBOARD:
         if not resource.absent:
             found.dashboards[name] = resource.properties.get("DashboardBody")
+            found.dashboard_sources[name] = source
     elif resource.type not in _KINDS:
         if "Alarm" in resource.type:
             found.leave_out(name, source, f"{resource.type} is a kind of alarm that this version does not know")
@@ -274,7 +277,8 @@ def _from_terraform(found: Definitions, data: Json, where: str, parameters: Mapp
             found.leave_out(address, source, "has no attributes")
             continue
         if kind == terraform.DASHBOARD:
-            found.dashboards[str(attributes.get("dashboard_name") or address)] = attributes.get("dashboard_body")
+            name = str(attributes.get("dashboard_name") or address)
+            found.dashboards[name], found.dashboard_sources[name] = attributes.get("dashboard_body"), source
             continue
         try:
             given = {"AlarmName": address, **terraform.parameters(attributes)}

@@ -5,10 +5,13 @@ A resource silences rules in its Metadata: `DashboardsLint: [CW012]`. docs/cloud
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import combinations, product
+from typing import cast
 
 from dashboards.cloudwatch.alarm import (
     HIGH_RESOLUTION_S,
@@ -22,6 +25,7 @@ from dashboards.cloudwatch.alarm import (
     State,
 )
 from dashboards.cloudwatch.alarm_files import Definitions, Origin
+from dashboards.cloudwatch.body import Json, lines, widgets
 from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.rules import Rule, parse_rule
 from dashboards.cloudwatch.series import Grid, Store
@@ -29,6 +33,8 @@ from dashboards.cloudwatch.statistics import Statistic, parse_statistic
 from dashboards.cloudwatch.templates import unknown
 from dashboards.cloudwatch.watched import Watched, watch
 
+_OF_DASHBOARDS = "CW015"
+_UNREADABLE = (DashboardError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _MOST_CHILDREN = 8  # of a rule that is tried in every combination of states
 _KEPT_FOR_S = 3 * HOUR_S
 """CloudWatch keeps data of less than a minute so long."""
@@ -95,17 +101,21 @@ def lint(definitions: Definitions, store: Store | None = None, span_s: tuple[int
     """Return what the rules find, alarm by alarm; what a template silences is left out."""
     read = _Read(definitions, store, span_s)
     read.rules = {name: parse_rule(alarm.rule) for name, alarm in read.composites}
-    found = [
-        LintFinding(rule, name, text, definitions.sources.get(name, Origin("")))
+    said = [
+        LintFinding(rule, name, text, _sources(definitions, rule).get(name, Origin("")))
         for rule, (_, check) in RULES.items()
         for name, text in check(read)
-        if rule not in definitions.sources.get(name, Origin("")).silenced
     ]
+    found = [each for each in said if each.rule not in each.origin.silenced]
     refused = [
         LintFinding(_refusal(each.reason), each.name, each.reason, each.source) for each in definitions.unevaluated
     ]
     kept = [each for each in refused if each.rule not in each.origin.silenced]
     return sorted([*found, *kept], key=lambda each: (each.origin.file, each.origin.logical_id, each.name, each.rule))
+
+
+def _sources(definitions: Definitions, rule: str) -> Mapping[str, Origin]:
+    return definitions.dashboard_sources if rule == _OF_DASHBOARDS else definitions.sources
 
 
 def _refusal(reason: str) -> str:
@@ -288,6 +298,26 @@ def _kept(read: _Read) -> Said:
             yield name, f"looks back {window_s} s; CloudWatch keeps data of {alarm.period_s} s for {_KEPT_FOR_S} s"
 
 
+def _shown(read: _Read) -> Said:
+    """Find metrics of dashboards that nobody watches and nothing emits: the widget is empty, and nobody notices."""
+    watched = {metric for _, alarm in read.metric_alarms for metric in alarm.metrics}
+    for name, body in read.definitions.dashboards.items() if read.store else ():
+        for metric in sorted(_metrics_of(body) - watched):
+            told = _unknown(metric, read.store) if read.store and not metric.namespace.startswith("AWS/") else ""
+            if told and not unknown(metric):
+                yield name, f"no alarm watches {metric} and nothing in the history emits it{told}"
+
+
+def _metrics_of(body: object) -> set[Metric]:
+    """Return the metrics that the widgets of a dashboard's body name; of what cannot be read none."""
+    found: set[Metric] = set()
+    with suppress(*_UNREADABLE):
+        for widget in widgets(json.loads(body) if isinstance(body, str) else cast("Json", body)):
+            with suppress(*_UNREADABLE):
+                found |= {line.metric for line in lines(widget.properties) if line.metric}
+    return found
+
+
 RULES: Mapping[str, tuple[str, Callable[[_Read], Said]]] = {
     "CW000": ("an alarm that is not evaluated", lambda _: iter(())),
     "CW001": ("a condition that never or always holds", _never),
@@ -304,5 +334,6 @@ RULES: Mapping[str, tuple[str, Callable[[_Read], Said]]] = {
     "CW012": ("no actions on OK", _no_ok),
     "CW013": ("a metric that nothing emits", _emitted),
     "CW014": ("a window longer than its data are kept", _kept),
+    _OF_DASHBOARDS: ("a dashboard on a metric that no alarm and no emitter knows", _shown),
 }
 """By id: what a rule is about, and what finds it. Of CW000, CW004 and CW005 reading tells already."""

@@ -109,9 +109,24 @@ def test_a_template_silences_a_rule_for_a_resource(tmp_path):
     assert [(each.rule, each.origin.logical_id) for each in lint(read_definitions([path]))] == [("CW011", "Loud")]
 
 
+def test_a_dashboard_on_a_metric_that_no_alarm_and_no_emitter_knows_is_found(tmp_path):
+    metrics = [["Shop", "Laod"], ["AWS/SQS", "Any"], [GOOD["Namespace"], GOOD["MetricName"]]]
+    body = json.dumps({"widgets": [{"type": "metric", "properties": {"metrics": metrics}}, {"type": "metric"}]})
+    dashboard = {"Type": "AWS::CloudWatch::Dashboard", "Properties": {"DashboardName": "x", "DashboardBody": body}}
+    quiet = {"Metadata": {"DashboardsLint": "CW015"}, "Properties": {"DashboardName": "y", "DashboardBody": body}}
+    silent = dashboard | quiet
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps({"Resources": {"Board": dashboard, "Silent": silent}}))
+    store = Store()
+    add_series(store, {"series": HISTORY}, "history")
+    assert lint(read_definitions([path])) == []
+    found = lint(read_definitions([path]), store, bounds_s(store))
+    assert [(each.rule, each.name, each.origin.logical_id) for each in found] == [("CW015", "x", "Board")]
+
+
 def test_every_rule_has_a_section_of_the_page_and_a_test():
     assert re.findall(r"^### (CW\d+)$", PAGE.read_text(), re.MULTILINE) == list(RULES)
-    assert CASES.keys() | WITH_HISTORY.keys() == RULES.keys()
+    assert CASES.keys() | WITH_HISTORY.keys() | {"CW015"} == RULES.keys()
 
 
 def test_findings_are_written_for_other_tools_with_their_place(tmp_path, capsys, monkeypatch):
