@@ -9,9 +9,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from packager.device.component_files import ComponentFiles
-from packager.errors import within
+from packager.errors import LimitExceededError, ManifestError, within
 from packager.model.manifest import MANIFEST
 from packager.model.strict import read_json
+from packager.stores.archive import COMPONENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,8 +187,12 @@ def _manifest(component: ComponentFiles, settings: Settings) -> Any:  # noqa: AN
     record = component.files.get(MANIFEST)
     if record is None:
         return ABSENT
-    within("MAX_MANIFEST_BYTES", settings.max_manifest_bytes, record.size_bytes, f"The component's {MANIFEST}")
-    return read_json(b"".join(component.contents(MANIFEST)), MANIFEST)
+    try:
+        within("MAX_MANIFEST_BYTES", settings.max_manifest_bytes, record.size_bytes, f"The component's {MANIFEST}")
+        return read_json(b"".join(component.contents(MANIFEST)), MANIFEST)
+    except (ManifestError, LimitExceededError) as error:
+        error.name_artifact(COMPONENT, component.source.uri)
+        raise
 
 
 def _field_differences(pointer: str, a: Any, b: Any) -> Iterator[FieldDifference]:  # noqa: ANN401  any JSON values

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from packager.cli.commands import packager
 from packager.device.compare import MAX_LISTED, compare_components
-from packager.errors import ExtractionError, LimitExceededError
+from packager.errors import ExtractionError, LimitExceededError, ManifestError
 from packager.settings import Settings
 from packager.stores import Stores
 from tests.schemas import validate
@@ -156,6 +156,14 @@ def test_a_manifest_above_its_limit_is_not_unpacked():
     bomb = Bytes(zipped({"manifest.json": b" " * (SETTINGS.max_manifest_bytes + 1)}))
     with pytest.raises(LimitExceededError):
         compare_components(bomb, Bytes(zipped({"manifest.json": b"{}"})), SETTINGS)
+
+
+def test_a_manifest_that_cannot_be_read_is_told_with_the_component_that_has_it():
+    good, bad = Bytes(zipped({"manifest.json": b"{}"})), Bytes(zipped({"manifest.json": b"{"}), "bad.zip")
+    for sides in ((good, bad), (bad, good)):
+        with pytest.raises(ManifestError) as caught:
+            compare_components(*sides, SETTINGS)
+        assert (caught.value.role, caught.value.uri) == ("component", "bad.zip")
 
 
 def test_the_command_tells_people_and_scripts_the_same_and_ends_with_one_of_three_statuses(tmp_path: Path):
