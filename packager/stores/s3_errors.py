@@ -89,6 +89,7 @@ def convert_s3_error(error: BaseException, operation: str, uri: str, options: S3
 _RIGHTS = {
     "HeadObject": "s3:GetObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "ListObjectsV2": "s3:ListBucket",
     "ListParts": "s3:ListMultipartUploadParts",
     "CreateMultipartUpload": "s3:PutObject",
     "UploadPart": "s3:PutObject",

@@ -11,11 +11,13 @@ from pathlib import Path
 from struct import pack
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager.core.names import safe_path
 from packager.errors import (
+    AccessDeniedError,
     ArtifactChangedError,
     ExtractionError,
     LimitExceededError,
@@ -419,3 +421,13 @@ def test_one_object_of_any_kind_is_read_by_ranges(here, bucket):
 def test_errors_stay_typed_for_what_is_not_there(here):
     for model in ("no/such.zip", here.root / "no-such-folder", Path("/dev/null")):
         assert isinstance(make(here, model).error, PackagerError)
+
+
+def test_a_prefix_that_may_not_be_listed_names_the_right(here, bucket, monkeypatch):
+    def denied(*_):
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}, "ListObjectsV2")
+
+    monkeypatch.setattr(s3_prefix, "_page", denied)
+    error = make(here, f"s3://{bucket[0]}/m/", client=bucket[1]).error
+    assert isinstance(error, AccessDeniedError)
+    assert "s3:ListBucket" in error.next_step
