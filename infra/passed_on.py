@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import Field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
+from packager.stores.s3_options import S3Options
 
-DERIVED: dict[type[Settings | PortalSettings], frozenset[str]] = {
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Kind = type[Settings | PortalSettings | S3Options]
+
+DERIVED: dict[Kind, frozenset[str]] = {
     Settings: frozenset(
         {
             "storage_warning_bytes",
@@ -32,12 +38,19 @@ DERIVED: dict[type[Settings | PortalSettings], frozenset[str]] = {
             "function_name",
         }
     ),
+    S3Options: frozenset(),
 }
 """What a deployment or Lambda itself sets, by the record that reads it in the function."""
 
-PASSED_ON: dict[str, Field[Any]] = {
-    each.name: each for kind, derived in DERIVED.items() for each in fields(kind) if each.name not in derived
+_KINDS: dict[str, tuple[Kind, Field[Any]]] = {
+    f"s3_{each.name}" if kind is S3Options else each.name: (kind, each)
+    for kind, derived in DERIVED.items()
+    for each in fields(kind)
+    if each.name not in derived
 }
+
+PASSED_ON: dict[str, Field[Any]] = {name: each for name, (_, each) in _KINDS.items()}
+"""The settings by their names in a deployment: those of S3 say so."""
 
 
 def variable(name: str) -> str:
@@ -46,11 +59,12 @@ def variable(name: str) -> str:
     return found
 
 
-def problem(name: str, value: str) -> str:
-    """Return what the packager would say of a value, or nothing."""
-    kind = next(kind for kind in DERIVED if name in {each.name for each in fields(kind)})
+def problem(name: str, given: Mapping[str, str]) -> str:
+    """Return what the packager would say of a value beside all others of its kind, or nothing."""
+    kind, _ = _KINDS[name]
+    together = {variable(each): value for each, value in given.items() if _KINDS[each][0] is kind}
     try:
-        kind.from_environment({variable(name): value})
-    except ValueError as error:  # SettingsError, which says the variable and what it must be
-        return str(error)
+        kind.from_environment(together)
+    except ValueError as error:  # SettingsError, which begins with the variable that is wrong
+        return str(error) if str(error).startswith(f"{variable(name)} ") else ""
     return ""

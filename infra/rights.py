@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from aws_cdk import Aws, Stack, aws_iam
 
 from infra.acknowledged import acknowledge, wildcard
+from infra.passed_on import variable
+from packager.stores.s3_options import S3Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +77,7 @@ def function(deployment: Deployment, dead_letters_arn: str, own_bucket: str) -> 
         TRACES,
         Right(("sqs:SendMessage",), (dead_letters_arn,)),
         *_reading(deployment.read_from),
-        *_writing((*deployment.write_to, own_bucket)),
+        *_writing((*deployment.write_to, own_bucket), _options(deployment)),
         _keys(deployment, "kms:Decrypt", "kms:GenerateDataKey"),
         *(_portal(deployment) if deployment.portal else ()),
         Right(("sts:AssumeRole",), deployment.use_case_roles),
@@ -96,16 +98,24 @@ def publisher(deployment: Deployment) -> tuple[str, ...]:
 
 def _reading(places: Sequence[str]) -> list[Right]:
     objects = tuple(s3_arn(f"{place}/*") for place in places)
-    return [Right(("s3:GetObject",), objects, "The names of artifacts and lists are the users'."), *_listing(places)]
+    actions = ("s3:GetObject", "s3:GetObjectVersion")  # the second where a URI ends in ?versionId=
+    return [Right(actions, objects, "The names of artifacts and lists are the users'."), *_listing(places)]
 
 
-def _writing(places: Sequence[str]) -> list[Right]:
+def _options(deployment: Deployment) -> S3Options:
+    """Return what the function will ask of S3 beside the bytes."""
+    return S3Options.from_environment({variable(name): value for name, value in deployment.packager})
+
+
+def _writing(places: Sequence[str], options: S3Options) -> list[Right]:
     actions = (
         "s3:AbortMultipartUpload",
         "s3:GetObject",
         "s3:GetObjectTagging",
         "s3:ListMultipartUploadParts",
         "s3:PutObject",
+        *(("s3:PutObjectAcl",) if options.acl else ()),
+        *(("s3:PutObjectTagging",) if options.tags else ()),
     )
     objects = tuple(s3_arn(f"{place}/{COMPONENTS}") for place in places)
     buckets = tuple(dict.fromkeys(s3_arn(place.partition("/")[0]) for place in places))
@@ -119,8 +129,10 @@ def _writing(places: Sequence[str]) -> list[Right]:
 
 def _keys(deployment: Deployment, *actions: str) -> Right:
     """Return the use of the keys for what lies in buckets and tables; by themselves they encrypt nothing for anyone."""
+    wanted = _options(deployment).kms_key_id
+    keys = (*deployment.encryption_keys, *((wanted,) if wanted.startswith("arn:") else ()))
     return Right(
-        actions, deployment.encryption_keys, conditions={"StringLike": {"kms:ViaService": ["s3.*", "dynamodb.*"]}}
+        actions, tuple(dict.fromkeys(keys)), conditions={"StringLike": {"kms:ViaService": ["s3.*", "dynamodb.*"]}}
     )
 
 

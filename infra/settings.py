@@ -207,8 +207,8 @@ def _wrong_values(given: Deployment) -> Iterator[tuple[str, str]]:
     for name, bound in bounds(given.bounds).items():
         if wrong := bound.problem(getattr(given, name)):
             yield name, wrong
-    for name, value in given.packager:
-        if wrong := problem(name, value):
+    for name, _ in given.packager:
+        if wrong := problem(name, dict(given.packager)):
             yield name, wrong
 
 

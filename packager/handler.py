@@ -217,7 +217,9 @@ def _prepare(arguments: PackageArguments, lambda_context: LambdaContext) -> str 
     from packager.packaging import prepare_manifest  # noqa: PLC0415  a refusal needs none of it
 
     time_left_s = _work_left_s(lambda_context)
-    return prepare_manifest(arguments.trained, arguments.output, time_left_s=time_left_s, exclude=arguments.exclude)
+    return prepare_manifest(
+        arguments.trained, arguments.output, time_left_s=time_left_s, exclude=arguments.exclude, stores=arguments.stores
+    )
 
 
 def _portal(lambda_context: LambdaContext) -> Portal:

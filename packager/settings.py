@@ -124,6 +124,12 @@ class Settings(EnvironmentSettings):
     max_members: int = setting("MAX_ARCHIVE_MEMBERS", 100_000, "Members an archive may have.")
     max_unpacked_bytes: int = setting("MAX_UNPACKED_BYTES", 64 * GIB, "Bytes an archive may unpack to.")
     max_ratio: int = setting("MAX_COMPRESSION_RATIO", 200, "Unpacked bytes per packed byte an archive may have.")
+    ratio_grace_bytes: int = setting(
+        "COMPRESSION_RATIO_GRACE",
+        64 * MIB,
+        "Unpacked bytes from which on the ratio is held against MAX_COMPRESSION_RATIO.",
+        least=0,
+    )
     max_extension_header_bytes: int = setting(
         "MAX_EXTENSION_HEADER_BYTES", MIB, "Bytes of one PAX or GNU extension header."
     )
@@ -136,6 +142,9 @@ class Settings(EnvironmentSettings):
     max_config_bytes: int = setting("MAX_CONFIG_BYTES", MIB, "Bytes of the `config.yaml` of a trained artifact.")
     max_manifest_bytes: int = setting(
         "MAX_MANIFEST_BYTES", 8 * MIB, "Bytes of the manifest of a trained artifact, and of a component's."
+    )
+    max_manifest_values: int = setting(
+        "MAX_MANIFEST_VALUES", 1_000_000, "Values, objects and lists that such a manifest may hold in all."
     )
     max_selected_bytes: int = setting("MAX_SELECTED_BYTES", 64 * MIB, "Bytes that `extract_selective` holds in memory.")
     max_zip_directory_bytes: int = setting(

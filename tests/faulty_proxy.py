@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection
@@ -201,6 +201,11 @@ def unbroken(exchange: Exchange, request: Request) -> None:
 def refuse(status: int, code: str) -> Fault:
     """S3 answers with an error and does nothing."""
     return lambda exchange, _: exchange.reply(Answer(status, {"Content-Type": "application/xml"}, _error(code)))
+
+
+def lacks(headers: Mapping[str, str]) -> Callable[[Request], bool]:
+    """As the policy of a bucket: whether a request says anything else than it has to."""
+    return lambda request: not headers.items() <= request.headers.items()
 
 
 def failing_ok(code: str) -> Fault:

@@ -20,6 +20,7 @@ GROUND = tuple(
 )
 """Files of the packager that every room of it may import."""
 
+SETTINGS = ("packager.settings", "packager.portal.settings", "packager.stores.s3_options")
 BELOW_MODEL = (*GROUND, "packager.core", "packager.stores", "telemetry.engine", "telemetry.catalog", "telemetry")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -45,7 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "dashboards.preview": ("dashboards.preview", "dashboards.cloudwatch"),
     "dashboards.drills": ("dashboards", "telemetry", "packager.handler"),
     "dashboards": ("dashboards", "telemetry"),
-    "infra": ("infra", "dashboards", "telemetry.watch", "packager.settings", "packager.portal.settings"),
+    "infra": ("infra", "dashboards", "telemetry.watch", *SETTINGS),
 }
 """By the longest prefix that a module's name has: what it may import of ours, for types too."""
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from packager import settings
 from packager.errors import PackagerError, RequestError, SettingsError
-from packager.settings import from_process_environment
+from packager.stores import s3_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,8 @@ def usage_errors(document: dict[str, Any] | None) -> Iterator[None]:
     A setting that cannot be used is wrong use of every command, whether it reads that setting or not.
     """
     try:
-        from_process_environment()
+        settings.from_process_environment()
+        s3_options.from_process_environment()
         yield
     except (RequestError, SettingsError) as error:
         fail(error, WRONG_USE, document)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from packager.core.ports import Reader
     from packager.settings import Settings
 
-RATIO_GRACE_BYTES = 64 << 20  # a small archive may be all zeros; beyond this the ratio is an attack
-
 AHEAD_BYTES = WINDOW_BYTES
 """How much is inflated at most without having been asked for. It must not be more than what splicing packs anew at the
 front of a file: blocks that begin in it go by unseen."""
@@ -265,15 +263,20 @@ class Gunzip:
 
 def check_ratio(settings: Settings, packed_bytes: int, unpacked_bytes: int, what: str = "The archive") -> None:
     """LimitExceededError when so many bytes come out of so few."""
-    if unpacked_bytes > RATIO_GRACE_BYTES:
+    if unpacked_bytes > settings.ratio_grace_bytes:  # a small archive may be all zeros
         within("MAX_COMPRESSION_RATIO", settings.max_ratio, -(-unpacked_bytes // max(1, packed_bytes)), what)
 
 
 def _check_header(source: _Input) -> None:
     """Read the header of a gzip member (RFC 1952, section 2.3)."""
-    header = source.take(10)
+    header = b""
+    for expected in b"\x1f\x8b\x08":  # one by one: of something else there may be too few bytes for a header
+        header += source.take(1)
+        if header[-1] != expected:
+            raise _NoHeaderError("there is no gzip header")
+    header += source.take(7)
     flags = header[3]
-    if header[:3] != b"\x1f\x8b\x08" or flags & _RESERVED:
+    if flags & _RESERVED:
         raise _NoHeaderError("there is no gzip header")
     if flags & _HAS_EXTRA:
         size = source.take(2)

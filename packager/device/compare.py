@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from packager.device.component_files import ComponentFiles
 from packager.errors import LimitExceededError, ManifestError, within
 from packager.model.manifest import MANIFEST
-from packager.model.strict import read_json
+from packager.model.strict import read_json, values_at_most
 from packager.stores.archive import COMPONENT
 
 if TYPE_CHECKING:
@@ -187,9 +187,12 @@ def _manifest(component: ComponentFiles, settings: Settings) -> Any:  # noqa: AN
     record = component.files.get(MANIFEST)
     if record is None:
         return ABSENT
+    what = f"The component's {MANIFEST}"
     try:
-        within("MAX_MANIFEST_BYTES", settings.max_manifest_bytes, record.size_bytes, f"The component's {MANIFEST}")
-        return read_json(b"".join(component.contents(MANIFEST)), MANIFEST)
+        within("MAX_MANIFEST_BYTES", settings.max_manifest_bytes, record.size_bytes, what)
+        data = b"".join(component.contents(MANIFEST))
+        within("MAX_MANIFEST_VALUES", settings.max_manifest_values, values_at_most(data), what)
+        return read_json(data, MANIFEST)
     except (ManifestError, LimitExceededError) as error:
         error.name_artifact(COMPONENT, component.source.uri)
         raise

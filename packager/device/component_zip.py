@@ -13,7 +13,7 @@ from packager.core.gunzip import check_ratio
 from packager.core.names import safe_path
 from packager.errors import ExtractionError, ManifestError, UnsafeArchiveError, within
 from packager.model.manifest import MANIFEST
-from packager.model.strict import read_json
+from packager.model.strict import read_json, values_at_most
 from packager.stores.zip_directory import damaged, data_offset, read_directory
 
 if TYPE_CHECKING:
@@ -231,7 +231,9 @@ def _manifest(read_at: ReadAt, records: list[DirectoryRecord], settings: Setting
     if not found or not _is_readable(found[-1]):
         return None
     within("MAX_MANIFEST_BYTES", settings.max_manifest_bytes, found[-1].size_bytes, f"The component's {MANIFEST}")
-    return b"".join(_contents(read_at, found[-1]))
+    data = b"".join(_contents(read_at, found[-1]))
+    within("MAX_MANIFEST_VALUES", settings.max_manifest_values, values_at_most(data), f"The component's {MANIFEST}")
+    return data
 
 
 def _verified(read_at: ReadAt, records: list[DirectoryRecord], settings: Settings) -> dict[int, bytes]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from packager.core.names import is_safe_path
 from packager.errors import ManifestError, printable
-from packager.model.strict import read_json, read_yaml
+from packager.model.strict import read_json, read_yaml, values_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +61,7 @@ class TrainedFactsCollector:
             CONFIG: ("MAX_CONFIG_BYTES", settings.max_config_bytes),
             TRAINED_MANIFEST: ("MAX_MANIFEST_BYTES", settings.max_manifest_bytes),
         }
+        self._max_values = settings.max_manifest_values
         self._documents: dict[str, bytes] = {}
         self._pt_name: str | None = None
         self._onnx_members: list[str] = []
@@ -76,6 +77,9 @@ class TrainedFactsCollector:
         return True
 
     def take(self, path: str, data: bytes) -> None:
+        """Keep a document that is wanted; ManifestError for a manifest of too many values."""
+        if path == TRAINED_MANIFEST and (values := values_at_most(data)) > self._max_values:
+            raise too_large(path, "MAX_MANIFEST_VALUES", self._max_values, values, "values")
         self._documents[path] = data
 
     def see(self, path: str) -> None:
@@ -199,15 +203,15 @@ def render(manifest: Mapping[str, Any], max_bytes: int) -> bytes:
     return bytes(rendered)
 
 
-def too_large(what: str, setting: str, limit_bytes: int, found_bytes: int) -> ManifestError:
+def too_large(what: str, setting: str, limit: int, found: int, unit: str = "bytes") -> ManifestError:
     """The error for a document that is larger than its setting allows."""
     return ManifestError(
-        f"{what} exceeds {setting} = {limit_bytes} (found {found_bytes} bytes).",
+        f"{what} exceeds {setting} = {limit} (found {found} {unit}).",
         next_step=f"Leave only the configuration in it; weights belong into files of their own. Or raise {setting}.",
         file=what,
         setting=setting,
-        limit=limit_bytes,
-        found=found_bytes,
+        limit=limit,
+        found=found,
     )
 
 

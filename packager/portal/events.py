@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from packager.errors import RequestError, printable
+from packager.errors import RequestError, SettingsError, printable
 from packager.portal.fields import LONGEST_TEXT, Fields, wrong
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
 
@@ -188,7 +188,7 @@ def _compiled(fields: Fields) -> dict[str, str]:
     return compiled
 
 
-_OPTIONS = ("strategy", "force", "strict", "imported_targets", "previous", "exclude", "model_file")
+_OPTIONS = ("strategy", "force", "strict", "imported_targets", "previous", "exclude", "model_file", "s3")
 
 
 def _options(fields: Fields) -> dict[str, Any]:
@@ -210,8 +210,33 @@ def _options(fields: Fields) -> dict[str, Any]:
         "previous": _previous(fields) if "previous" in fields else None,
         "exclude": fields.texts("exclude") or None,
         "model_file": fields.optional_text("model_file", LONGEST_TEXT),
+        "stores": _stores(fields.object("s3").without_nulls()) if "s3" in fields else None,
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _stores(fields: Fields) -> Stores:
+    """Stores that ask S3 for what a request wants, and else for what the settings say."""
+    from packager.stores import Stores  # noqa: PLC0415  few requests need it
+    from packager.stores.s3_options import OF_REQUESTS, from_process_environment  # noqa: PLC0415  same
+
+    if fields.names() - set(OF_REQUESTS):
+        raise RequestError(
+            "options.s3 has fields that are not known.",
+            next_step=f"Known are {', '.join(OF_REQUESTS)}.",
+            field="options.s3",
+        )
+    wanted: dict[str, Any] = {
+        name: fields.optional_flag(name) if OF_REQUESTS[name] is bool else fields.text(name, LONGEST_TEXT)
+        for name in fields.names()
+    }
+    try:
+        return Stores(s3=replace(from_process_environment(), **wanted))
+    except SettingsError as error:
+        name = str(error.figures["setting"]).removeprefix("S3_").lower()
+        raise RequestError(
+            f"{fields.named(name)} cannot be used: {error.message}", next_step=error.next_step, field=fields.named(name)
+        ) from None
 
 
 def _previous(fields: Fields) -> dict[str, Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from packager.settings import EnvironmentSettings, refused, setting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ALWAYS, WHEN_SUPPORTED, NEVER = "always", "when_supported", "never"
 
@@ -90,6 +93,20 @@ class S3Options(EnvironmentSettings):
     def _of_bucket(self, owner: str) -> dict[str, Any]:
         payer = {"RequestPayer": "requester"} if self.requester_pays else {}
         return {**payer, "ExpectedBucketOwner": owner} if owner else payer
+
+
+OF_REQUESTS: Mapping[str, type[str | bool]] = {
+    "encryption": str,
+    "kms_key_id": str,
+    "bucket_key": bool,
+    "requester_pays": bool,
+    "acl": str,
+    "storage_class": str,
+    "tags": str,
+    "expected_bucket_owner": str,
+    "expected_source_owner": str,
+}
+"""Fields that a request to the function may set; how long S3 is waited for is the deployment's."""
 
 
 @cache

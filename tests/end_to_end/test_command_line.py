@@ -22,6 +22,7 @@ import pytest
 
 from packager.model.identity import FILE_NAME_ENDING
 from packager.model.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_ONNX
+from tests import faulty_proxy as faults
 from tests import models
 from tests.recordings import assert_conforming
 
@@ -325,6 +326,58 @@ def test_s3_to_s3_gives_the_bytes_that_files_give_and_reads_nothing_the_second_t
     assert (first["status"], second["status"]) == ("packaged", "already_there")
     assert "ReadArtifact" in seen(tmp_path / "first")
     assert not {"ReadArtifact", "WriteComponent"} & set(seen(tmp_path / "second"))
+
+
+ASKED_OF_S3 = {
+    "S3_ENCRYPTION": ("aws:kms", "x-amz-server-side-encryption"),
+    "S3_KMS_KEY_ID": ("alias/models", "x-amz-server-side-encryption-aws-kms-key-id"),
+    "S3_BUCKET_KEY": ("true", "x-amz-server-side-encryption-bucket-key-enabled"),
+    "S3_ACL": ("bucket-owner-full-control", "x-amz-acl"),
+    "S3_STORAGE_CLASS": ("STANDARD_IA", "x-amz-storage-class"),
+    "S3_TAGS": ("team=vision&stage=prod", "x-amz-tagging"),
+}
+
+
+def test_a_bucket_whose_policy_demands_what_enterprises_demand_takes_what_asks_for_it(
+    s3_server, bucket, stored, tmp_path
+):
+    arguments = [
+        "package",
+        "--trained",
+        f"s3://{stored}/trained.tar.gz",
+        "--compiled",
+        f"jetson-xavier=s3://{stored}/jetson.tar.gz",
+    ]
+    arguments += ["--output", f"s3://{bucket}/strict", "--force"]
+    creating = {header: value for value, header in ASKED_OF_S3.values()}
+    everywhere = {"x-amz-request-payer": "requester"}
+    with faults.faulty_proxy(s3_server.endpoint_url) as proxy:
+        for operation in ("PutObject", "CreateMultipartUpload"):
+            proxy.break_next(
+                operation,
+                faults.refuse(403, "AccessDenied"),
+                times=1000,
+                where=faults.lacks({**creating, **everywhere}),
+            )
+        for operation in ("GetObject", "HeadObject", "UploadPart", "CompleteMultipartUpload"):
+            proxy.break_next(operation, faults.refuse(403, "AccessDenied"), times=1000, where=faults.lacks(everywhere))
+        arguments += ["--endpoint-url", proxy.endpoint_url, "--set", "S3_REQUESTER_PAYS=true"]
+        refused = packager(*arguments)
+        assert refused.status == 1
+        assert "encryption" in refused.out
+        given = [part for name, (value, _) in ASKED_OF_S3.items() for part in ("--set", f"{name}={value}")]
+        done = packager(*arguments, *given)
+        assert (done.status, done.err) == (0, "")
+
+
+def test_a_limit_of_one_run_is_the_one_that_its_error_names(artifacts, tmp_path):
+    arguments = ["inspect", str(artifacts / "trained.tar.gz"), "--json"]
+    assert packager(*arguments).status == 0
+    refused = packager(*arguments, "--set", "MAX_ARCHIVE_MEMBERS=1")
+    assert refused.status == 1
+    assert "MAX_ARCHIVE_MEMBERS = 1" in refused.document["findings"][0]["message"]
+    for wrong in ("MAX_ARCHIVE_MEMBER=1", "MAX_ARCHIVE_MEMBERS", "MAX_ARCHIVE_MEMBERS=many", "S3_ACL=+", "PATH=/"):
+        assert packager(*arguments, "--set", wrong).status == 2
 
 
 def test_a_missing_object_or_bucket_is_a_failure_with_its_name(s3_server, stored, artifacts, tmp_path):

@@ -68,8 +68,7 @@ def read_gzip(data: bytes) -> None:
             inflated += piece
     except PackagerError:
         return
-    # What is taken is what another reader makes of it.
-    assert gzip.decompress(data) == inflated
+    assert gzip.decompress(data) == inflated, "what is taken is what another reader makes of it"
 
 
 def read_tar(data: bytes) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 import json
 
+import pytest
+
+from infra import rights
 from infra.bundle import ROOT
+from infra.settings import Deployment
 from tests.infra.conftest import of_type, templates
 
 OBSERVING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
@@ -16,6 +20,7 @@ LOG_DELIVERY = {
         "GetLogDelivery", "ListLogDeliveries", "PutResourcePolicy", "UpdateLogDelivery",
     )
 }  # fmt: skip
+KEY_ARN = "arn:aws:kms:eu-west-1:123456789012:key/abc"
 MAP = {"states:StartExecution", "states:DescribeExecution", "states:StopExecution"}
 MACHINE = OBSERVING | LOG_DELIVERY | MAP | {"xray:GetSamplingRules", "xray:GetSamplingTargets"}
 WRITING = {
@@ -24,6 +29,7 @@ WRITING = {
 }  # fmt: skip
 ALONE = OBSERVING | WRITING | {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
 FUNCTION = ALONE | {
+    "s3:GetObjectVersion",
     "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem",
     "kms:Decrypt", "kms:GenerateDataKey", "lambda:InvokeFunction", "sts:AssumeRole",
 }  # fmt: skip
@@ -71,6 +77,29 @@ def test_every_role_may_do_what_is_listed_here_and_nothing_else(everything):
     assert runbooks
     for key, may in runbooks.items():
         assert may <= RUNBOOKS, key
+
+
+@pytest.mark.parametrize(
+    ("asked", "more"),
+    [
+        ({"s3_tags": "team=vision"}, {"s3:PutObjectTagging"}),
+        ({"s3_acl": "bucket-owner-full-control"}, {"s3:PutObjectAcl"}),
+        ({"s3_encryption": "aws:kms", "s3_kms_key_id": KEY_ARN}, {"kms:Decrypt", "kms:GenerateDataKey"}),
+        ({"s3_storage_class": "STANDARD_IA", "s3_requester_pays": "true"}, set()),
+    ],
+)
+def test_what_is_asked_of_s3_brings_exactly_the_rights_it_needs(asked, more):
+    plain, wanted = (
+        {
+            (action, resource)
+            for right in rights.function(Deployment.from_context({"stages": {"dev": given}}), "dead", "own")
+            for action in right.actions
+            for resource in right.resources
+        }
+        for given in ({}, asked)
+    )
+    assert plain <= wanted
+    assert {action for action, _ in wanted - plain} == more
 
 
 def test_only_sweeping_runbooks_may_abort_uploads(monitoring):
@@ -181,6 +210,7 @@ CALLS = {
     "complete_multipart_upload": "s3:PutObject", "create_multipart_upload": "s3:PutObject",
     "get_item": "dynamodb:GetItem", "get_object": "s3:GetObject", "get_object_tagging": "s3:GetObjectTagging",
     "head_object": "s3:GetObject", "invoke": "lambda:InvokeFunction",
+    "list_objects_v2": "s3:ListBucket",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads", "list_parts": "s3:ListMultipartUploadParts",
     "put_item": "dynamodb:PutItem", "put_object": "s3:PutObject",
     "query": "dynamodb:Query", "scan": "dynamodb:Scan", "update_item": "dynamodb:UpdateItem",

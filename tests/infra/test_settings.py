@@ -18,6 +18,7 @@ from infra.settings import CDK_JSON, Deployment, from_cdk_json, reference
 from infra.values import BOUNDS_JSON, MIB, SettingError, bounds
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
+from packager.stores.s3_options import S3Options
 from telemetry import VOCABULARY
 from telemetry.engine import settings as telemetry_settings
 from telemetry.watch.prices import prices
@@ -184,7 +185,19 @@ def test_every_setting_of_the_packager_can_be_set_and_reaches_the_function():
     assert Settings.from_environment(variables).max_members == 7
     assert PortalSettings.from_environment(variables).audit_days == 30
     settable = {*PASSED_ON, *(name for derived in DERIVED.values() for name in derived)}
-    assert settable == {each.name for kind in DERIVED for each in fields(kind)}
+    assert settable == {
+        f"s3_{each.name}" if kind is S3Options else each.name for kind in DERIVED for each in fields(kind)
+    }
+
+
+def test_what_is_asked_of_s3_reaches_the_function_and_is_checked_as_a_whole():
+    asked = {"s3_encryption": "aws:kms", "s3_kms_key_id": "alias/models", "s3_bucket_key": "true", "s3_tags": "a=b"}
+    variables = environment(Deployment.from_context({"stages": {"dev": asked}}))
+    assert S3Options.from_environment(variables) == S3Options(
+        encryption="aws:kms", kms_key_id="alias/models", bucket_key=True, tags="a=b"
+    )
+    with pytest.raises(SettingError, match=r"s3_kms_key_id: .*S3_ENCRYPTION"):
+        Deployment.from_context({"stages": {"dev": {"s3_kms_key_id": "alias/models"}}})
 
 
 def test_the_command_line_goes_before_the_file_and_gives_texts():

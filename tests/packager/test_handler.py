@@ -1027,6 +1027,21 @@ def _machine_event(world, **change):
     }
 
 
+@pytest.mark.parametrize("manifest", [None, "prepare"])
+def test_what_a_machine_asks_of_s3_reaches_the_requests_that_write(world, manifest):
+    asked = {"encryption": "AES256", "tags": "team=vision", "acl": "bucket-owner-full-control", "requester_pays": True}
+    event = _machine_event(world, output=f"s3://{world.bucket}/asked", options={"s3": asked}, manifest=manifest)
+    assert function.handler(event, Context())["statusCode"] == 200
+    written = [*world.proxy.asked("PutObject"), *world.proxy.asked("CreateMultipartUpload")]
+    assert written
+    for each in written:
+        found = {name: value for name, value in each.headers.items() if name.startswith("x-amz-")}
+        assert found.items() >= {
+            "x-amz-server-side-encryption": "AES256", "x-amz-tagging": "team=vision",
+            "x-amz-acl": "bucket-owner-full-control", "x-amz-request-payer": "requester",
+        }.items()  # fmt: skip
+
+
 def test_a_machine_gets_the_document_of_the_command_line(world):
     answer = function.handler(_machine_event(world), Context())
     [component] = answer["components"]
@@ -1146,6 +1161,12 @@ def test_a_manifest_that_cannot_be_prepared_is_the_answer(world):
         ({"options": {"force": "yes"}}, "options.force"),
         ({"options": {"forse": True}}, "options"),
         ({"options": {"previous": 5}}, "options.previous"),
+        ({"options": {"s3": "aws:kms"}}, "options.s3"),
+        ({"options": {"s3": {"give_up_s": 1}}}, "options.s3"),
+        ({"options": {"s3": {"acl": 5}}}, "options.s3.acl"),
+        ({"options": {"s3": {"acl": "Robert'); --"}}}, "options.s3.acl"),
+        ({"options": {"s3": {"bucket_key": True}}}, "options.s3.bucket_key"),
+        ({"options": {"s3": {"expected_bucket_owner": "123"}}}, "options.s3.expected_bucket_owner"),
         ({"options": {"previous": {"components": [5]}}}, "options.previous.components[0]"),
         ({"training_id": 5}, "training_id"),
         ({"manifest": "magic"}, "manifest"),

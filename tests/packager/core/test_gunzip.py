@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import random
 import struct
 import zlib
 
@@ -9,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.core import gunzip
 from packager.core.gunzip import Gunzip, PackedCount
 from packager.errors import ExtractionError, LimitExceededError, StoreError
 from packager.settings import Settings
 from tests.archive_strategies import contents, framed, read_sizes
-from tests.archives import Chopped, gz
+from tests.archives import Chopped, gz, tar
 
 
 def inflated(packed, sizes=(1 << 20,), wanted=(1 << 16,), settings=None):
@@ -123,14 +123,26 @@ def test_bytes_up_to_the_limit_pass_and_one_more_does_not():
     assert (caught.value.setting, caught.value.limit, caught.value.found) == ("MAX_UNPACKED_BYTES", 5000, 5001)
 
 
-def test_a_ratio_up_to_the_limit_passes_and_one_above_does_not(monkeypatch):
-    monkeypatch.setattr(gunzip, "RATIO_GRACE_BYTES", 1000)
+def test_a_ratio_up_to_the_limit_passes_and_one_above_does_not():
     packed = gz(bytes(100_000))
     ratio = 100_000 / len(packed)
-    assert len(inflated(packed, settings=Settings(max_ratio=int(ratio) + 1))) == 100_000
+    assert len(inflated(packed, settings=Settings(max_ratio=int(ratio) + 1, ratio_grace_bytes=1000))) == 100_000
     with pytest.raises(LimitExceededError) as caught:
-        inflated(packed, settings=Settings(max_ratio=int(ratio)))
+        inflated(packed, settings=Settings(max_ratio=int(ratio), ratio_grace_bytes=1000))
     assert caught.value.setting == "MAX_COMPRESSION_RATIO"
+
+
+@pytest.mark.parametrize("garbage", [b"x", b"\n", b"\x1fx", b"\0\0x", b"rubbish", b"x" * 9, b"x" * 10, b"x" * 5000])
+def test_bytes_behind_an_archive_are_called_that_however_few(garbage):
+    with pytest.raises(ExtractionError, match="trailing garbage"):
+        inflated(gz(tar([("a", b"a" * 600)])) + garbage)
+
+
+def test_an_archive_that_is_cut_is_called_that():
+    packed = gz(random.Random(1).randbytes(5120))
+    for length in (20, 1000, len(packed) - 1):
+        with pytest.raises(ExtractionError, match="ends too early"):
+            inflated(packed[:length])
 
 
 def test_a_short_archive_may_have_any_ratio():
