@@ -25,6 +25,14 @@ _MOST_LOOPED = 10_000
 _CONDITIONS = {"Condition", "Fn::Equals", "Fn::Not", "Fn::And", "Fn::Or"}
 
 
+_BROKEN = (DefinitionError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a resource raises when a function in it is given what it does not take."""
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, DefinitionError) else f"it cannot be worked out: {error!r}"
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """A resource with its properties worked out. `absent` says why it is not deployed, or that this is not known."""
@@ -54,19 +62,32 @@ class Template:
     def resources(self, wanted: Callable[[str], bool]) -> list[Resource]:
         """Return the resources of the wanted types. A name property that is known becomes what references give."""
         found = [(name, each) for name, each in self._written_out() if wanted(str(each.get("Type", "")))]
-        absent = {name: self._absence(each) for name, each in found}
-        for name, each in found:
-            properties = each.get("Properties") or {}
-            key = next((key for key in ("AlarmName", "DashboardName", "Name") if key in properties), None)
-            if not absent[name]:
-                self.names[name] = str(self.value(properties[key])) if key else name
+        absent = {name: self._named(name, each) for name, each in found}
         return [self._resource(name, each, absent[name]) for name, each in found]
 
+    def _named(self, name: str, source: Json) -> str:
+        """Note what references to a resource give; return why it is not there, empty when it is."""
+        try:
+            absent = self._absence(source)
+            properties = source.get("Properties") or {}
+            key = next((key for key in ("AlarmName", "DashboardName", "Name") if key in properties), None)
+            if not absent:
+                self.names[name] = str(self.value(properties[key])) if key else name
+        except _BROKEN as error:
+            return _reason(error)
+        return absent
+
     def _resource(self, name: str, source: Json, absent: str) -> Resource:
-        properties = self.value(source.get("Properties") or {})
-        if not isinstance(properties, Mapping):
-            raise DefinitionError(f"{name}: its Properties are {properties!r}")
-        return Resource(name, str(source["Type"]), properties, self.value(source.get("Metadata") or {}), absent)
+        """Return a resource; one that cannot be worked out says so, and leaves the others whole."""
+        kind, metadata = str(source["Type"]), source.get("Metadata")
+        known = metadata if isinstance(metadata, Mapping) else {}
+        try:
+            properties = self.value(source.get("Properties") or {})
+            if not isinstance(properties, Mapping):
+                raise DefinitionError(f"its Properties are {properties!r}")
+            return Resource(name, kind, properties, self.value(known), absent)
+        except _BROKEN as error:
+            return Resource(name, kind, {}, known, absent or _reason(error))
 
     def _written_out(self) -> Iterator[tuple[str, Json]]:
         """Yield every resource, those of loops (`Fn::ForEach`) written out."""

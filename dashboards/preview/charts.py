@@ -107,11 +107,11 @@ def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> Sp
     axis = (panel.widget.properties.get("yAxis") or {}).get(side) or {}
     units = {plot.unit for plot in plots if plot.unit}
     title = axis.get("label") or (", ".join(sorted(units)) if axis.get("showUnits", True) else "") or None
-    domain = {"domainMin": axis["min"]} if "min" in axis else {}
+    domain = {"domainMin": float(axis["min"])} if "min" in axis else {}
     if "max" in axis:
-        domain["domainMax"] = axis["max"]
+        domain["domainMax"] = float(axis["max"])
     elif not any(value for plot in plots for value in plot.values) and not any(_horizontal(panel)):
-        domain["domainMax"] = 1  # nothing but zeros: without it they would stand in the middle
+        domain["domainMax"] = 1.0  # nothing but zeros: without it they would stand in the middle
     return _field(
         "v",
         title=title,
@@ -173,7 +173,9 @@ _WHEN = [_LATEST[0], _field("when", "nominal", title="Time (UTC)"), _LATEST[1]]
 
 def _bars(panel: Panel) -> list[Spec]:
     ends = (panel.widget.properties.get("yAxis") or {}).get("left") or {}
-    scale: Spec = {"domain": [ends["min"], ends["max"]]} if {"min", "max"} <= ends.keys() else {"zero": True}
+    scale: Spec = (
+        {"domain": [float(ends["min"]), float(ends["max"])]} if {"min", "max"} <= ends.keys() else {"zero": True}
+    )
     axis = {"labelExpr": _LABEL, "labelOverlap": True, "labelSeparation": 6}
     encoding = {
         "x": _field("v", title=None, scale=scale, axis=axis),

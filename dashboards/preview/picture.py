@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import vl_convert
 
 from dashboards.cloudwatch.body import COLUMNS, Json
+from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.preview.charts import charts, latest
 from dashboards.preview.panels import shown_range, table_of
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _COLUMN, _ROW, _GAP, _HEAD, _LINE = 60, 48, 8, 24, 18  # pixels
 _NUMBER, _SMALLEST = 52, 60  # pixels of a large figure with its name, of the smallest chart and column
+_HIGHEST = 60_000  # pixels: 350 MB while it is drawn
 _CONFIG = {"background": "#ffffff", "font": "sans-serif", "autosize": {"type": "fit", "contains": "padding"}}
 
 
@@ -29,6 +31,11 @@ def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]
     missing = [f"{panel.widget.title}: {reason}" for panel in panels for reason in panel.unsupported]
     width = COLUMNS * _COLUMN + _GAP
     height = 40 + max((panel.widget.y + panel.widget.height for panel in panels), default=1) * _ROW + _GAP
+    if height > _HIGHEST or any(panel.widget.width > COLUMNS for panel in panels):
+        raise DefinitionError(
+            f"the picture would be {height} pixels high, or a widget wider than {COLUMNS} columns;"
+            f" at most {_HIGHEST} pixels are drawn: use --format html"
+        )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
         "<style>.own { font-size: 13px }</style>",
@@ -59,7 +66,10 @@ def _tile(panel: Panel, spec: dict[str, Any] | None) -> str:
 def _drawn(spec: dict[str, Any], width: int, height: int) -> str:
     sized = {**_visible(spec), "width": width, "height": max(60, height), "config": _CONFIG}
     # Charts share one document here, so what one of them names (clip paths) must not be taken for another's.
-    svg = str(vl_convert.vegalite_to_svg(sized))
+    try:
+        svg = str(vl_convert.vegalite_to_svg(sized))
+    except ValueError as error:  # with a trace of JavaScript's behind the first line
+        return _text(0, 1, f"Not drawn offline: {str(error).splitlines()[0]}")
     return re.sub(r'(id="|url\(#)', rf"\g<1>v{abs(hash(svg))}", svg)
 
 

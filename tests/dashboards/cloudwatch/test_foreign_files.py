@@ -388,3 +388,21 @@ def test_mute_rules_and_dashboards_are_found_beside_the_alarms(tmp_path):
 def test_a_file_without_alarms_is_an_error_that_names_it(tmp_path, text):
     with pytest.raises(DashboardError, match=r"template\.yaml"):
         definitions(tmp_path, text)
+
+
+def test_a_function_that_is_given_what_it_does_not_take_names_its_alarm_and_leaves_the_others_whole(tmp_path):
+    alarm = {"Namespace": "N", "MetricName": "m", "Period": 60, "EvaluationPeriods": 1, "Threshold": 1}
+    alarm |= {"ComparisonOperator": "GreaterThanThreshold", "Statistic": "Sum"}
+    kind = "AWS::CloudWatch::Alarm"
+    resources = {
+        "Good": {"Type": kind, "Properties": alarm},
+        "Far": {"Type": kind, "Properties": alarm | {"Namespace": {"Fn::Select": [5, ["a", "b"]]}}},
+        "Odd": {"Type": kind, "Properties": [1]},
+        "Name": {"Type": kind, "Properties": alarm | {"AlarmName": {"Fn::Select": ["x", ["a"]]}}},
+    }
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps({"Resources": resources}))
+    found = read_definitions([path])
+    assert [*found.alarms] == ["Good"]
+    assert {each.source.logical_id for each in found.unevaluated} == {"Far", "Odd", "Name"}
+    assert any("takes number 5 of 2 values" in each.reason for each in found.unevaluated)

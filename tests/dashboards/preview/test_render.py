@@ -147,6 +147,17 @@ def test_a_picture_writes_text_as_it_reads_and_numbers_large_and_rows_in_columns
     assert 'font-size="26">1.5<' in picture._inside(number, None, 300, 124)
 
 
+@pytest.mark.parametrize("size", [{"height": 5_000_000}, {"width": 2000}])
+def test_a_picture_that_no_memory_holds_is_refused(tmp_path, capsys, size):
+    (tmp_path / "b.json").write_text(
+        json.dumps({"widgets": [{"type": "text", "properties": {"markdown": "x"}, **size}]})
+    )
+    out = tmp_path / "b.png"
+    assert main(["preview", "--body", str(tmp_path / "b.json"), "--format", "png", "--out", str(out)]) == 2
+    assert "use --format html" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("name", catalog.DASHBOARDS)
 def test_our_own_dashboards_are_drawn_whole(own, name, capsys):
     out = own / f"{name}.html"
