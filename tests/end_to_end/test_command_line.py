@@ -294,7 +294,7 @@ def test_plan_says_what_every_strategy_would_take_and_writes_nothing(asked, arti
     strategies = {each["name"]: each for each in planned.document["strategies"]}
     assert strategies.keys() == {"streaming", "standard", "sequential", "partial"}
     assert strategies["streaming"]["scratch_bytes"] == 0
-    assert strategies["standard"]["scratch_bytes"] >= component["bytes_unpacked"]
+    assert strategies["standard"]["scratch_bytes"] >= 0.9 * component["bytes_out"]  # packed
     assert planned.document["strategy"] == made["strategy"]
     assert planned.document["fits"] is True
     assert not (tmp_path / "out").exists()

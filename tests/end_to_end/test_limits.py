@@ -47,9 +47,9 @@ def place():
 
 @pytest.fixture(scope="module", params=[200 * MIB, pytest.param(2 * GIB, marks=pytest.mark.slow)], ids=["200M", "2G"])
 def large(request, place):
-    """An artifact that unpacks to so much, and to which no scratch of 64 MB is enough; packed to a sixteenth."""
+    """An artifact that unpacks to so much, and to which no scratch of 64 MB is enough, packed to half of it."""
     size_bytes = request.param
-    block = content(MIB // 4) + bytes(4 * MIB - MIB // 4)
+    block = content(2 * MIB) + bytes(2 * MIB)
     packed_block = archives.gz(block, levels=(1,))
     path = place / f"{size_bytes}.tar.gz"
     with path.open("wb") as file:
@@ -60,7 +60,10 @@ def large(request, place):
             file.write(packed_block)
         file.write(archives.gz(archives.END))
     (place / "trained.tar.gz").write_bytes(archives.trained_model())
-    return SimpleNamespace(path=path, size_bytes=size_bytes, trained=place / "trained.tar.gz")
+    packed_bytes = path.stat().st_size
+    return SimpleNamespace(
+        path=path, size_bytes=size_bytes, packed_bytes=packed_bytes, trained=place / "trained.tar.gz"
+    )
 
 
 @contextmanager
@@ -151,7 +154,7 @@ def test_what_needs_scratch_refuses_64_mb_of_disk_before_writing_with_figures_an
     assert done.status == 1
     error = done.error
     assert error["type"] == "InsufficientStorageError"
-    assert large.size_bytes < error["required_bytes"] < large.size_bytes + 64 * KIB
+    assert large.packed_bytes < error["required_bytes"] < 1.01 * large.packed_bytes
     assert error["available_bytes"] <= 64 << 20
     assert error["missing_bytes"] == error["required_bytes"] - error["available_bytes"]
     assert error["path"] == "/tmp"  # noqa: S108  named, not used
@@ -166,7 +169,7 @@ def test_on_a_disk_that_holds_it_every_strategy_gives_the_same_bytes(large, whol
     [component] = done.components
     assert (done.status, component["error"]) == (0, None)
     assert component["sha256"] == whole["sha256"] == sha256_of(component["uri"])
-    assert (done.peak_scratch_bytes >= large.size_bytes) == (strategy in {"standard", "sequential"})
+    assert (done.peak_scratch_bytes >= 0.99 * large.packed_bytes) == (strategy in {"standard", "sequential"})
     shutil.rmtree(out)
 
 
