@@ -31,17 +31,22 @@ class ForbiddenError(PackagerError, PermissionError):
 
 def http_reply(status: int, body: dict[str, Any] | None, origin: str) -> dict[str, Any]:
     """A proxy reply with its CORS headers; no body for a preflight."""
-    headers = {
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Allow-Headers": "Content-Type,Authorization,X-Amz-Date,X-Api-Key,X-Amz-Security-Token",
-        "Access-Control-Allow-Methods": "POST,OPTIONS",
-    }
+    headers = cors_headers(origin)
     if body is None:
         return {"statusCode": status, "headers": {**headers, "Access-Control-Max-Age": "86400"}, "body": ""}
     return {
         "statusCode": status,
         "headers": {**headers, "Content-Type": "application/json"},
         "body": json.dumps(body),
+    }
+
+
+def cors_headers(origin: str) -> dict[str, str]:
+    """The headers that let pages of the origin call the API."""
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Headers": "Content-Type,Authorization,X-Amz-Date,X-Api-Key,X-Amz-Security-Token",
+        "Access-Control-Allow-Methods": "POST,OPTIONS",
     }
 
 
