@@ -75,16 +75,14 @@ DRILLS = (
         faults.corrupt_artifact,
         fires=(*_ONE_FAILED, "uploads-aborted"),
         calls="packaging-impaired",
-        finds=dict.fromkeys(
-            ("packaging-impaired", "target-failures", "uploads-aborted"), ("error", "CRC check failed")
-        ),
+        finds=dict.fromkeys(("packaging-impaired", "target-failures", "uploads-aborted"), ("error", "checksum")),
     ),
     Drill(
         "corrupt-artifacts",
         faults.corrupt_artifacts,
         fires=(*_ONE_FAILED, "uploads-aborted", "no-work-done", "packaging-broken"),
         calls="packaging-broken",
-        finds={"no-work-done": ("error", "CRC check failed"), "packaging-broken": ("error_type", "ExtractionError")},
+        finds={"no-work-done": ("error", "checksum"), "packaging-broken": ("error_type", "ExtractionError")},
     ),
     Drill(
         "dead-endpoint",

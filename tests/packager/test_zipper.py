@@ -16,6 +16,7 @@ from packager.errors import (
     ArtifactNotFoundError,
     CompressionError,
     PackagerError,
+    RequestError,
     StoreError,
     UnsafeArchiveError,
 )
@@ -157,8 +158,8 @@ def test_a_folder_that_is_none_is_a_typed_error(tmp_path, source):
 def test_a_target_that_cannot_be_written_is_a_typed_error(tmp_path):
     folder = put(tmp_path / "in", FILES)
     (tmp_path / "folder").mkdir()
-    for target in (tmp_path / "folder", folder / "a" / "made.zip"):
-        with pytest.raises(StoreError):
+    for target, error in ((tmp_path / "folder", StoreError), (folder / "a" / "made.zip", RequestError)):
+        with pytest.raises(error):
             IncrementalZipper().create_zip_streaming(folder, target)
     assert everything(tmp_path / "folder") == []
 

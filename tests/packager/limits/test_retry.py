@@ -21,7 +21,7 @@ from packager.errors import (
     is_recoverable,
 )
 from packager.limits import retry
-from packager.limits.cleanup import CleanupContext, TerminatedError
+from packager.limits.cleanup import CleanupContext
 from packager.settings import Settings
 from telemetry.engine.aws_calls import THROTTLED
 from telemetry.engine.testing import recorded
@@ -171,7 +171,7 @@ def test_the_pauses_grow_and_stay_below_the_longest():
 
 
 def test_being_told_to_end_is_not_retried_and_nothing_is_cleaned_twice(tmp_path):
-    for error in (TerminatedError(), KeyboardInterrupt()):
+    for error in (SystemExit(), KeyboardInterrupt()):
         work = Work(tmp_path, [error])
         with pytest.raises(type(error)):
             retrying(work, clean=work.clean, attempts=5, on=lambda _: True)

@@ -182,7 +182,7 @@ def test_one_beyond_the_limit_is_not_kept_and_none_is_read(here, monkeypatch):
 def test_where_nothing_can_be_kept_targets_read_the_artifact_themselves(here):
     Path(here.out).write_text("a file, no folder")
     with recorded():
-        assert prepare_manifest(here.trained, here.out) is None
+        assert prepare_manifest(here.trained, f"{here.out}/below") is None
 
 
 def test_an_artifact_without_a_manifest_is_an_error_and_nothing_is_kept(here):
