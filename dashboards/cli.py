@@ -14,7 +14,9 @@ from dashboards.places import CASES, GENERATED, STAGE
 from dashboards.preview.commands import OwnDashboards, add_preview
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from dashboards.drills.weeks import Called
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     add_commands(commands, own)
     add_preview(commands, own)
     _add_drill(commands)
+    _add_matrix(commands)
     return parser
 
 
@@ -68,6 +71,19 @@ def _add_drill(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--list", action="store_true", help="name the drills and run none")
     command.add_argument("--json", action="store_true", help="print the outcomes as JSON")
     command.set_defaults(run=_drill)
+
+
+def _add_matrix(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "matrix",
+        help="every class of faults at every traffic, and healthy weeks",
+        description="Simulate every class of faults at 1 request a day, 10 a day, 1 a minute and a burst: the alarms "
+        "that have to call do so in time, and no other calls. Exit status 1 when one does not. Takes minutes.",
+    )
+    command.add_argument("names", nargs="*", metavar="FAULT", help="default: all")
+    command.add_argument("--weeks", action="store_true", help="healthy weeks instead: nobody is to be woken")
+    command.add_argument("--markdown", action="store_true", help="print the table of docs/on-call.md")
+    command.set_defaults(run=_matrix)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -103,3 +119,35 @@ def _drill(options: argparse.Namespace) -> int:
     else:
         say("\n\n".join([*map(report.shown, outcomes), report.summary(outcomes)]))
     return int(any(outcome.failures for outcome in outcomes))
+
+
+def _matrix(options: argparse.Namespace) -> int:
+    from dashboards.drills import matrix, weeks  # noqa: PLC0415  the other commands need no catalog
+
+    if options.weeks:
+        return _weeks(weeks.lived(week) for week in weeks.WEEKS)
+    known = {row.name: row for row in matrix.rows()}
+    unknown = [name for name in options.names if name not in known]
+    if unknown:
+        raise DefinitionError(f"there is no fault {', '.join(unknown)}; there are {', '.join(known)}")
+    failed = 0
+    table = matrix.Table()
+    for row in (known[name] for name in options.names or known):
+        cells = [matrix.cell(row, traffic) for traffic in matrix.TRAFFIC]
+        table.add(row, cells)
+        wrong = matrix.wrong(row, cells)
+        failed += bool(wrong)
+        if not options.markdown:
+            say("\n".join([f"{'FAILED' if wrong else 'passed'}  {row.name}", *(f"  {each}" for each in wrong)]))
+    if options.markdown:
+        say(str(table))
+    return int(failed > 0)
+
+
+def _weeks(lived: Iterable[Called]) -> int:
+    failed = 0
+    for called in lived:
+        failed += bool(called.pages) or len(called.tickets) > 1
+        what = f"{called.week.a_day:5} requests a day, {called.week.bad:.0%} bad"
+        say(f"{what}: {len(called.pages)} pages, {len(called.tickets)} tickets")
+    return int(failed > 0)

@@ -20,6 +20,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "costs.md"
 GIB = 1024 * MIB
 _FREE_SCRATCH_BYTES = 512 * MIB
 _PART_BYTES = 8 * MIB
+_PROBE_S, _PROBE_WRITES, _PROBE_READS, _PROBE_LOG_BYTES = 2, 12, 12, 30_000
+"""What a probe takes, rounded up: time, calls of S3 that write or list, calls that read, and lines."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def per_month(deployment: Deployment) -> Lines:
     )
     metrics = cost(source.rows)
     composites = len(alarms["CompositeAlarms"])
-    boards = len(source.dashboards)
+    boards = len(source.dashboards) + 1  # that of the runbooks
     return [
         (
             "Metrics",
@@ -107,8 +109,25 @@ def per_month(deployment: Deployment) -> Lines:
         ),
         ("Composite alarms", composites * prices()["composite_alarm_month"], f"{composites} alarms over alarms"),
         ("Dashboards", boards * prices()["dashboard_month"], f"{boards} dashboards"),
+        *_probes(deployment),
         ("Key", prices()["key_month"], "1 key for the messages of alarms"),
     ]
+
+
+def _probes(deployment: Deployment) -> Lines:
+    """Return what the probes of 30 days cost; nothing when they are off. Most of it is their lines of log."""
+    if not deployment.probe_minutes:
+        return []
+    probes = 30 * 24 * 60 // deployment.probe_minutes
+    memory_gb = deployment.memory_bytes / GIB
+    each = (
+        prices()["lambda_request"]
+        + _PROBE_S * memory_gb * prices()["lambda_gb_s"][deployment.architecture]
+        + _PROBE_WRITES * prices()["s3_put"]
+        + _PROBE_READS * prices()["s3_get"]
+        + _PROBE_LOG_BYTES / 1e9 * prices()["logs_ingested_gb"]
+    )
+    return [("Probes", probes * each, f"{probes:,} of {_PROBE_S:g} s with {_PROBE_LOG_BYTES:,} bytes of lines")]
 
 
 _PAGE = """# Costs

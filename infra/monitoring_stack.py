@@ -9,10 +9,12 @@ import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch, aws_iam, aws_kms, aws_logs, aws_sns, aws_sns_subscriptions
 
 from dashboards.product.layout import dashboard_bodies
+from dashboards.product.runbooks import runbook_board
 from dashboards.product.specs import Catalog, alarm_parameters
 from infra import rights
 from infra.automation import Automations
-from telemetry.watch import Severity
+from telemetry.watch import Severity, watching
+from telemetry.watch.types import RUNBOOK_BOARD
 
 if TYPE_CHECKING:
     from constructs import Construct
@@ -31,7 +33,10 @@ The report that follows says `Status: timeout` or `Error Type: Runtime.ExitError
 
 def catalog_of(deployment: Deployment) -> Catalog:
     """Return the catalog with the limits and the names of a deployment."""
-    return Catalog(limits=deployment.limits, names=deployment.names)
+    watched = watching(deployment.limits, deployment.parts)
+    return Catalog(
+        alarms=watched.alarms, composites=watched.composites, limits=deployment.limits, names=deployment.names
+    )
 
 
 class MonitoringStack(cdk.Stack):
@@ -57,7 +62,7 @@ class MonitoringStack(cdk.Stack):
         bodies = dashboard_bodies(self.source)
         overview = bodies[self.source.dashboards[0]]["widgets"]
         overview.append(_around_the_function(self.deployment, max(each["y"] + each["height"] for each in overview)))
-        for name, body in bodies.items():
+        for name, body in {**bodies, RUNBOOK_BOARD: runbook_board(self.source)}.items():
             aws_cloudwatch.CfnDashboard(
                 self,
                 f"Dashboard-{name}",
@@ -75,7 +80,7 @@ class MonitoringStack(cdk.Stack):
                     self,
                     f"Alarm-{alarm['AlarmName']}",
                     type=f"AWS::CloudWatch::{type_name}",
-                    properties=alarm,
+                    properties=_with_references(alarm),
                 )
                 for child in made if type_name == "CompositeAlarm" else ():
                     if f'"{child}"' in alarm["AlarmRule"] or child == alarm.get("ActionsSuppressor"):
@@ -148,6 +153,15 @@ class MonitoringStack(cdk.Stack):
                     )
                 ],
             )
+
+
+def _with_references(value: Any) -> Any:  # noqa: ANN401  any member of an alarm
+    """Return the parameters of an alarm, with what only the deployment knows (`${AWS::Partition}`) put in by it."""
+    if isinstance(value, dict):
+        return {key: _with_references(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_references(each) for each in value]
+    return cdk.Fn.sub(value) if isinstance(value, str) and "${AWS::" in value else value
 
 
 def _around_the_function(deployment: Deployment, y: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import aws_cdk as cdk
 from aws_cdk import (
-    aws_cloudwatch,
     aws_codedeploy,
     aws_events,
     aws_events_targets,
@@ -23,6 +22,7 @@ from infra.acknowledged import acknowledge
 from infra.api import Api
 from infra.environment import environment
 from infra.values import MIB
+from infra.version_alarm import VersionAlarm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
 HANDLER = "packager.handler.handler"
 ALIAS = "live"
-DEAD_LETTERS = "DEAD_LETTER_QUEUE_URL"
-"""The one variable of the function that is known only when it is deployed."""
-ROLLBACK_ALARMS = ("function-errors", "target-failure-rate", "retries-exhausted")
-"""The alarms that undo a deployment: of all that page, those that tell a wrong version within minutes."""
+DEAD_LETTERS, PROBE_PLACE = "DEAD_LETTER_QUEUE_URL", "PROBE_PLACE"
+"""The variables of the function that are known only when it is deployed."""
 
 _ARCHITECTURES = {"arm64": aws_lambda.Architecture.ARM_64, "x86_64": aws_lambda.Architecture.X86_64}
 
@@ -82,6 +80,8 @@ class PackagerStack(cdk.Stack):
         )
         if deployment.portal:
             self._compilations()
+        if deployment.probe_minutes:
+            self._probes()
         if deployment.user_pool:
             Api(self, deployment, self.alias, self._log_group("ApiLogs", f"/aws/apigateway/{self.name}"))
         cdk.CfnOutput(self, "FunctionArn", value=self.alias.function_arn)
@@ -110,6 +110,8 @@ class PackagerStack(cdk.Stack):
                 aws_s3.LifecycleRule(
                     id="abort-incomplete-uploads", abort_incomplete_multipart_upload_after=cdk.Duration.days(1)
                 ),
+                # What a probe that was killed could not remove.
+                aws_s3.LifecycleRule(id="expire-probes", prefix=f"{rights.PROBES}/", expiration=cdk.Duration.days(1)),
                 aws_s3.LifecycleRule(id="expire-runs", prefix="runs/", expiration=cdk.Duration.days(90)),
             ],
         )
@@ -149,7 +151,7 @@ class PackagerStack(cdk.Stack):
             ephemeral_storage_size=cdk.Size.mebibytes(deployment.scratch_bytes // MIB),
             timeout=cdk.Duration.seconds(deployment.time_s),
             reserved_concurrent_executions=deployment.reserved_concurrency,
-            environment={**environment(deployment), DEAD_LETTERS: self.dead_letters.queue_url},
+            environment={**environment(deployment), DEAD_LETTERS: self.dead_letters.queue_url, **self._probe_place()},
             role=role.without_policy_updates(),
             log_group=self.log_group,
             tracing=aws_lambda.Tracing.ACTIVE,
@@ -171,7 +173,6 @@ class PackagerStack(cdk.Stack):
             max_event_age=cdk.Duration.hours(6),
         )
         application = aws_codedeploy.LambdaApplication(self, "Application", application_name=self.name)
-        prefix = rights.arn("cloudwatch", f"alarm:{self.name}-")
         group = aws_codedeploy.LambdaDeploymentGroup(
             self,
             "Deployment",
@@ -180,10 +181,7 @@ class PackagerStack(cdk.Stack):
             deployment_config=aws_codedeploy.LambdaDeploymentConfig.from_lambda_deployment_config_name(
                 self, "Steps", _steps(self.deployment.deployment)
             ),
-            alarms=[
-                aws_cloudwatch.Alarm.from_alarm_arn(self, f"RollsBack-{name}", prefix + name)
-                for name in ROLLBACK_ALARMS
-            ],
+            alarms=[VersionAlarm(self, self.deployment, function.current_version, self.log_group).alarm],
             auto_rollback=aws_codedeploy.AutoRollbackConfig(
                 failed_deployment=True, stopped_deployment=True, deployment_in_alarm=True
             ),
@@ -242,6 +240,28 @@ class PackagerStack(cdk.Stack):
                     dead_letter_queue=self.dead_letters,
                     max_event_age=cdk.Duration.hours(6),
                     retry_attempts=10,
+                )
+            ],
+        )
+
+    def _probe_place(self) -> dict[str, str]:
+        place = f"s3://{own_bucket(self.deployment)}/{rights.PROBES}"
+        return {PROBE_PLACE: place} if self.deployment.probe_minutes else {}
+
+    def _probes(self) -> None:
+        """Have the function probe itself. A probe that cannot be delivered is none: the alarm hears its silence."""
+        minutes = self.deployment.probe_minutes
+        aws_events.Rule(
+            self,
+            "Probes",
+            description="Packages a tiny model through everything that the function may use",
+            schedule=aws_events.Schedule.rate(cdk.Duration.minutes(minutes)),
+            targets=[
+                aws_events_targets.LambdaFunction(
+                    self.alias,
+                    event=aws_events.RuleTargetInput.from_object({"probe": True}),
+                    max_event_age=cdk.Duration.minutes(minutes),
+                    retry_attempts=2,
                 )
             ],
         )

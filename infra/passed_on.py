@@ -34,6 +34,7 @@ DERIVED: dict[Kind, frozenset[str]] = {
             "publish_function",
             "cors_origin",
             "dead_letter_queue_url",
+            "probe_place",
             "function_time_s",
             "function_name",
         }

@@ -9,6 +9,7 @@ from aws_cdk import Aws, Stack, aws_iam
 
 from infra.acknowledged import acknowledge, wildcard
 from infra.passed_on import variable
+from packager.portal.settings import PROBE_ID
 from packager.stores.s3_options import S3Options
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 OWN_ACCOUNT = {"aws:SourceAccount": Aws.ACCOUNT_ID}
 """The condition that a service acts for this account, and was not sent by somebody else's resource."""
+
+PROBES = "probes"
+"""The prefix of the own bucket in which probes write and remove."""
 
 COMPONENTS = "model_artifacts/*"
 """Where the packager writes, below the prefix of a place."""
@@ -78,6 +82,7 @@ def function(deployment: Deployment, dead_letters_arn: str, own_bucket: str) -> 
         Right(("sqs:SendMessage",), (dead_letters_arn,)),
         *_reading(deployment.read_from),
         *_writing((*deployment.write_to, own_bucket), _options(deployment)),
+        *(_probing(deployment, own_bucket) if deployment.probe_minutes else ()),
         _keys(deployment, "kms:Decrypt", "kms:GenerateDataKey"),
         *(_portal(deployment) if deployment.portal else ()),
         Right(("sts:AssumeRole",), deployment.use_case_roles),
@@ -107,8 +112,8 @@ def _options(deployment: Deployment) -> S3Options:
     return S3Options.from_environment({variable(name): value for name, value in deployment.packager})
 
 
-def _writing(places: Sequence[str], options: S3Options) -> list[Right]:
-    actions = (
+def _objects_written(options: S3Options) -> tuple[str, ...]:
+    return (
         "s3:AbortMultipartUpload",
         "s3:GetObject",
         "s3:GetObjectTagging",
@@ -117,13 +122,34 @@ def _writing(places: Sequence[str], options: S3Options) -> list[Right]:
         *(("s3:PutObjectAcl",) if options.acl else ()),
         *(("s3:PutObjectTagging",) if options.tags else ()),
     )
+
+
+def _writing(places: Sequence[str], options: S3Options) -> list[Right]:
     objects = tuple(s3_arn(f"{place}/{COMPONENTS}") for place in places)
     buckets = tuple(dict.fromkeys(s3_arn(place.partition("/")[0]) for place in places))
     return [
-        Right(actions, objects, "The name of a component follows from its content."),
+        Right(_objects_written(options), objects, "The name of a component follows from its content."),
         # What a run that was killed left open is found by listing, for which S3 knows no prefix.
         Right(("s3:ListBucketMultipartUploads",), buckets),
         *_listing(places),
+    ]
+
+
+def _probing(deployment: Deployment, own_bucket: str) -> list[Right]:
+    """Return what a probe does beyond packaging: it writes artifacts of its own, and removes all that is its own."""
+    objects = s3_arn(f"{own_bucket}/{PROBES}/*")
+    record = Right(
+        ("dynamodb:DeleteItem",),
+        (arn("dynamodb", f"table/{deployment.training_jobs_table}"),),
+        conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [PROBE_ID]}},
+    )
+    return [
+        Right(
+            (*_objects_written(_options(deployment)), "s3:DeleteObject"),
+            (objects,),
+            "Each probe has a prefix of its own.",
+        ),
+        *([record] if deployment.portal else []),
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.passed_on import PASSED_ON, problem
 from infra.values import MIB, SettingError, bounds, matching, nearest, one_of, read, share, within
-from telemetry.watch import Limits, Names
+from telemetry.watch import Limits, Names, Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -135,6 +135,16 @@ class Deployment:
     )
     user_pool: str = _setting("", "ARN of the Cognito user pool before the API; empty: no API.", _ARN)
     integration_s: int = _setting(29, "Seconds that the API waits for the function.")
+    probe_minutes: int = _setting(
+        15,
+        "Minutes between two probes, in which the function packages a tiny model; 0: none.",
+        one_of(0, 5, 10, 15, 30, 60),
+    )
+    runbook_url: str = _setting(
+        "",
+        "Where the runbook of an alarm is read, with `{alarm}` for its name; empty: on the dashboard `runbooks`.",
+        matching(r"https://[^\s$]+", "https://HOST/{alarm}"),
+    )
     page_emails: tuple[str, ...] = _setting((), "Who is woken up.", matching(r"[^@\s]+@[^@\s]+", "an e-mail address"))
     ticket_emails: tuple[str, ...] = _setting(
         (), "Who hears in working hours.", matching(r"[^@\s]+@[^@\s]+", "an e-mail address")
@@ -159,7 +169,7 @@ class Deployment:
     @property
     def names(self) -> Names:
         """Return what this stage calls its things."""
-        return Names(self.stage)
+        return Names(self.stage, runbook_url=self.runbook_url, region=self.region)
 
     @property
     def portal(self) -> bool:
@@ -175,7 +185,20 @@ class Deployment:
             time_s=self.time_s,
             warning_share=self.storage_warning_share,
             critical_share=self.storage_critical_share,
+            probe_s=60 * (self.probe_minutes or 15),
+            integration_s=self.integration_s,
         )
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """Return what of the service is there and watched."""
+        there: dict[Part, bool] = {
+            "api": bool(self.user_pool),
+            "portal": self.portal,
+            "probe": self.probe_minutes > 0,
+            "publish": bool(self.publish_function),
+        }
+        return frozenset(part for part, is_there in there.items() if is_there)
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> Deployment:

@@ -15,7 +15,15 @@ from packager.deadline import ABORT_RESERVE_S, time_left_s, time_limit
 from packager.errors import PackagerError, RequestError
 from packager.portal.api import is_api_event, is_load_balancer_event, package_call, route
 from packager.portal.clock import left_s, telemetry_before_timeout
-from packager.portal.events import PREPARE, compilation_ended, is_delivery, is_event_bridge_event, machine_call
+from packager.portal.events import (
+    PREPARE,
+    compilation_ended,
+    is_delivery,
+    is_event_bridge_event,
+    is_execution_event,
+    is_probe_event,
+    machine_call,
+)
 from packager.portal.replies import (
     BAD_REQUEST,
     NOT_FOUND,
@@ -30,12 +38,25 @@ from packager.portal.replies import (
     status_of,
 )
 from packager.portal.settings import from_process_environment
+from packager.portal.tally import (
+    NOTHING,
+    UNANSWERED,
+    NothingPackagedError,
+    Tally,
+    of_entries,
+    of_error,
+    of_execution,
+    of_request,
+    together,
+    writable,
+)
 from telemetry import context, log
 from telemetry.aws_lambda import invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from packager.errors import Fault
     from packager.portal.events import PackageArguments
     from packager.portal.service import Portal
     from packager.results import PackageResult
@@ -48,12 +69,18 @@ _VERBOSE_LIBRARIES = ("boto3", "botocore", "s3transfer", "urllib3")
 """Libraries that log requests, responses and signatures at level DEBUG."""
 
 
+_WAITING = frozenset({"api", "direct"})
+"""Triggers of which a caller waits for the outcome."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The reply, its HTTP status, and the targets that are left for another call."""
+    """The reply, its HTTP status, what it counts for, why it is no success, and the targets left for another call."""
 
     reply: dict[str, Any]
     status: int
+    tally: Tally = NOTHING
+    error: Exception | None = None
     left: Sequence[str] = ()
 
 
@@ -65,6 +92,7 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
       was left, is raised, so that the event is delivered again.
     - Messages of SQS and SNS that hold such an event, or a request of machines, are served likewise; SQS gets a report
       by message. What can never succeed goes to the dead letters.
+    - `{"probe": true}`, which the schedule sends, packages a tiny model of its own through everything, and removes it.
     - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options", "manifest"}`, or
       `{"layout": "files", "model", "name", "version", "prefix", "output", "options"}`, and gets the document of
       `packager package --json` with `statusCode`.
@@ -76,9 +104,12 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
     ):
         _silence_libraries()
         trigger, answer_to = _route(event)
-        step.add(trigger=trigger)
+        step.add(trigger=trigger, **(UNANSWERED if trigger in _WAITING else NOTHING).as_fields())
         answer = answer_to(event, lambda_context)
+        if answer.error is not None:
+            step.fail(writable(answer.error))
         step.add(
+            **answer.tally.as_fields(),
             status_4xx=int(BAD_REQUEST <= answer.status < SERVER_ERROR),
             status_5xx=int(answer.status >= SERVER_ERROR),
             aborted_for_time=int(bool(answer.left) or time_left_s() <= 0),
@@ -92,34 +123,40 @@ def _route(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]
         return "api", _api
     if is_event_bridge_event(event):
         return "event", _event_bridge
-    return ("event", _messages) if is_delivery(event) else ("direct", _machine)
+    if is_delivery(event):
+        return "event", _messages
+    if is_probe_event(event):
+        return "probe", _probe
+    return "machine" if is_execution_event(event) else "direct", _machine
 
 
 def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
     origin = "*"
-    body: dict[str, Any] | None
     try:
         origin = from_process_environment().cors_origin
-        status, body = _api_answer(event, lambda_context)
+        answer = _api_answer(event, lambda_context)
     except Exception as error:  # noqa: BLE001  every request is answered
         status, body = http_failure(error, str(getattr(lambda_context, "aws_request_id", "")))
         _log_failure(status, error)
-    reply = http_reply(status, body, origin)
+        answer = _Answer(body, status, of_error(error), error)
+    reply = http_reply(answer.status, answer.reply or None, origin)
     if is_load_balancer_event(event):
         reply = load_balancer_reply(reply, event)
-    return _Answer(reply, status, (body or {}).get("left", ()))
+    return replace(answer, reply=reply)
 
 
-def _api_answer(event: dict[str, Any], lambda_context: LambdaContext) -> tuple[int, dict[str, Any] | None]:
-    """Status and body; None for a preflight."""
+def _api_answer(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
+    """The answer, with its body in place of a reply; an empty one for a preflight."""
     asked = route(event)
     if asked.method == "OPTIONS":
-        return OK, None
+        return _Answer({}, OK)
     if not asked.is_package:
-        return NOT_FOUND, {"error": "Not found"}
+        return _Answer({"error": "Not found"}, NOT_FOUND)
     call = package_call(event, asked, str(getattr(lambda_context, "aws_request_id", "") or ""))
     with context(training_id=call.training_id):
-        return _portal(lambda_context).answer(call)
+        outcome, body = _portal(lambda_context).answer(call)
+    failed = NothingPackagedError(outcome.faults) if outcome.status != OK else None
+    return _Answer(body, outcome.status, outcome.tally, failed, outcome.left)
 
 
 def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
@@ -132,8 +169,8 @@ def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answ
         if not _is_settled(error, event):
             raise
         reason = error.as_dict() if isinstance(error, PackagerError) else None
-        return _Answer(document(status, {"error": reason}), status)
-    return _Answer(document(OK, outcome), OK)
+        return _Answer(document(status, {"error": reason}), status, of_error(error).unrequested, error)
+    return _Answer(document(OK, outcome), OK, of_entries(outcome["packaged_components"]).unrequested)
 
 
 def _compilation(event: dict[str, Any], lambda_context: LambdaContext) -> dict[str, Any]:
@@ -160,47 +197,54 @@ def _messages(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
     """Serve messages of queues and topics. Failures are reported to SQS, raised for all others."""
     from packager.portal.deliveries import consume, is_queue_event  # noqa: PLC0415  only these events need it
 
+    counted: list[Tally] = []
+
+    def serve(request: dict[str, Any]) -> None:
+        counted.append(_serve(request, lambda_context))
+
     def is_settled(error: Exception, record: object) -> bool:
         _log_failure(status_of(error), error)
+        counted.append(of_error(error))
         return _is_settled(error, record)
 
     try:
-        reply, failures = consume(event, lambda request: _serve(request, lambda_context), is_settled)
+        reply, failures = consume(event, serve, is_settled)
     except PackagerError as error:  # not one message could be read
         if not is_settled(error, event):
             raise
-        return _Answer({"batchItemFailures": []}, BAD_REQUEST)
+        return _Answer({"batchItemFailures": []}, BAD_REQUEST, error=error)
     if failures and not is_queue_event(event):
         raise failures[0]
-    return _Answer(reply, max((status_of(each) for each in failures), default=OK))
+    failed = failures[0] if len(failures) == len(counted) and failures else None
+    return _Answer(reply, max(map(status_of, failures), default=OK), together(counted).unrequested, failed)
 
 
-def _serve(request: dict[str, Any], lambda_context: LambdaContext) -> None:
-    """Serve the request in a message; raises what keeps any of its targets from being packaged."""
+def _serve(request: dict[str, Any], lambda_context: LambdaContext) -> Tally:
+    """Serve the request in a message and count it; raises what keeps any of its targets from being packaged."""
     from packager.portal.deliveries import NotDoneError, refuse_failures  # noqa: PLC0415  only these events need it
 
     if _work_left_s(lambda_context)() <= ABORT_RESERVE_S:
         raise NotDoneError("There was no time left to begin.", next_step="The message is delivered again.")
     if is_event_bridge_event(request):
-        _compilation(request, lambda_context)
-        return
+        return of_entries(_compilation(request, lambda_context)["packaged_components"])
     call = machine_call(request, in_lambda=bool(from_process_environment().function_name))
     with context(training_id=call.training_id):
         if call.manifest == PREPARE:
             _prepare(call.arguments, lambda_context)
         else:
             refuse_failures(_package(call.arguments, lambda_context))
+    return Tally(models=1)
 
 
 def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
-    from packager.results import PackageResult  # noqa: PLC0415  only these events need it this early
+    from packager.results import FAILED, PackageResult  # noqa: PLC0415  only these events need it this early
 
     try:
         call = machine_call(event, in_lambda=bool(from_process_environment().function_name))
         with context(training_id=call.training_id):
             if call.manifest == PREPARE:
                 uri = _prepare(call.arguments, lambda_context)
-                return _Answer(document(OK, {"manifest_uri": uri, "error": None}), OK)
+                return _Answer(document(OK, {"manifest_uri": uri, "error": None}), OK, Tally(models=1))
             result = _package(call.arguments, lambda_context)
         result = replace(result, error=shared_failure(result))
         body = result.as_dict() if call.manifest is None else state_document(result)
@@ -210,7 +254,33 @@ def _machine(event: object, lambda_context: LambdaContext) -> _Answer:
     status = status_of(result.error)
     if result.error is not None:
         _log_failure(status, result.error)
-    return _Answer(document(status, body), status, result.left)
+    faults = [each.error.fault for each in result.components if each.status == FAILED and each.error is not None]
+    failed = result.error
+    if failed is None and faults and len(faults) == len(result.components):
+        failed = NothingPackagedError(faults)
+    return _Answer(document(status, body), status, _tally(result, faults, event), failed, result.left)
+
+
+def _tally(result: PackageResult, faults: Sequence[Fault], event: object) -> Tally:
+    left = len(result.left)
+    if result.error is not None and not result.components:
+        tally = of_error(result.error)
+    else:
+        tally = of_request(faults, len(result.components) - len(faults) - left, left)
+    return of_execution(tally, event) if isinstance(event, dict) and is_execution_event(event) else tally
+
+
+def _probe(_event: object, lambda_context: LambdaContext) -> _Answer:
+    """Probe. A failure is answered, not raised: Lambda would try again, and keep the event as a dead letter."""
+    from packager.portal.probe import probe  # noqa: PLC0415  only a probe needs it
+
+    run_id = str(getattr(lambda_context, "aws_request_id", "") or "local")
+    try:
+        done = probe(from_process_environment(), partial(_package, lambda_context=lambda_context), run_id)
+    except PackagerError as error:
+        _log_failure(SERVER_ERROR, error)
+        return _Answer(document(SERVER_ERROR, {"error": error.as_dict()}), SERVER_ERROR, error=error)
+    return _Answer(document(OK, done), OK)
 
 
 def _prepare(arguments: PackageArguments, lambda_context: LambdaContext) -> str | None:

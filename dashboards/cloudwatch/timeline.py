@@ -104,6 +104,22 @@ def run(  # noqa: PLR0913  alarms, data and a time
             if failed is None:
                 raise type(error)(f"{name}: {error}") from error
             failed[name] = str(error)
+    return _with_rules(alarms, rules, found, start_s, failed)
+
+
+def with_composites(alarms: Mapping[str, Alarm], known: Mapping[str, Timeline], start_s: int) -> dict[str, Timeline]:
+    """Return the timelines of all alarms, those of all but the composites being known."""
+    rules = {name: parse_rule(alarm.rule) for name, alarm in alarms.items() if isinstance(alarm, CompositeAlarm)}
+    return _with_rules(alarms, rules, dict(known), start_s, None)
+
+
+def _with_rules(
+    alarms: Mapping[str, Alarm],
+    rules: Mapping[str, Rule],
+    found: dict[str, Timeline],
+    start_s: int,
+    failed: dict[str, str] | None,
+) -> dict[str, Timeline]:
     for name in in_order(rules):
         alarm = alarms[name]
         suppressor = {alarm.suppressor} - {None} if isinstance(alarm, CompositeAlarm) else set()
@@ -111,8 +127,8 @@ def run(  # noqa: PLR0913  alarms, data and a time
         unknown = ", ".join(sorted(map(str, lacking)))
         if unknown and failed is None:
             raise DefinitionError(f"{name} watches {unknown}, which is not among the alarms")
-        if unknown:
-            (failed or {})[name] = f"watches {unknown}, which is not evaluated"
+        if unknown and failed is not None:
+            failed[name] = f"watches {unknown}, which is not evaluated"
             continue
         found[name] = _composite_timeline(alarm, rules[name], found, start_s)
     return {name: found[name] for name in alarms if name in found}

@@ -25,6 +25,9 @@ _MANIFEST = {
     "model_graph": {"model_graph_type": "single_stage_model_graph", "stages": [_STAGE]},
     "input_shape": _SHAPE,
 }
+_AARCH64 = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + b"\x03\0\xb7\0"
+"""The head of a shared library for the targets of drills."""
+
 _GZIP_TRAILER_BYTES = 8  # CRC-32 and length, https://www.rfc-editor.org/rfc/rfc1952#page-5
 
 
@@ -48,9 +51,9 @@ def compiled(weights_bytes: int = 200_000) -> bytes:
         {
             "compiled.meta": b'{"Model": {"Inputs": [{"name": "input"}]}}',
             "compiled.params": _noise(weights_bytes),
-            "compiled.so": b"\x7fELF\x02\x01\x01" + _noise(1000),
+            "compiled.so": _AARCH64 + _noise(1000),
             "compiled_model.json": b'{"nodes": [], "heads": []}',
-            "libdlr.so": b"\x7fELF\x02\x01\x01" + _noise(1000),
+            "libdlr.so": _AARCH64 + _noise(1000),
         }
     )
 

@@ -42,7 +42,7 @@ def none(folder: Path) -> Injected:
     """Package two targets from S3 to S3, and a third on the disk."""
     with _s3() as (environment, store):
         store.objects["whole"] = artifacts.compiled()
-        event = _event(f"s3://{BUCKET}/out", dict.fromkeys(("arm64-cpu", "x86_64-cpu"), f"s3://{BUCKET}/whole"))
+        event = _event(f"s3://{BUCKET}/out", dict.fromkeys(("arm64-cpu", "jetson-xavier-jp5"), f"s3://{BUCKET}/whole"))
         local = _local(folder, {"jetson-xavier": artifacts.compiled(300_000)})
         recorded = FunctionRun([event, {**local, "options": {"strategy": "standard"}}], environment).recorded()
     return Injected(recorded, "no fault; two targets from and to S3, one staged on the disk")
@@ -51,7 +51,7 @@ def none(folder: Path) -> Injected:
 def small_disk(folder: Path) -> Injected:
     """Ask for files on a disk that is full; beside it, package what streams."""
     streams = _local(folder, {"arm64-cpu": artifacts.compiled()})
-    stages = {**_local(folder, {"x86_64-cpu": artifacts.compiled(2 * MIB)}), "options": {"strategy": "standard"}}
+    stages = {**_local(folder, {"jetson-xavier-jp5": artifacts.compiled(2 * MIB)}), "options": {"strategy": "standard"}}
     (ballast := folder / "ballast").write_bytes(bytes(_BALLAST_BYTES))
     (scratch := folder / "scratch").mkdir()
     environment = {"SCRATCH_DIR": str(scratch)}
@@ -82,7 +82,7 @@ def slow_s3(folder: Path) -> Injected:
         store.objects |= {"small": artifacts.compiled(), "slow": artifacts.compiled(36 * MIB)}
         store.bytes_per_s = _SLOW_BYTES_PER_S
         # The first is by the real clock: beginning takes long on a busy machine, and is no fault of S3's.
-        compiled = {"x86_64-cpu": "small", "arm64-cpu": "slow"}
+        compiled = {"jetson-xavier-jp5": "small", "arm64-cpu": "slow"}
         events = [_event(str(folder / "out"), {target: f"s3://{BUCKET}/{key}"}) for target, key in compiled.items()]
         # The work looks at the clock after every MiB and waits for one more to stop: 50 s of this clock for both.
         recorded = FunctionRun(events, {**environment, "TIME_RESERVE_S": "86"}, speed=_CLOCK_SPEED).recorded()
@@ -94,7 +94,7 @@ def failing_s3(_: Path) -> Injected:
     with _s3() as (environment, store):
         store.objects |= {"whole": artifacts.compiled(), "failing": artifacts.compiled(150_000)}
         store.failing = frozenset({"failing"})
-        compiled = {"arm64-cpu": f"s3://{BUCKET}/whole", "x86_64-cpu": f"s3://{BUCKET}/failing"}
+        compiled = {"arm64-cpu": f"s3://{BUCKET}/whole", "jetson-xavier-jp5": f"s3://{BUCKET}/failing"}
         event = _event(f"s3://{BUCKET}/out", compiled)
         recorded = FunctionRun([event], {**environment, "MAX_ATTEMPTS": "1"}).recorded()
     return Injected(recorded, "S3 answers 503 SlowDown or breaks off, for one of two artifacts; one attempt a target")
@@ -103,7 +103,7 @@ def failing_s3(_: Path) -> Injected:
 def corrupt_artifact(folder: Path) -> Injected:
     """Package one whole artifact and one whose checksum is wrong."""
     whole = artifacts.compiled()
-    event = _local(folder, {"arm64-cpu": whole, "x86_64-cpu": artifacts.damaged(whole)})
+    event = _local(folder, {"arm64-cpu": whole, "jetson-xavier-jp5": artifacts.damaged(whole)})
     return Injected(FunctionRun([event]).recorded(), "one of two artifacts has a wrong checksum at its end")
 
 

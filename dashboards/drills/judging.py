@@ -15,6 +15,7 @@ from dashboards.cloudwatch.alarm_files import parse_alarms
 from dashboards.cloudwatch.backtest import backtest, bounds_s
 from dashboards.cloudwatch.rules import parse_rule
 from dashboards.product.specs import Catalog, alarm_parameters
+from telemetry.watch import ALL_PARTS, watching
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -81,7 +82,8 @@ def run_one(drill: Drill) -> DrillOutcome:
 
 def assess(drill: Drill, injected: Injected) -> DrillOutcome:
     """Return what the alarms of the drill's limits made of a recording, and what is wrong with that."""
-    source = Catalog(limits=drill.limits)
+    watched = watching(drill.limits, ALL_PARTS - {"probe"})  # a drill has no schedule, and so no probe
+    source = Catalog(alarms=watched.alarms, composites=watched.composites, limits=drill.limits)
     alarms = parse_alarms(alarm_parameters(source), "the catalog")
     recording = injected.recording
     start_s, _ = bounds_s(recording.store)

@@ -32,58 +32,49 @@ class Drill:
     limits: Limits = field(default_factory=Limits)
 
 
-_FAILED = ("target-failures", "packaging-impaired")
-_ONE_FAILED = (*_FAILED, *(f"targets-packaged-{rate.name}-short" for rate in BURN_RATES))
-"""A target that fails is a ticket, and shows in the short windows of its SLO, which alone call nobody."""
+_FAILED = (
+    "service-failure",
+    "packaging-impaired",
+    "requests-failed-last",
+    *(f"requests-served-{rate.name}-short" for rate in BURN_RATES),
+)
+"""One request that the service fails is a ticket, and shows in short windows, which alone call nobody."""
 
-_ONE_REFUSED = (*_FAILED, *(f"requests-answered-{rate.name}-short" for rate in BURN_RATES))
-"""So is one that is refused: its request is answered with an error of ours."""
+_TARGET_FAILED = (*_FAILED, *(f"targets-packaged-{rate.name}-short" for rate in BURN_RATES))
 
 DRILLS = (
     Drill("healthy", faults.none),
     Drill(
         "small-disk",
         faults.small_disk,
-        fires=(*_ONE_REFUSED, "storage-warning", "storage-critical", "limits-near", "packaging-broken"),
-        calls="packaging-broken",
+        fires=(*_TARGET_FAILED, "storage-warning", "storage-critical", "limits-near"),
+        calls="packaging-impaired",
         finds={
             "storage-critical": ("Level", "critical"),
-            "target-failures": ("error_type", "InsufficientStorageError"),
+            "service-failure": ("error_type", "InsufficientStorageError"),
         },
         limits=Limits(scratch_bytes=faults.SMALL_DISK_BYTES),
     ),
     Drill(
         "slow-s3",
         faults.slow_s3,
-        fires=(*_ONE_FAILED, "uploads-aborted", "time-nearly-up", "limits-near"),
+        fires=(*_FAILED, "time-nearly-up", "limits-near"),
         calls="packaging-impaired",
         finds={
             "time-nearly-up": ("Operation", "ReadArtifact"),
-            "target-failures": ("error_type", "OutOfTimeError"),
+            "service-failure": ("error_type", "OutOfTimeError"),
             "limits-near": ("Operation", "InvokeFunction"),
         },
     ),
     Drill(
         "failing-s3",
         faults.failing_s3,
-        fires=(*_ONE_FAILED, "uploads-aborted", "retries-exhausted", "packaging-broken"),
-        calls="packaging-broken",
-        finds={"retries-exhausted": ("cause", "S3 GetObject"), "target-failures": ("error_type", "StoreError")},
-    ),
-    Drill(
-        "corrupt-artifact",
-        faults.corrupt_artifact,
-        fires=(*_ONE_FAILED, "uploads-aborted"),
+        fires=_TARGET_FAILED,
         calls="packaging-impaired",
-        finds=dict.fromkeys(("packaging-impaired", "target-failures", "uploads-aborted"), ("error", "checksum")),
+        finds={"service-failure": ("error_type", "StoreError"), "packaging-impaired": ("error", "S3")},
     ),
-    Drill(
-        "corrupt-artifacts",
-        faults.corrupt_artifacts,
-        fires=(*_ONE_FAILED, "uploads-aborted", "no-work-done", "packaging-broken"),
-        calls="packaging-broken",
-        finds={"no-work-done": ("error", "checksum"), "packaging-broken": ("error_type", "ExtractionError")},
-    ),
+    Drill("corrupt-artifact", faults.corrupt_artifact, finds={"artifacts-failing": ("newest", "checksum")}),
+    Drill("corrupt-artifacts", faults.corrupt_artifacts, finds={"artifacts-failing": ("newest", "checksum")}),
     Drill(
         "dead-endpoint",
         faults.dead_endpoint,
@@ -94,8 +85,8 @@ DRILLS = (
     Drill(
         "no-time",
         faults.no_time,
-        fires=(*_ONE_FAILED, "time-nearly-up", "limits-near"),
+        fires=(*_FAILED, "time-nearly-up", "limits-near"),
         calls="packaging-impaired",
-        finds={"time-nearly-up": ("AbortedForTime", "1"), "target-failures": ("error_type", "OutOfTimeError")},
+        finds={"time-nearly-up": ("AbortedForTime", "1"), "service-failure": ("error_type", "OutOfTimeError")},
     ),
 )

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.errors import DefinitionError
-from dashboards.places import CASES
+from dashboards.places import MATRIX
 from dashboards.product.automation import automation_documents
 from dashboards.product.checks import incomplete
 from dashboards.product.layout import dashboard_bodies
@@ -26,10 +26,10 @@ class IncompleteError(DefinitionError):
         super().__init__(f"{len(problems)} things are missing or wrong:\n" + "\n".join(f"  {p}" for p in problems))
 
 
-def files(source: Catalog, cases: Path = CASES) -> dict[str, str]:
+def files(source: Catalog, matrix: Path = MATRIX) -> dict[str, str]:
     """Return the text of every generated file by its path; raise IncompleteError with all problems at once."""
     bodies = dashboard_bodies(source)
-    found = list(incomplete(source, bodies, cases))
+    found = list(incomplete(source, bodies, matrix))
     if found:
         raise IncompleteError(found)
     documents = automation_documents(source)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.body import COLUMNS
 from telemetry.catalog import OPERATION_DIMENSION, Unit
-from telemetry.watch import OURS, Severity
+from telemetry.watch import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +31,10 @@ _ASKED_FIRST = ("packaging-broken", "packaging-impaired")
 _MANY = 6  # lines whose names below the chart would leave no room for it
 _INTRODUCTIONS = {
     "overview": "Is packaging working, for whom is it not, how close are the limits?",
+    "service": "The function and what is around it: invocations, the API, state machines, dead letters, records.",
     "storage": "Scratch disk and memory: now, the trend, and week by week what was reached.",
     "targets": "Every target on its own, and every step of the way to its component.",
-    "telemetry": "Can what the other dashboards say be relied on? And the portal's records beside it.",
+    "telemetry": "Can what the other dashboards say be relied on?",
 }
 Body = dict[str, Any]
 Line = list[Any]
@@ -72,10 +73,12 @@ def dashboard_bodies(source: Catalog) -> dict[str, Body]:
 
 def _body(name: str, source: Catalog) -> Body:
     page, first = _Page(), name == source.dashboards[0]
-    page.put("text", {"markdown": _introduction(name, source)}, 24, 2)
+    page.put("text", {"markdown": introduction(name, source)}, 24, 2)
     arns = [_ARN + source.prefix + alarm for alarm in _alarms_of(name, source)]
     if arns:
-        page.put("alarm", {"title": "Alarms", "alarms": arns}, 24, 1 + -(-len(arns) // 4))
+        only = {"states": ["ALARM"], "sortBy": "stateUpdatedTimestamp"} if first else {}
+        title = "In alarm, what names the cause first" if first else "Alarms"
+        page.put("alarm", {"title": title, "alarms": arns, **only}, 24, 3 if first else 1 + -(-len(arns) // 4))
     for slo in source.slos if first else ():
         page.put("metric", _budget(slo, source.names), 12)
     panels = [(row, panel) for row in source.rows for panel in row.panels if panel.dashboard == name]
@@ -100,7 +103,8 @@ def _body(name: str, source: Catalog) -> Body:
     return {"start": "-PT12H", "periodOverride": "inherit", **variables, "widgets": page.widgets}
 
 
-def _introduction(name: str, source: Catalog) -> str:
+def introduction(name: str, source: Catalog) -> str:
+    """Return the text at the top of a dashboard: its name, what it is for, and the limits of the deployment."""
     limits = source.limits
     facts = f"{limits.scratch_bytes >> 20:,} MiB scratch, {limits.memory_bytes >> 20:,} MiB memory, {limits.time_s} s"
     about = _INTRODUCTIONS.get(name, "")
@@ -108,10 +112,11 @@ def _introduction(name: str, source: Catalog) -> str:
 
 
 def _alarms_of(name: str, source: Catalog) -> Iterator[str]:
-    """Yield the alarms a dashboard answers for: on the first one those that notify, else those of its rows."""
+    """Yield the alarms a dashboard answers for: on the first one all, those that name causes first; else its rows'."""
     if name == source.dashboards[0]:
-        heard = [alarm for alarm in source.everything if alarm.notifies]
-        yield from (alarm.name for alarm in sorted(heard, key=lambda alarm: alarm.severity is not Severity.PAGE))
+        slow = tuple(slo.name for slo in source.slos)
+        yield from sorted((alarm.name for alarm in source.alarms), key=lambda alarm: alarm.startswith(slow))
+        yield from (composite.name for composite in source.composites)
         return
     slos = tuple(slo.name for slo in source.slos)  # their parts mean nothing alone; the overview shows the whole
     for row in source.rows:
@@ -239,15 +244,24 @@ def _budget(slo: Slo, names: Names) -> Body:
 
 
 def _elsewhere(name: str, source: Catalog) -> Iterator[Body]:
-    """Yield widgets for what alarms watch and no row emits: metrics of AWS's own namespaces."""
+    """Yield widgets for what alarms watch and no row emits: metrics of AWS's own namespaces, each once."""
+    drawn: dict[tuple[str, ...], list[Alarm]] = {}
     for alarm in source.alarms:
         signals = [signal for signal in alarm.signals if signal.namespace != OURS]
-        board = source.dashboards[-1] if any(s.namespace == "AWS/Logs" for s in signals) else source.dashboards[0]
-        if signals and board == name:
-            title = f"{signals[0].namespace}: {', '.join(_words(signal.metric) for signal in signals)}"
-            lines = [_signal(signal, source.names, label=_words(signal.metric)) for signal in signals]
-            limit = {"horizontal": [_threshold(alarm, source.limits)]}
-            yield _chart(title, lines, alarm.period_s, annotations=limit)
+        about_logs = any(signal.namespace == "AWS/Logs" for signal in signals)
+        if signals and name == source.dashboards[-1 if about_logs else min(1, len(source.dashboards) - 1)]:
+            drawn.setdefault(tuple(signal.metric for signal in signals), []).append(alarm)
+    for alarms in drawn.values():
+        signals = [signal for signal in alarms[0].signals if signal.namespace != OURS]
+        title = f"{signals[0].namespace}: {', '.join(dict.fromkeys(_words(signal.metric) for signal in signals))}"
+        lines = [_signal(signal, source.names, label=_label(signal)) for signal in signals]
+        plain = [_threshold(alarm, source.limits) for alarm in alarms if not alarm.expression]
+        yield _chart(title, lines, alarms[0].period_s, **({"annotations": {"horizontal": plain}} if plain else {}))
+
+
+def _label(signal: Signal) -> str:
+    many = any(value.endswith("-many") for _, value in signal.dimensions)
+    return _words(signal.metric) + (" (many models)" if many else "")
 
 
 def _history(name: str, source: Catalog) -> Iterator[Body]:

@@ -6,21 +6,44 @@ import re
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.body import lines
-from dashboards.product.layout import dashboard_bodies
+from dashboards.product.layout import dashboard_bodies, introduction
 from dashboards.product.specs import Catalog, metric_of
 from telemetry.watch import Alarm, Composite
 
 if TYPE_CHECKING:
     from dashboards.cloudwatch.alarm import Metric
+    from dashboards.product.layout import Body
     from telemetry.watch import Names
 
 _CONSOLE = "https://console.aws.amazon.com/cloudwatch/home"
+_RELATIVE = re.compile(r"\[([^\]]+)\]\([\w-]+\.md\)")
+"""Links between the files of runbooks, which a dashboard has not."""
 
 
 def runbook_texts(source: Catalog) -> dict[str, str]:
     """Return the Markdown of every alarm's runbook by the alarm's full name, with the names of the stage in it."""
     boards = _boards(source)
     return {source.prefix + alarm.name: _text(alarm, source, boards) for alarm in source.everything}
+
+
+def runbook_board(source: Catalog) -> Body:
+    """Return the body of the dashboard with the runbook of each alarm that calls somebody."""
+    texts = runbook_texts(source)
+    calling = [alarm for alarm in source.everything if alarm.notifies]
+    widgets = [
+        {
+            "type": "text",
+            "x": 12 * (number % 2),
+            "y": 3 + 24 * (number // 2),
+            "width": 12,
+            "height": 24,
+            "properties": {"markdown": _RELATIVE.sub(r"**\1**", texts[source.prefix + alarm.name])},
+        }
+        for number, alarm in enumerate(calling)
+    ]
+    about = f"{introduction('runbooks', source)} Account ${{AWS::AccountId}}, region ${{AWS::Region}}."
+    head = {"type": "text", "x": 0, "y": 0, "width": 24, "height": 3, "properties": {"markdown": about}}
+    return {"widgets": [head, *widgets]}
 
 
 def _boards(source: Catalog) -> dict[Metric, str]:
@@ -44,7 +67,7 @@ def _text(alarm: Alarm | Composite, source: Catalog, boards: dict[Metric, str]) 
         f"Of the stage {source.names.stage}. Capitals in commands, such as BUCKET, are yours to fill in.",
         f"## What it means\n\n{runbook.meaning}",
         f"## Who is hurt\n\n{runbook.hurt}",
-        f"## Look here first\n\n{runbook.look_first}\n\n{places}",
+        f"## Look here first\n\n{source.names.filled(runbook.look_first)}\n\n{places}",
         f"## Likely causes, in order\n\n{_numbered(runbook.causes)}",
         f"## What to do\n\n{_numbered(tuple(map(source.names.filled, runbook.actions)))}",
         f"## When to escalate\n\n{runbook.escalate}",
@@ -89,7 +112,7 @@ def _places(alarm: Alarm | Composite, names: Names, boards: dict[Metric, str]) -
 def _condition(alarm: Alarm | Composite, source: Catalog) -> str:
     if isinstance(alarm, Composite):
         held = f"; held back while {_link(alarm.suppressor, source)} is in alarm" if alarm.suppressor else ""
-        word = "All" if " AND " in alarm.rule else "Any"
+        word = "All" if alarm.word == "AND" else "Any"
         return f"{word} of these in alarm{held}:\n\n" + "\n".join(f"- {_link(name, source)}" for name in alarm.children)
     first = alarm.signals[0]
     watched = f"`{alarm.expression}`" if alarm.expression else f"`{first.statistic}` of `{first.metric}`"

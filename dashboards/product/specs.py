@@ -76,6 +76,7 @@ def metric_parameters(alarm: Alarm, source: Catalog, topics: Mapping[str, str]) 
         "Threshold": threshold,
         "ComparisonOperator": str(_COMPARISONS[alarm.comparison]),
         "TreatMissingData": str(alarm.missing),
+        **({"WarmUpConfiguration": _warm_up(alarm.warm_up_s // 60)} if alarm.warm_up_s else {}),
     }
 
 
@@ -103,6 +104,10 @@ def _common(alarm: Alarm | Composite, source: Catalog, topics: Mapping[str, str]
         **({"AlarmActions": heard, "OKActions": heard} if heard else {}),
         "Tags": [{"Key": "severity", "Value": str(alarm.severity)}],
     }
+
+
+def _warm_up(minutes: int) -> Parameters:
+    return {"WarmUpPeriodDurationInMinutes": minutes, "OnlyStartEvaluatingAfterWarmUpPeriodEnds": True}
 
 
 _COMPARISONS = {each.sign: each for each in Comparison}

@@ -75,6 +75,16 @@ def is_delivery(event: object) -> bool:
     return isinstance(event, dict) and ("Records" in event or event.get("Event") == "s3:TestEvent")
 
 
+def is_probe_event(event: object) -> bool:
+    """Whether the schedule asks for a probe, or somebody who is allowed to invoke the function: `{"probe": true}`."""
+    return isinstance(event, dict) and event.keys() == {"probe"} and event["probe"] is True
+
+
+def is_execution_event(event: object) -> bool:
+    """Whether a state machine sends the event, which tries again by itself and fails by itself."""
+    return isinstance(event, dict) and isinstance(event.get("execution"), dict)
+
+
 def machine_call(event: object, *, in_lambda: bool = False) -> MachineCall:
     """The request in a machine's event: trained, compiled and output; optionally options, manifest, training_id.
 

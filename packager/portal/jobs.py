@@ -31,7 +31,8 @@ class TrainingJob:
     """The fields of a training job's record that packaging needs.
 
     `imported_onnx` is None when only the artifact itself can tell (its manifest). `foreign_kind` names the kind of a
-    model that only the portal's own function packages; else it is empty.
+    model that only the portal's own function packages; else it is empty. `bad_before` tells whether an earlier request
+    found one of its artifacts at fault.
     """
 
     training_id: str
@@ -41,6 +42,7 @@ class TrainingJob:
     imported_onnx: bool | None
     compilations: tuple[Compilation, ...]
     foreign_kind: str = ""
+    bad_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ def training_job(record: Mapping[str, Any]) -> TrainingJob:
         model_name=_text(record, "model_name") or "model",
         artifact_s3=_text(record, "artifact_s3"),
         imported_onnx=_imported_onnx(record),
+        bad_before=any(
+            isinstance(entry, dict) and entry.get("fault") == "artifact"
+            for entry in _listed(record.get("packaged_components"))
+        ),
         compilations=tuple(
             Compilation(
                 target=_text(job, "target") or "",
@@ -90,7 +96,7 @@ def training_job(record: Mapping[str, Any]) -> TrainingJob:
                 export_format=(_text(job, "export_format") or "").lower() or None,
                 job_name=_text(job, "compilation_job_name"),
             )
-            for job in (jobs if isinstance(jobs, list) else [])
+            for job in _listed(jobs)
             if isinstance(job, dict)
         ),
         foreign_kind=_foreign_kind(record),
@@ -161,7 +167,7 @@ def merged(before: object, entries: Sequence[Entry]) -> list[Any]:
 
     A failed entry does not replace a packaged one: the component is still there and good.
     """
-    together = list(before) if isinstance(before, list) else []
+    together = [*_listed(before)]
     place = {each.get("target"): index for index, each in enumerate(together) if isinstance(each, dict)}
     for entry in entries:
         index = place.get(entry["target"])
@@ -227,6 +233,10 @@ def _imported_onnx(record: Mapping[str, Any]) -> bool | None:
             return framework.lower() == COMPILED_ONNX
     files = [_text(note, name) for note in known for name in ("model_file", "pt_file")]
     return True if any(name and name.lower().endswith(".onnx") for name in files) else None
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _text(holder: Mapping[str, Any], name: str) -> str | None:

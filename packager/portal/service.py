@@ -12,8 +12,9 @@ from packager.portal.aws import AwsRefusedError
 from packager.portal.credentials import usecase_s3
 from packager.portal.events import PackageArguments
 from packager.portal.publish import publish_once, trigger_publish
-from packager.portal.replies import BAD_REQUEST, OK, SERVER_ERROR, ForbiddenError, shared_failure, status_of
+from packager.portal.replies import BAD_REQUEST, OK, SERVER_ERROR, ForbiddenError, shared_failure
 from packager.portal.tables import ConflictError, Records, now_ms, retry_on_conflict
+from packager.portal.tally import Tally, of_request
 from packager.portal.users import User, may_package
 from packager.results import LEFT, ComponentResult, PackageResult
 from packager.stores import Stores
@@ -22,6 +23,7 @@ from telemetry import context
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from packager.errors import Fault
     from packager.portal.api import PackageCall
     from packager.portal.jobs import ChosenTargets, Entry, TrainingJob
     from packager.portal.settings import PortalSettings
@@ -37,14 +39,23 @@ class NotRecordedError(PackagerError):
 class RequestOutcome:
     """The outcome of one request by target, and the job's record after it was updated.
 
-    `server_failed` tells whether any target failed through no fault of its artifacts or records.
+    `bad_before` tells whether one of its artifacts was found at fault by an earlier request.
     """
 
     entries: tuple[Entry, ...]
     left: tuple[str, ...]
     missing: tuple[str, ...]
     record: dict[str, Any]
-    server_failed: bool
+    bad_before: bool = False
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Whose failure it is, of each target that failed."""
+        return [entry["fault"] for entry in self.entries if "fault" in entry and entry["target"] not in self.left]
+
+    @property
+    def tally(self) -> Tally:
+        return of_request(self.faults, self.packaged, len(self.left), bad_before=self.bad_before)
 
     @property
     def packaged(self) -> int:
@@ -59,7 +70,7 @@ class RequestOutcome:
         """The HTTP status: an error when every target failed."""
         if self.failed < len(self.entries):
             return OK
-        return SERVER_ERROR if self.server_failed else BAD_REQUEST
+        return SERVER_ERROR if "service" in self.faults else BAD_REQUEST
 
     @property
     def message(self) -> str:
@@ -83,8 +94,8 @@ class Portal:
         self.records = Records(settings)
         self._package = package
 
-    def answer(self, call: PackageCall) -> tuple[int, dict[str, Any]]:
-        """Status and body of the reply to a request.
+    def answer(self, call: PackageCall) -> tuple[RequestOutcome, dict[str, Any]]:
+        """The outcome of a request, and the body of its reply.
 
         Errors: RequestError and its kind for what the caller can correct, ForbiddenError, AwsRefusedError, StoreError.
         """
@@ -106,7 +117,7 @@ class Portal:
             body["left"] = list(outcome.left)
         if outcome.status != OK:
             body["error"] = f"Failed to package components: {outcome.message}"
-        return outcome.status, body
+        return outcome, body
 
     def _publish(self, job: TrainingJob, outcome: RequestOutcome, call: PackageCall) -> bool:
         function = self.settings.publish_function
@@ -138,8 +149,7 @@ class Portal:
         except PackagerError as error:
             self._audit(user, job, "failure", {"error_type": type(error).__name__, "targets": list(choice.targets)})
             raise
-        server_failed = any(status_of(each.error) >= SERVER_ERROR for each in result.components)
-        outcome = RequestOutcome(entries, left, choice.missing, record, server_failed)
+        outcome = RequestOutcome(entries, left, choice.missing, record, bad_before=job.bad_before)
         self._audit(user, job, _verdict(outcome), _details(outcome))
         return outcome
 

@@ -12,7 +12,12 @@ _TABLE = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1000}"
 _INDEX = r"[A-Za-z0-9_.-]{3,255}"
 _FUNCTION = r"[A-Za-z0-9_:$-]{1,170}"
 _QUEUE = r"https?://[A-Za-z0-9.:-]{1,253}/[A-Za-z0-9_/.-]{1,255}"
+_PLACE = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9_/-]{1,200}"
 _ORIGIN = r"\*|https?://[A-Za-z0-9.:-]{1,253}"
+
+
+PROBE_ID = "packager-probe"
+"""The training id of the record of probes, the user of their entries, and the beginning of their keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,12 @@ class PortalSettings(EnvironmentSettings):
         "Queue for events that can never succeed, with their reason; empty: they fail, and AWS decides.",
         form=_QUEUE,
     )
+    probe_place: str = setting(
+        "PROBE_PLACE",
+        "",
+        "Bucket and prefix that probes write to and clear again, s3://BUCKET/PREFIX; empty: there are no probes.",
+        form=_PLACE,
+    )
     function_time_s: int = setting(
         "FUNCTION_TIME_S", 0, "Seconds that an invocation has, for the check of TIME_RESERVE_S; 0: unknown.", least=0
     )
@@ -69,6 +80,16 @@ class PortalSettings(EnvironmentSettings):
                 setting="TIME_RESERVE_S",
                 value=self.time_reserve_s,
             )
+
+    def required_probe_place(self) -> str:
+        """Where probes write; SettingsError when it is not set."""
+        if not self.probe_place:
+            raise SettingsError(
+                "PROBE_PLACE is not set.",
+                next_step="Set it to a bucket and prefix of their own: whatever lies below is removed.",
+                setting="PROBE_PLACE",
+            )
+        return self.probe_place.rstrip("/")
 
     def table(self, name: str) -> str:
         """The table that a name of the catalog (`training_jobs`, ...) stands for; SettingsError when it is not set."""

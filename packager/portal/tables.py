@@ -90,6 +90,11 @@ class Records:
                 raise
         return _loaded(answer["Attributes"])
 
+    def delete(self, table: str, key: Mapping[str, str]) -> None:
+        """Remove a record; nothing when there is none."""
+        with map_aws_errors(f"DynamoDB DeleteItem ({table})"):
+            call_aws(client("dynamodb").delete_item, TableName=self._settings.table(table), Key=_stored(key))
+
     def put_new(self, table: str, record: Record, key: str) -> None:
         """Write a new record; ConflictError when there is one with the same `key`."""
         with map_aws_errors(f"DynamoDB PutItem ({table})"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from telemetry.catalog import parts
-from telemetry.catalog.parts import OVERVIEW, STORAGE_BOARD, TELEMETRY_BOARD
+from telemetry.catalog.parts import OVERVIEW, SERVICE_BOARD, STORAGE_BOARD, TELEMETRY_BOARD
 from telemetry.engine import conventions
 from telemetry.engine.operation import Fold, Kind, Metric, Operation, Panel, Property, Unit
 from telemetry.engine.standard import (
@@ -22,6 +22,18 @@ INVOKE_FUNCTION = Operation(
     metrics=(
         *INVOCATION_METRICS,
         parts.PEAK_SCRATCH,
+        Metric("requests", "Requests", Unit.COUNT, "1 for a caller who waits for the outcome", "Sum"),
+        Metric("service_failed", "ServiceFailed", Unit.COUNT, "1 when the service failed the request, for good", "Sum"),
+        parts.TARGETS,
+        Metric(
+            "targets_failed_by_service",
+            "TargetsFailedByService",
+            Unit.COUNT,
+            "Targets that the service failed, for good",
+            "Sum",
+        ),
+        Metric("models", "Models", Unit.COUNT, "1 for each model, whoever asked", "Sum"),
+        Metric("models_bad", "ModelsBad", Unit.COUNT, "1 when a model's artifacts are at fault, the first time", "Sum"),
         Metric("status_4xx", "Status4xx", Unit.COUNT, "1 when the caller was told of its own mistake", "Sum"),
         Metric("status_5xx", "Status5xx", Unit.COUNT, "1 when the caller was told of ours", "Sum"),
         Metric("aborted_for_time", "AbortedForTime", Unit.COUNT, "1 when the work was cut before the clock", "Sum"),
@@ -30,17 +42,29 @@ INVOKE_FUNCTION = Operation(
         Metric("throttles", "Throttles", Unit.COUNT, "Calls a service slowed down, in all steps", "Sum", Fold.TOTAL),
     ),
     dimensions=(parts.TRIGGER, parts.FAULT),
-    dimension_sets=(("trigger",), ("fault",)),
+    dimension_sets=(("fault",),),
     properties=INVOCATION_PROPERTIES,
     panels=(
-        Panel(OVERVIEW, "Invocations: good and bad", ("success", "failure", "status_4xx", "status_5xx")),
+        Panel(OVERVIEW, "Requests: failed by the service", ("requests", "service_failed")),
+        Panel(OVERVIEW, "Targets: failed by the service", ("targets", "targets_failed_by_service")),
+        Panel(OVERVIEW, "Models: bad artifacts", ("models", "models_bad")),
         Panel(OVERVIEW, "Failed invocations: whose failure", ("failure",), by="fault"),
-        Panel(OVERVIEW, "Invocations by trigger", ("success",), by="trigger"),
-        Panel(OVERVIEW, "Time left at the end", ("time_left_ms", "duration_ms")),
-        Panel(OVERVIEW, "Aborted", ("aborted_for_time", "uploads_aborted")),
-        Panel(OVERVIEW, "Cold starts, age of environments", ("cold_start", "invocations")),
+        Panel(SERVICE_BOARD, "Invocations: good and bad", ("success", "failure", "status_4xx", "status_5xx")),
+        Panel(SERVICE_BOARD, "Time left at the end", ("time_left_ms", "duration_ms")),
+        Panel(SERVICE_BOARD, "Aborted", ("aborted_for_time", "uploads_aborted")),
+        Panel(SERVICE_BOARD, "Cold starts, age of environments", ("cold_start", "invocations")),
+        Panel(SERVICE_BOARD, "Retries and throttles", ("retries", "throttles")),
         Panel(STORAGE_BOARD, "Memory and scratch of the function", ("peak_memory_bytes", "peak_scratch_bytes")),
-        Panel(OVERVIEW, "Retries and throttles", ("retries", "throttles")),
+    ),
+)
+PROBE = Operation(
+    name="Probe",
+    span="probe",
+    meaning="A tiny model packaged through everything that the function may use, on a schedule",
+    properties=(Property("part", "What was being done when it failed"),),
+    panels=(
+        Panel(OVERVIEW, "Probes", ("success", "failure")),
+        Panel(SERVICE_BOARD, "Time of a probe", ("duration_ms",)),
     ),
 )
 AUTHORIZE_REQUEST = Operation(
@@ -49,8 +73,8 @@ AUTHORIZE_REQUEST = Operation(
     meaning="Whether the caller may package for the use case",
     metrics=(Metric("denied", "Denied", Unit.COUNT, "1 when the role was too low", "Sum"),),
     panels=(
-        Panel(OVERVIEW, "Authorization", ("success", "failure", "denied")),
-        Panel(TELEMETRY_BOARD, "Time of an authorization", ("duration_ms",)),
+        Panel(SERVICE_BOARD, "Authorization", ("success", "failure", "denied")),
+        Panel(SERVICE_BOARD, "Time of an authorization", ("duration_ms",)),
     ),
 )
 READ_RECORD = Operation(
@@ -61,9 +85,9 @@ READ_RECORD = Operation(
     dimensions=(parts.TABLE,),
     dimension_sets=(("table",),),
     panels=(
-        Panel(TELEMETRY_BOARD, "Records read", ("success", "failure"), by="table"),
-        Panel(TELEMETRY_BOARD, "Reads of records: trouble", ("retries", "throttles")),
-        Panel(TELEMETRY_BOARD, "Time of a read record", ("duration_ms",), by="table"),
+        Panel(SERVICE_BOARD, "Records read", ("success", "failure"), by="table"),
+        Panel(SERVICE_BOARD, "Reads of records: trouble", ("retries", "throttles")),
+        Panel(SERVICE_BOARD, "Time of a read record", ("duration_ms",), by="table"),
     ),
 )
 UPDATE_RECORD = Operation(
@@ -77,9 +101,9 @@ UPDATE_RECORD = Operation(
     dimensions=(parts.TABLE,),
     dimension_sets=(("table",),),
     panels=(
-        Panel(TELEMETRY_BOARD, "Records written", ("success", "failure"), by="table"),
-        Panel(TELEMETRY_BOARD, "Writes of records: trouble", ("conflicts", "retries", "throttles")),
-        Panel(TELEMETRY_BOARD, "Time of a written record", ("duration_ms",), by="table"),
+        Panel(SERVICE_BOARD, "Records written", ("success", "failure"), by="table"),
+        Panel(SERVICE_BOARD, "Writes of records: trouble", ("conflicts", "retries", "throttles")),
+        Panel(SERVICE_BOARD, "Time of a written record", ("duration_ms",), by="table"),
     ),
 )
 ASSUME_ROLE = Operation(
@@ -89,8 +113,8 @@ ASSUME_ROLE = Operation(
     metrics=CALLS,
     properties=(Property("account_id", "Account of the use case", conventions.CLOUD_ACCOUNT_ID),),
     panels=(
-        Panel(TELEMETRY_BOARD, "Roles assumed", ("success", "failure", "retries", "throttles")),
-        Panel(TELEMETRY_BOARD, "Time of a role", ("duration_ms",)),
+        Panel(SERVICE_BOARD, "Roles assumed", ("success", "failure", "retries", "throttles")),
+        Panel(SERVICE_BOARD, "Time of a role", ("duration_ms",)),
     ),
 )
 TRIGGER_PUBLISH = Operation(
@@ -105,7 +129,7 @@ TRIGGER_PUBLISH = Operation(
     ),
     panels=(
         Panel(OVERVIEW, "Publishing triggered", ("success", "failure")),
-        Panel(TELEMETRY_BOARD, "Publishing: trouble, time", ("retries", "throttles", "duration_ms")),
+        Panel(SERVICE_BOARD, "Publishing: trouble, time", ("retries", "throttles", "duration_ms")),
     ),
 )
 TELEMETRY_HEALTH = Operation(
@@ -123,6 +147,7 @@ TELEMETRY_HEALTH = Operation(
 )
 FUNCTION = (
     INVOKE_FUNCTION,
+    PROBE,
     AUTHORIZE_REQUEST,
     READ_RECORD,
     UPDATE_RECORD,

@@ -92,7 +92,7 @@ RETRY_TARGET = Operation(
     dimensions=(parts.TARGET,),
     properties=(Property("cause", "Error that asks for the retry"),),
     panels=(
-        Panel(OVERVIEW, "Retries exhausted", ("exhausted",)),
+        Panel(TARGETS_BOARD, "Retries exhausted", ("exhausted",)),
         Panel(TARGETS_BOARD, "Retries", ("success", "failure", "attempt", "exhausted")),
         Panel(TARGETS_BOARD, "Retries: wait, time", ("wait_s", "duration_ms")),
     ),

@@ -12,7 +12,13 @@ NAMESPACE = "EdgeModelPackager"
 OPERATION_DIMENSION = "Operation"
 """The dimension that every metric has: the name of its row."""
 
-OVERVIEW, STORAGE_BOARD, TARGETS_BOARD, TELEMETRY_BOARD = DASHBOARDS = ("overview", "storage", "targets", "telemetry")
+OVERVIEW, SERVICE_BOARD, TARGETS_BOARD, STORAGE_BOARD, TELEMETRY_BOARD = DASHBOARDS = (
+    "overview",
+    "service",
+    "targets",
+    "storage",
+    "telemetry",
+)
 
 TARGET = Dimension(
     "target",
@@ -53,10 +59,16 @@ REASON = Dimension(
 TRIGGER = Dimension(
     "trigger",
     "Trigger",
-    ("api", "direct", "event", OTHER),
+    ("api", "direct", "event", "machine", "probe", OTHER),
     "Who called the function",
     attribute=conventions.FAAS_TRIGGER,
-    attribute_values=(("api", "http"), ("direct", "other"), ("event", "pubsub")),
+    attribute_values=(
+        ("api", "http"),
+        ("direct", "other"),
+        ("event", "pubsub"),
+        ("machine", "other"),
+        ("probe", "timer"),
+    ),
 )
 TABLE = Dimension(
     "table",
@@ -73,6 +85,7 @@ FAULT = Dimension(
     "Whose failure it is: the artifact's, the caller's, the service's; none without a failure",
 )
 
+TARGETS = Metric("targets", "Targets", Unit.COUNT, "Targets that were asked for", "Sum")
 BYTES_READ = Metric("bytes_read", "BytesRead", Unit.BYTES, "Bytes read from the artifact", "Sum")
 BYTES_IN = Metric("bytes_in", "BytesIn", Unit.BYTES, "Bytes taken in, as stored", "Sum")
 BYTES_OUT = Metric("bytes_out", "BytesOut", Unit.BYTES, "Bytes given out", "Sum")

@@ -12,7 +12,7 @@ PACKAGE_REQUEST = Operation(
     span="package request",
     meaning="All targets of one call",
     metrics=(
-        Metric("targets", "Targets", Unit.COUNT, "Targets that were asked for", "Sum"),
+        parts.TARGETS,
         Metric("targets_failed", "TargetsFailed", Unit.COUNT, "Targets without a component at the end", "Sum"),
         parts.BYTES_IN,
         parts.BYTES_OUT,
@@ -21,8 +21,8 @@ PACKAGE_REQUEST = Operation(
         *STORAGE,
     ),
     panels=(
-        Panel(OVERVIEW, "Requests: good and bad", ("success", "failure")),
-        Panel(OVERVIEW, "Targets: asked for and failed", ("targets", "targets_failed")),
+        Panel(TARGETS_BOARD, "Calls: good and bad", ("success", "failure")),
+        Panel(TARGETS_BOARD, "Targets: asked for and failed", ("targets", "targets_failed")),
         Panel(OVERVIEW, "Time of a request", ("duration_ms",)),
         Panel(OVERVIEW, "Bytes in and out, speed", ("bytes_in", "bytes_out", "throughput")),
         Panel(STORAGE_BOARD, "Scratch of a request", ("peak_scratch_bytes", *STORAGE_FIELDS)),

@@ -13,8 +13,8 @@ from telemetry.catalog import parts
 from telemetry.engine.failures import FAULT
 from telemetry.engine.operation import OTHER, Unit
 from telemetry.engine.standard import LOG_KEYS
-from telemetry.watch.alarms import BURN_RATES
 from telemetry.watch.prices import prices
+from telemetry.watch.slos import BURN_RATES
 from telemetry.watch.types import OURS, Limits
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from telemetry.catalog.parts import NAMESPACE
 class Limits:
     """What the function has. Every threshold is a share of one of these, so one setting moves all of them.
 
-    `warning_share` and `critical_share` are of `scratch_bytes`: 6 GiB and 7 GiB of the default 8 GiB.
+    `warning_share` and `critical_share` are of `scratch_bytes`: 6 GiB and 7 GiB of the default 8 GiB. The function
+    probes itself every `probe_s`; the API waits `integration_s` for its answer.
     """
 
     scratch_bytes: int = 8192 * 1024**2
@@ -22,6 +23,8 @@ class Limits:
     time_s: int = 900
     warning_share: float = 0.75
     critical_share: float = 0.875
+    probe_s: int = 900
+    integration_s: int = 29
 
     @property
     def warning_bytes(self) -> float:
@@ -35,16 +38,27 @@ class Limits:
     def time_ms(self) -> float:
         return self.time_s * 1000.0
 
+    @property
+    def integration_ms(self) -> float:
+        return self.integration_s * 1000.0
+
+
+RUNBOOK_BOARD = "runbooks"
+"""The dashboard that shows every runbook of a stage."""
+
 
 @dataclass(frozen=True)
 class Names:
     """What a stage of the service calls its things: stages share an account, and none sees another's numbers.
 
-    `runbook_url` is where the runbooks of its alarms are read, with `{alarm}` in place of an alarm's name.
+    `runbook_url` is where the runbooks of its alarms are read, with `{alarm}` in place of an alarm's name; empty: on a
+    dashboard in the console. `console` and `region` are of that; without a region the console shows the last one.
     """
 
     stage: str = "prod"
-    runbook_url: str = "dashboards/generated/runbooks/{alarm}.md"
+    runbook_url: str = ""
+    console: str = "https://console.aws.amazon.com"
+    region: str = ""
 
     @property
     def function(self) -> str:
@@ -64,9 +78,19 @@ class Names:
         known = {"{function_name}": self.function, "{namespace}": self.namespace, "{stage}": self.stage}
         return re.sub(r"\{(?:function_name|namespace|stage)\}", lambda match: known[match[0]], text)
 
+    def page(self, service: str, place: str) -> str:
+        """Return the address of a place in the console of a service, in the region of the stage."""
+        region = f"?region={self.region}" if self.region else ""
+        return f"{self.console}/{service}/home{region}#{place}"
+
+    def dashboard(self, name: str, *, start: str = "") -> str:
+        """Return the address of a dashboard; `start`, such as `PT3H`, is how far back it begins."""
+        since = f"?start={start}" if start else ""
+        return self.page("cloudwatch", f"dashboards/dashboard/{self.prefix}{name}{since}")
+
     def runbook(self, alarm: str) -> str:
         """Return where the runbook of an alarm is read."""
-        return self.runbook_url.replace("{alarm}", alarm)
+        return self.runbook_url.replace("{alarm}", alarm) or self.dashboard(RUNBOOK_BOARD)
 
 
 @dataclass(frozen=True)
@@ -156,13 +180,18 @@ class Runbook:
     automation: Automation | None = None
 
 
-@dataclass(frozen=True)
+Part = Literal["api", "portal", "probe", "publish"]
+"""What a deployment may lack, and the alarms on it with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Alarm:
     """Fires when `datapoints` of the newest `periods` periods of `period_s` seconds breach the threshold.
 
     With one signal `expression` may be empty; else it is CloudWatch metric maths over the signals' ids.
     `notifies` is false when a composite speaks for it: one cause then wakes one person once. `row` names the operation
-    of the catalog whose panels and documentation show the alarm.
+    of the catalog whose panels and documentation show the alarm. `part` is what a deployment needs for it. For
+    `warm_up_s` after it was made the alarm is silent.
     """
 
     name: str
@@ -170,21 +199,23 @@ class Alarm:
     meaning: str
     severity: Severity
     signals: tuple[Signal, ...]
-    comparison: Comparison
-    threshold: Threshold
-    period_s: int
-    datapoints: int
-    periods: int
-    missing: Missing
-    missing_why: str
     runbook: Runbook
+    missing_why: str
+    missing: Missing = "notBreaching"
+    comparison: Comparison = ">="
+    threshold: Threshold = Threshold(1)
+    period_s: int = 300
+    datapoints: int = 1
+    periods: int = 1
     expression: str = ""
-    notifies: bool = True
+    notifies: bool = False
+    part: Part | None = None
+    warm_up_s: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Composite:
-    """An alarm over alarms. `rule` is in the language of PutCompositeAlarm, with bare names; `full_rule` is for AWS.
+    """An alarm over alarms: in ALARM when any of its children is, or all of them for the word AND.
 
     `suppressor` names an alarm or composite during which this one does not act. `notifies` as for alarms.
     """
@@ -192,21 +223,22 @@ class Composite:
     name: str
     meaning: str
     severity: Severity
-    rule: str
+    children: tuple[str, ...]
     runbook: Runbook
+    word: Literal["OR", "AND"] = "OR"
     suppressor: str = ""
     suppressor_wait_s: int = 0
     suppressor_extension_s: int = 0
     notifies: bool = True
 
     @property
-    def children(self) -> tuple[str, ...]:
-        """Return the names that the rule asks for, without prefix."""
-        return tuple(re.findall(r"(?:ALARM|OK|INSUFFICIENT_DATA)\(([\w-]+)\)", self.rule))
+    def rule(self) -> str:
+        """Return the rule in the language of PutCompositeAlarm, with bare names."""
+        return self.full_rule("", "")
 
-    def full_rule(self, prefix: str) -> str:
+    def full_rule(self, prefix: str, quote: str = '"') -> str:
         """Return the rule with every name prefixed and quoted, as PutCompositeAlarm wants it."""
-        return re.sub(r"(ALARM|OK|INSUFFICIENT_DATA)\(([\w-]+)\)", rf'\1("{prefix}\2")', self.rule)
+        return f" {self.word} ".join(f"ALARM({quote}{prefix}{child}{quote})" for child in self.children)
 
 
 @dataclass(frozen=True)

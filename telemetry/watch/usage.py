@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from telemetry.catalog import OPERATION_DIMENSION, ROWS
-from telemetry.watch.alarms import ALARMS, SLOS
+from telemetry.watch.alarms import ALARMS
+from telemetry.watch.slos import SLOS
 from telemetry.watch.types import OURS
 
 

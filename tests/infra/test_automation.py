@@ -10,7 +10,7 @@ from dashboards.product.automation import WINDOW, automation_documents, starts_b
 from infra.automation import calls
 from infra.monitoring_stack import catalog_of
 from infra.settings import Deployment
-from tests.infra.conftest import of_type
+from tests.infra.conftest import EVERYTHING, of_type
 
 DOCUMENTS = automation_documents(catalog_of(Deployment()))
 
@@ -62,7 +62,7 @@ def test_every_call_of_a_runbook_is_a_read_unless_a_person_fills_in_what_it_chan
 
 
 def test_each_document_is_started_once_by_the_alarms_that_call_and_by_no_child_of_them(monitoring):
-    source = catalog_of(Deployment(stage="test"))
+    source = catalog_of(EVERYTHING)
     calling = {source.prefix + alarm.name for alarm in source.everything if alarm.notifies}
     documents = {each["Name"]: each["Content"] for each in of_type(monitoring, "AWS::SSM::Document").values()}
     started = {}
@@ -82,7 +82,7 @@ def test_each_document_is_started_once_by_the_alarms_that_call_and_by_no_child_o
 
 
 def test_every_alarm_has_its_query_saved(monitoring):
-    source = catalog_of(Deployment(stage="test"))
+    source = catalog_of(EVERYTHING)
     saved = {each["Name"]: each for each in of_type(monitoring, "AWS::Logs::QueryDefinition").values()}
     assert set(saved) == {f"edge-model-packager-test/{alarm.name}" for alarm in source.everything}
     assert {name for each in saved.values() for name in each["LogGroupNames"]} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import uuid
 import zipfile
@@ -126,7 +127,7 @@ def test_what_templates_cannot_make_there_is_taken_through_the_api(aws, monitori
     cloudwatch, logs = boto3.client("cloudwatch"), boto3.client("logs")
     logs.create_log_group(logGroupName="/aws/lambda/edge-model-packager-test")
     put = {
-        "AWS::CloudWatch::Alarm": lambda given: cloudwatch.put_metric_alarm(**given),
+        "AWS::CloudWatch::Alarm": lambda given: cloudwatch.put_metric_alarm(**_filled(given)),
         "AWS::CloudWatch::CompositeAlarm": lambda given: _checked(cloudwatch, "PutCompositeAlarm", given),
         "AWS::Logs::MetricFilter": lambda given: logs.put_metric_filter(**_camel(given)),
         "AWS::Logs::QueryDefinition": lambda given: _checked(logs, "PutQueryDefinition", _camel(given)),
@@ -139,6 +140,16 @@ def test_what_templates_cannot_make_there_is_taken_through_the_api(aws, monitori
             put[kind]({**properties, **{key: value for key, value in actions.items() if key in properties}})
     there = cloudwatch.describe_alarms(MaxRecords=100)["MetricAlarms"]
     assert len(there) == len(of_type(monitoring, OUTSIDE[0]))
+
+
+def _filled(value):
+    """Return properties with what CloudFormation fills in."""
+    if isinstance(value, dict):
+        if value.keys() == {"Fn::Sub"}:
+            known = {"Partition": "aws", "Region": REGION, "AccountId": ACCOUNT}
+            return re.sub(r"\$\{AWS::(\w+)\}", lambda match: known[match[1]], value["Fn::Sub"])
+        return {key: _filled(each) for key, each in value.items()}
+    return [_filled(each) for each in value] if isinstance(value, list) else value
 
 
 def _camel(value):

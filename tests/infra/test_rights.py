@@ -27,10 +27,10 @@ WRITING = {
     "s3:AbortMultipartUpload", "s3:GetObject", "s3:GetObjectTagging", "s3:ListBucket", "s3:ListBucketMultipartUploads",
     "s3:ListMultipartUploadParts", "s3:PutObject",
 }  # fmt: skip
-ALONE = OBSERVING | WRITING | {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
+ALONE = OBSERVING | WRITING | {"s3:DeleteObject", "logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
 FUNCTION = ALONE | {
     "s3:GetObjectVersion",
-    "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem",
+    "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem",
     "kms:Decrypt", "kms:GenerateDataKey", "lambda:InvokeFunction", "sts:AssumeRole",
 }  # fmt: skip
 MAY = {
@@ -113,6 +113,13 @@ def test_only_sweeping_runbooks_may_abort_uploads(monitoring):
 
 def test_without_a_portal_the_function_has_no_right_to_tables_roles_or_functions(small):
     assert actions(templates(small)["service"])["Role"] == ALONE
+
+
+def test_what_a_probe_may_remove_is_its_own(service):
+    removals = {"s3:DeleteObject", "dynamodb:DeleteItem"}
+    objects, record = [each for _, each in statements(service) if removals & {*listed(each["Action"])}]
+    assert "/probes/*" in json.dumps(objects["Resource"])
+    assert record["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["packager-probe"]}}
 
 
 def test_no_statement_allows_an_action_with_a_wildcard_or_denies(everything):
@@ -201,13 +208,14 @@ def test_the_function_is_called_only_by_the_rule_and_the_routes(service):
     assert {each["Principal"] for each in permissions} == {"events.amazonaws.com", "apigateway.amazonaws.com"}
     for each in permissions:
         source = json.dumps(each["SourceArn"])
-        assert "CompilationEnded" in source or "api/v1/training/*/package" in source
+        assert "CompilationEnded" in source or "Probes" in source or "api/v1/training/*/package" in source
         assert "test-invoke-stage" not in source
 
 
 CALLS = {
     "abort_multipart_upload": "s3:AbortMultipartUpload", "assume_role": "sts:AssumeRole",
     "complete_multipart_upload": "s3:PutObject", "create_multipart_upload": "s3:PutObject",
+    "delete_item": "dynamodb:DeleteItem", "delete_object": "s3:DeleteObject",
     "get_item": "dynamodb:GetItem", "get_object": "s3:GetObject", "get_object_tagging": "s3:GetObjectTagging",
     "head_object": "s3:GetObject", "invoke": "lambda:InvokeFunction",
     "list_objects_v2": "s3:ListBucket",

@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -17,7 +16,7 @@ from dashboards.cloudwatch.alarm_files import Definitions, parse_alarms
 from dashboards.cloudwatch.alarm_tests import run_file
 from dashboards.cloudwatch.body import problems
 from dashboards.cloudwatch.insights import query
-from dashboards.places import CASES, GENERATED
+from dashboards.places import CASES, GENERATED, MATRIX
 from dashboards.product import build
 from dashboards.product.automation import automation_documents
 from dashboards.product.checks import incomplete
@@ -26,14 +25,14 @@ from dashboards.product.runbooks import runbook_texts
 from dashboards.product.specs import Catalog, alarm_parameters
 from telemetry import watch
 from telemetry.catalog import OTHER, Dimension, Metric, Operation, Panel, Unit
-from telemetry.watch import Alarm, Composite, Limits, Names, Runbook, Severity, Signal, Threshold
+from telemetry.watch import Alarm, Composite, Limits, Names, Runbook, Severity, Signal
 from telemetry.watch.types import Missing
 
 OURS = Catalog()
 
 
-def lacking(source, cases=CASES):
-    return list(incomplete(source, dashboard_bodies(source), cases))
+def lacking(source, matrix=MATRIX):
+    return list(incomplete(source, dashboard_bodies(source), matrix))
 
 
 def test_what_is_committed_is_what_the_catalog_says(capsys):
@@ -71,7 +70,7 @@ def test_every_alarm_of_the_catalog_has_what_it_needs():
 
 
 @pytest.mark.parametrize("path", sorted(CASES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_alarm_fires_stays_silent_and_bears_missing_data(path):
+def test_the_alarms_do_what_their_tests_say(path):
     alarms = parse_alarms(alarm_parameters(OURS), "ours")
     failed = [
         f"{outcome.name}: {failure}" for outcome in run_file(path, Definitions(alarms)) for failure in outcome.failures
@@ -79,7 +78,7 @@ def test_every_alarm_fires_stays_silent_and_bears_missing_data(path):
     assert not failed, "\n".join(failed)
 
 
-@pytest.mark.parametrize("name", ["overview", "storage", "targets", "telemetry"])
+@pytest.mark.parametrize("name", ["overview", "service", "storage", "targets", "telemetry"])
 def test_every_dashboard_fits_on_the_grid_and_says_what_it_is_for(name):
     body = json.loads((GENERATED / "dashboards" / f"{name}.json").read_text())
     assert list(problems(body)) == []
@@ -137,27 +136,23 @@ ALARM = Alarm(
     severity=Severity.PAGE,
     signals=(SIGNAL,),
     comparison=">",
-    threshold=Threshold(1),
     period_s=60,
-    datapoints=1,
-    periods=1,
     missing="ignore",
     missing_why="because",
     runbook=RUNBOOK,
+    notifies=True,
 )
 PANEL = Panel("board", "Panel", ("duration_ms", "success", "failure", "good"))
 ROW = Operation("Row", "row", "A row", metrics=(GOOD,), panels=(PANEL,))
-COMPOSITE = Composite("both", "Both", Severity.TICKET, "ALARM(alarm)", RUNBOOK)
+COMPOSITE = Composite(name="both", meaning="Both", severity=Severity.TICKET, children=("alarm",), runbook=RUNBOOK)
 WHOLE = Catalog((ROW,), (ALARM,), (COMPOSITE,), (), dashboards=("board",), names=Names("p"))
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cases")
-    expect = [{"alarm": f"{WHOLE.prefix}{name}"} for name in ("alarm", "both")]
-    tests = [{"case": case, "expect": expect} for case in ("fires", "silent", "missing")]
-    (folder / "all.yaml").write_text(yaml.safe_dump({"tests": tests}))
-    return folder
+def matrix(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cases") / "faults.yaml"
+    path.write_text(yaml.safe_dump({"faults": [{"name": "it breaks", "fires": ["alarm", "both"]}]}))
+    return path
 
 
 def with_row(**changes):
@@ -183,7 +178,7 @@ SLO = replace(watch.SLOS[0], name="slo", row="Row", bad=(SIGNAL,), total=(SIGNAL
         (with_alarm(runbook=replace(RUNBOOK, over="")), "alarm: its runbook says nothing about over"),
         (with_alarm(severity=""), "alarm: has no severity"),
         (with_alarm(missing_why=""), "alarm: says not what it means, or what missing data means"),
-        (with_alarm(name="other"), "other: no test in"),
+        (with_alarm(name="other"), "other: no fault of"),
         (with_alarm(signals=(replace(SIGNAL, metric="Bad"),)), "alarm: watches Row.Bad, which nothing emits"),
         (with_alarm(signals=(replace(SIGNAL, namespace="AWS/X", metric="Y", dimensions=()),)), None),
         (with_alarm(period_s=45), "alarm: a period of 45 s"),
@@ -191,9 +186,8 @@ SLO = replace(watch.SLOS[0], name="slo", row="Row", bad=(SIGNAL,), total=(SIGNAL
         (with_alarm(notifies=False), None),
         (replace(with_alarm(notifies=False), composites=()), "alarm: notifies nobody"),
         (with_composite(severity=Severity.PAGE), "alarm: calls beside both for one cause"),
-        (with_composite(rule="ALARM(nobody)"), "both: asks for nobody, which is no alarm"),
-        (with_composite(rule="ALARM(both)"), "watch each other in a circle: both -> both"),
-        (with_composite(rule="x"), "both: 'x' is neither"),
+        (with_composite(children=("nobody",)), "both: asks for nobody, which is no alarm"),
+        (with_composite(children=("both",)), "watch each other in a circle: both -> both"),
         (with_composite(suppressor="nobody"), "both: asks for nobody"),
         (
             with_row(panels=(replace(PANEL, fields=(*PANEL.fields, "bad")),)),
@@ -229,16 +223,16 @@ SLO = replace(watch.SLOS[0], name="slo", row="Row", bad=(SIGNAL,), total=(SIGNAL
         (replace(WHOLE, slos=(SLO,)), "slo: no composite slo-fast-burn"),
     ],
 )
-def test_what_an_alarm_lacks_is_named(source, named, cases):
-    assert lacking(WHOLE, cases) == []
-    found = lacking(source, cases)
+def test_what_an_alarm_lacks_is_named(source, named, matrix):
+    assert lacking(WHOLE, matrix) == []
+    found = lacking(source, matrix)
     assert any(named in problem for problem in found) if named else found == []
 
 
-def test_all_that_is_missing_is_said_at_once(cases):
+def test_all_that_is_missing_is_said_at_once(matrix):
     source = replace(with_alarm(missing_why="", runbook=replace(RUNBOOK, over="")), composites=())
     with pytest.raises(build.IncompleteError) as raised:
-        build.files(source, cases)
+        build.files(source, matrix)
     assert len(raised.value.problems) == 2
     assert "2 things" in str(raised.value)
 
@@ -289,7 +283,7 @@ def catalogs(draw):
 @given(catalogs())
 @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_built_of_any_valid_catalog_is_valid(source):
-    assert [problem for problem in lacking(source, Path("none")) if "no test" not in problem] == []
+    assert [problem for problem in lacking(source) if "no fault" not in problem] == []
     built = alarm_parameters(source)
     assert parse_alarms(built, "x").keys() == {source.prefix + alarm.name for alarm in source.alarms}
     assert runbook_texts(source).keys() == {source.prefix + alarm.name for alarm in source.alarms}

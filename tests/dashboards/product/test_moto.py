@@ -37,6 +37,8 @@ def test_every_metric_alarm_is_accepted_and_reads_back_as_the_same_alarm(cloudwa
     stored = [alarm for page in pages for alarm in page["MetricAlarms"]]
     # A description lists the actions of every state, also where there are none.
     named = [{key: value for key, value in each.items() if not key.endswith("Actions")} for each in stored]
+    # moto does not know the warm-up of alarms.
+    built = [{key: value for key, value in each.items() if key != "WarmUpConfiguration"} for each in built]
     assert parse_alarms({"MetricAlarms": named}, "moto") == parse_alarms({"MetricAlarms": built}, "built")
 
 

@@ -30,7 +30,7 @@ GOOD = Operation(
     panels=(Panel("overview", "All", ("success", "failure", "bytes_in")), Panel("overview", "Time", ("duration_ms",))),
 )
 ALARM = replace(
-    watch.ALARMS[0],
+    next(found for found in watch.ALARMS if found.name == "storage-warning"),
     name="a",
     row="Good",
     signals=(watch.Signal("m1", "BytesIn", (("Operation", "Good"),), "Sum"),),
@@ -164,7 +164,7 @@ def test_one_dimension_is_the_same_in_all_rows():
 
 
 def test_a_composite_over_nothing_is_named():
-    composite = replace(watch.COMPOSITES[0], name="c", rule="ALARM(gone)", suppressor="lost", notifies=True)
+    composite = replace(watch.COMPOSITES[0], name="c", children=("gone",), suppressor="lost", notifies=True)
     found = checks.alarm_faults([GOOD], composites=[composite])
     assert found == ["c: asks for gone, which is no alarm", "c: asks for lost, which is no alarm"]
 
@@ -187,7 +187,7 @@ def test_one_setting_moves_every_threshold():
     assert values["memory-nearly-up"][1] == 0.9 * 1024**3
     assert values["time-nearly-up"] == (90_000, 6_000)
     assert values["storage-filling"] == (180, 12)
-    assert values["target-failure-rate"] == (20, 20)
+    assert values["probe-failing"] == (1, 1)
 
 
 def test_the_function_is_named_where_an_alarm_watches_lambda():
@@ -197,9 +197,9 @@ def test_the_function_is_named_where_an_alarm_watches_lambda():
 
 def test_composites_are_written_for_aws_with_prefix_and_quotes():
     composite = watch.COMPOSITES[0]
-    assert composite.children == ("targets-packaged-fast-burn-long", "targets-packaged-fast-burn-short")
+    assert composite.children == ("requests-served-fast-burn-long", "requests-served-fast-burn-short")
     assert composite.full_rule("p-") == (
-        'ALARM("p-targets-packaged-fast-burn-long") AND ALARM("p-targets-packaged-fast-burn-short")'
+        'ALARM("p-requests-served-fast-burn-long") AND ALARM("p-requests-served-fast-burn-short")'
     )
 
 
