@@ -99,6 +99,8 @@ def prepare_manifest(  # noqa: PLR0913  every choice of a call, by name
     *,
     settings: Settings | None = None,
     stores: Stores | None = None,
+    client: S3Client | None = None,
+    endpoint_url: str | None = None,
     time_left_s: Callable[[], float] | None = None,
     exclude: Sequence[str] = (),
 ) -> str | None:
@@ -109,7 +111,7 @@ def prepare_manifest(  # noqa: PLR0913  every choice of a call, by name
     or wrong in the artifact, ExtractionError and StoreError with their kinds, OutOfTimeError.
     """
     settings = settings or from_process_environment()
-    run = Run(Options(settings), stores or Stores(), output)
+    run = Run(Options(settings), stores or Stores(client, endpoint_url), output)
     model = TrainedArtifact(
         run.stores.source(trained), settings, report=run.checkpoint.report, exclude=patterns(exclude)
     )

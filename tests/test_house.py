@@ -183,8 +183,6 @@ def test_functions_stay_small():
 
 SAME_NAME_ON_PURPOSE: dict[str, str] = {
     "Action": "CloudWatch's word for what an alarm calls; the tools for anybody's alarms import nothing of ours",
-    "Contents": "what goes into a component, and what is in a finished one",
-    "Entry": "of a tar, and of a ZIP that is checked: each format's own word",
     "Metric": "CloudWatch's word; the same two rooms",
     "Panel": "a row's panel, and the panel that it becomes on a page; the page draws anybody's",
     "Rule": "a composite alarm's rule is CloudWatch's word, a device's rule is the customer's",

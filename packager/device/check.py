@@ -13,7 +13,14 @@ from packager.core.splice import Part
 from packager.core.zip import STORED, Whole
 from packager.deadline import time_limit
 from packager.device import rules
-from packager.device.component_zip import HEAD_BYTES, ComponentListing, Contents, Entry, holds_head, read_listing
+from packager.device.component_zip import (
+    HEAD_BYTES,
+    CheckedComponent,
+    ComponentEntry,
+    ComponentListing,
+    holds_head,
+    read_listing,
+)
 from packager.device.recipe import Artifact, check_artifact, check_publishable
 from packager.errors import ArtifactNotFoundError, OutOfTimeError, RequestError, StoreError, printable
 from packager.model import targets
@@ -135,9 +142,9 @@ class Written:
         with observe(catalog.CHECK_COMPONENT, strict=strict) as step:
             return _findings(listing, target, step, strict=strict)
 
-    def _entry(self, entry: ZipEntry) -> Entry:
+    def _entry(self, entry: ZipEntry) -> ComponentEntry:
         head = self._heads.get(entry.name)
-        return Entry(entry.name, entry.size_bytes, entry.packed_bytes, entry.method, entry.flags, head=head)
+        return ComponentEntry(entry.name, entry.size_bytes, entry.packed_bytes, entry.method, entry.flags, head=head)
 
 
 def _findings(listing: ComponentListing, target: Target | None, step: Step, *, strict: bool) -> list[Finding]:
@@ -169,10 +176,10 @@ def published_artifact(
 
 
 def _refuse_other_kind(listing: ComponentListing, target: Target) -> None:
-    contents = Contents(listing, target)
+    component = CheckedComponent(listing, target)
     wrong = [each.message for each in rules.check(listing, target) if each.rule in _OF_ANOTHER_KIND]
     served = (*targets.SERVED_BY_COMPILED_ONNX, *targets.SERVED_BY_IMPORTED_ONNX)
-    if is_onnx(contents.manifest) and target not in served:
+    if is_onnx(component.manifest) and target not in served:
         wrong.append("The component holds an ONNX model, which this target does not run.")
     if wrong:
         raise RequestError(

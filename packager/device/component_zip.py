@@ -34,7 +34,7 @@ _BLOCKS_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ComponentEntry:
     """One entry of a ZIP, as its central directory tells it. `method` and `flag_bits` are the format's own numbers.
 
     `head` is the beginning of a library, HEAD_BYTES of it; None when nobody looked.
@@ -89,12 +89,12 @@ class ComponentListing:
 
     file_name: str
     size_bytes: int
-    entries: tuple[Entry, ...]
+    entries: tuple[ComponentEntry, ...]
     manifest: bytes | None
 
 
 @dataclass(frozen=True)
-class Contents:
+class CheckedComponent:
     """What follows from a listing, each part worked out once; empty where the manifest is unusable.
 
     `target` is the one that the component is held against, if any.
@@ -123,15 +123,15 @@ class Contents:
         return [each if isinstance(each, dict) else {} for each in stages] if isinstance(stages, list) else []
 
     @cached_property
-    def files(self) -> tuple[tuple[str, Entry], ...]:
+    def files(self) -> tuple[tuple[str, ComponentEntry], ...]:
         """Every file with its path below the root, without those that would land elsewhere."""
         places = ((each.place[0], each) for each in self.listing.entries if not each.is_folder)
         return tuple((path, each) for path, each in places if path)
 
     @cached_property
-    def folders(self) -> dict[str, dict[str, Entry]]:
+    def folders(self) -> dict[str, dict[str, ComponentEntry]]:
         """The files of each folder at the root: by path relative to the folder, by its name."""
-        found: dict[str, dict[str, Entry]] = {}
+        found: dict[str, dict[str, ComponentEntry]] = {}
         for path, entry in self.files:
             folder, slash, rest = path.partition("/")
             if slash:
@@ -155,7 +155,7 @@ def read_listing(
     read_at, records = opened.read_at, opened.records
     heads = _verified(read_at, records, settings) if verify else {}
     entries = tuple(
-        Entry(
+        ComponentEntry(
             name=each.name,
             size_bytes=each.size_bytes,
             compressed_bytes=each.compressed_bytes,
@@ -252,7 +252,7 @@ def _verified(read_at: ReadAt, records: list[DirectoryRecord], settings: Setting
 
 
 def _is_readable(record: DirectoryRecord) -> bool:
-    return Entry(record.name, 0, 0, record.method, record.flag_bits).is_readable
+    return ComponentEntry(record.name, 0, 0, record.method, record.flag_bits).is_readable
 
 
 def _contents(read_at: ReadAt, record: DirectoryRecord) -> Iterator[bytes]:

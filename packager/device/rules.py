@@ -13,7 +13,7 @@ from itertools import islice
 from posixpath import basename, dirname
 from typing import TYPE_CHECKING
 
-from packager.device.component_zip import HEAD_BYTES, ComponentListing, Contents, Entry
+from packager.device.component_zip import HEAD_BYTES, CheckedComponent, ComponentEntry, ComponentListing
 from packager.errors import ComponentRefusedError, ManifestError, in_units, printable
 from packager.model.identity import FILE_NAME_ENDING
 from packager.model.manifest import MANIFEST, is_onnx
@@ -58,7 +58,7 @@ class Rule:
     id: str
     consequence: str
     next_step: str
-    breaches: Callable[[Contents], Iterable[str]]
+    breaches: Callable[[CheckedComponent], Iterable[str]]
 
 
 def check(listing: ComponentListing, target: Target | None = None) -> list[Finding]:
@@ -67,9 +67,9 @@ def check(listing: ComponentListing, target: Target | None = None) -> list[Findi
     With a target, also what that target needs, and only what Greengrass needs where no server component runs there.
     Never raises, whatever the component holds.
     """
-    contents = Contents(listing, target)
+    component = CheckedComponent(listing, target)
     rules = RULES if target is None or target.dependency else [each for each in RULES if each.id in OF_GREENGRASS]
-    return [finding for rule in rules if (finding := _finding(rule, contents))]
+    return [finding for rule in rules if (finding := _finding(rule, component))]
 
 
 def refuse_if_strict(findings: Sequence[Finding], *, strict: bool) -> None:
@@ -83,8 +83,8 @@ def refuse_if_strict(findings: Sequence[Finding], *, strict: bool) -> None:
         )
 
 
-def _finding(rule: Rule, contents: Contents) -> Finding | None:
-    breaches = iter(rule.breaches(contents))
+def _finding(rule: Rule, component: CheckedComponent) -> Finding | None:
+    breaches = iter(rule.breaches(component))
     shown = list(islice(breaches, SHOWN))
     if not shown:
         return None
@@ -93,7 +93,7 @@ def _finding(rule: Rule, contents: Contents) -> Finding | None:
         rule=rule.id,
         message=f"{'; '.join(shown)}{f'; and {more} more' if more else ''}. {rule.consequence}",
         next_step=rule.next_step,
-        subject=printable(contents.listing.file_name),
+        subject=printable(component.listing.file_name),
     )
 
 
@@ -103,8 +103,8 @@ def _shown(value: object) -> str:
     return "missing" if value is None else "no text"
 
 
-def _manifest(contents: Contents) -> Iterator[str]:
-    listing = contents.listing
+def _manifest(component: CheckedComponent) -> Iterator[str]:
+    listing = component.listing
     if listing.manifest is None:
         unreadable = any(each.name == MANIFEST and not each.is_readable for each in listing.entries)
         if not unreadable:  # how an entry is stored is another rule's finding
@@ -115,53 +115,53 @@ def _manifest(contents: Contents) -> Iterator[str]:
     except ManifestError as error:
         yield error.message.rstrip(".")
         return
-    dataset = contents.manifest.get("dataset")
+    dataset = component.manifest.get("dataset")
     sides = [dataset.get(side) for side in ("image_width", "image_height")] if isinstance(dataset, dict) else [None]
     if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
         yield f"{MANIFEST} has no dataset with a positive image_width and image_height"
 
 
-def _graph_type(contents: Contents) -> Iterator[str]:
-    kind, found = contents.graph.get("model_graph_type"), len(contents.stages)
+def _graph_type(component: CheckedComponent) -> Iterator[str]:
+    kind, found = component.graph.get("model_graph_type"), len(component.stages)
     needed = STAGES_OF_GRAPH.get(kind) if isinstance(kind, str) else None
-    if needed is None and contents.manifest:
+    if needed is None and component.manifest:
         yield f"model_graph.model_graph_type is {_shown(kind)}, not one of {', '.join(STAGES_OF_GRAPH)}"
     elif needed is not None and found != needed:
         yield f"model_graph.model_graph_type {kind} needs {needed} stages, and there are {found}"
 
 
-def _stage_folders(contents: Contents) -> Iterator[str]:
-    for number, stage in enumerate(contents.stages, start=1):
+def _stage_folders(component: CheckedComponent) -> Iterator[str]:
+    for number, stage in enumerate(component.stages, start=1):
         kind = stage.get("type")
         if not isinstance(kind, str):
             yield f"The type of stage {number} is {_shown(kind)}"
-        elif kind not in contents.folders:
+        elif kind not in component.folders:
             yield f"There are no files in a folder {_shown(kind)} for stage {number}"
 
 
-def _first_stage(contents: Contents) -> Iterator[str]:
-    for first in contents.stages[:1]:
+def _first_stage(component: CheckedComponent) -> Iterator[str]:
+    for first in component.stages[:1]:
         missing = [field for field in FIRST_STAGE_FIELDS if field not in first]
         if missing:
             yield f"Stage 1 lacks {', '.join(missing)}"
 
 
-def _model_folders(contents: Contents) -> Iterator[tuple[str, dict[str, Entry]]]:
+def _model_folders(component: CheckedComponent) -> Iterator[tuple[str, dict[str, ComponentEntry]]]:
     """The folder of each stage that has one, with its files by path."""
-    for kind in dict.fromkeys(kind for stage in contents.stages if isinstance(kind := stage.get("type"), str)):
-        if kind in contents.folders:
-            yield kind, contents.folders[kind]
+    for kind in dict.fromkeys(kind for stage in component.stages if isinstance(kind := stage.get("type"), str)):
+        if kind in component.folders:
+            yield kind, component.folders[kind]
 
 
-def _compiled_files(contents: Contents) -> Iterator[str]:
-    model_files = _onnx_file if is_onnx(contents.manifest) else _neo_files
-    for kind, files in _model_folders(contents):
-        for breach in model_files(contents, files):
+def _compiled_files(component: CheckedComponent) -> Iterator[str]:
+    model_files = _onnx_file if is_onnx(component.manifest) else _neo_files
+    for kind, files in _model_folders(component):
+        for breach in model_files(component, files):
             yield f"In {_shown(kind)} there {breach}"
 
 
-def _onnx_file(contents: Contents, files: Mapping[str, Entry]) -> Iterator[str]:
-    artifact = contents.manifest.get("runtime_artifact")
+def _onnx_file(component: CheckedComponent, files: Mapping[str, ComponentEntry]) -> Iterator[str]:
+    artifact = component.manifest.get("runtime_artifact")
     if isinstance(artifact, str) and artifact in files:  # the device looks for this very path
         return
     deeper = [path for path in files if isinstance(artifact, str) and path.endswith(f"/{artifact}")]
@@ -169,7 +169,7 @@ def _onnx_file(contents: Contents, files: Mapping[str, Entry]) -> Iterator[str]:
     yield f"is no file for runtime_artifact, which is {_shown(artifact)}{where}"
 
 
-def _neo_files(_: Contents, files: Mapping[str, Entry]) -> Iterator[str]:
+def _neo_files(_: CheckedComponent, files: Mapping[str, ComponentEntry]) -> Iterator[str]:
     form = _neo_form(files)
     for ending in form:
         found = [path for path in _neo_set(files) if path.endswith(ending)]
@@ -195,10 +195,10 @@ def _of_macos(paths: Iterable[str]) -> str:
     return f"; {_shown(companions[0])} is a companion of macOS (AppleDouble)" if companions else ""
 
 
-def _empty_files(contents: Contents) -> Iterator[str]:
-    for kind, files in _model_folders(contents):
-        if is_onnx(contents.manifest):
-            artifact = contents.manifest.get("runtime_artifact")
+def _empty_files(component: CheckedComponent) -> Iterator[str]:
+    for kind, files in _model_folders(component):
+        if is_onnx(component.manifest):
+            artifact = component.manifest.get("runtime_artifact")
             needed = [path for path in files if path.endswith(".onnx") or path == artifact]
         else:
             needed = [path for path in _neo_set(files) if path.endswith(_neo_form(files))]
@@ -207,9 +207,9 @@ def _empty_files(contents: Contents) -> Iterator[str]:
                 yield f"{_shown(f'{kind}/{path}')} is empty"
 
 
-def _libraries(contents: Contents) -> Iterator[str]:
-    wanted = contents.target.architecture if contents.target else ""
-    for kind, files in _model_folders(contents):
+def _libraries(component: CheckedComponent) -> Iterator[str]:
+    wanted = component.target.architecture if component.target else ""
+    for kind, files in _model_folders(component):
         for path, entry in files.items():
             if not entry.head:  # nobody looked into it, or it is empty
                 continue
@@ -231,41 +231,41 @@ def _machine(head: bytes) -> str:
     return ELF_MACHINES.get(number, f"ELF machine {number}")
 
 
-def _target_runtime(contents: Contents) -> Iterator[str]:
-    runs_onnx = contents.target is not None and contents.target.runs_compiled_onnx
-    if runs_onnx and contents.manifest and not is_onnx(contents.manifest):
+def _target_runtime(component: CheckedComponent) -> Iterator[str]:
+    runs_onnx = component.target is not None and component.target.runs_compiled_onnx
+    if runs_onnx and component.manifest and not is_onnx(component.manifest):
         yield f"The target runs ONNX models, and {MANIFEST} does not say runtime: onnx"
 
 
-def _reserved_names(contents: Contents) -> Iterator[str]:
+def _reserved_names(component: CheckedComponent) -> Iterator[str]:
     # Folders count, also empty ones: the converter links every name at the root beside its own files.
-    names = {each.place[0].split("/")[0] for each in contents.listing.entries}
+    names = {each.place[0].split("/")[0] for each in component.listing.entries}
     return (f"There is an entry {name} at the root" for name in sorted(RESERVED_NAMES & names))
 
 
-def _entry_storage(contents: Contents) -> Iterator[str]:
-    for each in contents.listing.entries:
+def _entry_storage(component: CheckedComponent) -> Iterator[str]:
+    for each in component.listing.entries:
         if each.is_encrypted:
             yield f"{_shown(each.name)} is encrypted"
         elif not each.is_readable:
             yield f"{_shown(each.name)} is compressed by method {each.method}, not stored (0) or deflated (8)"
 
 
-def _links(contents: Contents) -> Iterator[str]:
-    return (f"{_shown(each.name)} is a link" for each in contents.listing.entries if each.is_link)
+def _links(component: CheckedComponent) -> Iterator[str]:
+    return (f"{_shown(each.name)} is a link" for each in component.listing.entries if each.is_link)
 
 
-def _entry_paths(contents: Contents) -> Iterator[str]:
-    for each in contents.listing.entries:
+def _entry_paths(component: CheckedComponent) -> Iterator[str]:
+    for each in component.listing.entries:
         _, fault = each.place
         if fault:
             yield f"{_shown(each.name)} {fault}"
 
 
-def _unique_paths(contents: Contents) -> Iterator[str]:
+def _unique_paths(component: CheckedComponent) -> Iterator[str]:
     files: set[str] = set()
-    folders = {each.place[0] for each in contents.listing.entries if each.is_folder}
-    for path, _ in contents.files:
+    folders = {each.place[0] for each in component.listing.entries if each.is_folder}
+    for path, _ in component.files:
         if path in files:
             yield f"{_shown(path)} is there more than once"
         files.add(path)
@@ -277,21 +277,21 @@ def _unique_paths(contents: Contents) -> Iterator[str]:
         yield f"{_shown(path)} is both a file and a folder"
 
 
-def _file_name(contents: Contents) -> Iterator[str]:
-    name = contents.listing.file_name
+def _file_name(component: CheckedComponent) -> Iterator[str]:
+    name = component.listing.file_name
     if not name.endswith(FILE_NAME_ENDING) or name.count(".") != 1:
         yield f"The file is named {_shown(name)}"
 
 
-def _component_size(contents: Contents) -> Iterator[str]:
-    size_bytes = contents.listing.size_bytes
+def _component_size(component: CheckedComponent) -> Iterator[str]:
+    size_bytes = component.listing.size_bytes
     if size_bytes > COMPONENT_BUDGET_BYTES:
         yield f"The component has {in_units(size_bytes)} ({size_bytes} bytes), above {COMPONENT_BUDGET_BYTES} bytes"
 
 
-def _device_store(contents: Contents) -> Iterator[str]:
-    unpacked_bytes = sum(each.size_bytes for each in contents.listing.entries)
-    needed_bytes = contents.listing.size_bytes + unpacked_bytes
+def _device_store(component: CheckedComponent) -> Iterator[str]:
+    unpacked_bytes = sum(each.size_bytes for each in component.listing.entries)
+    needed_bytes = component.listing.size_bytes + unpacked_bytes
     if needed_bytes > DEVICE_STORE_BYTES:
         yield (
             f"Packed and unpacked it takes {in_units(needed_bytes)} ({needed_bytes} bytes, {unpacked_bytes} of them "

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.device.component_zip import Entry, read_listing
+from packager.device.component_zip import ComponentEntry, read_listing
 from packager.device.rules import check
 from packager.errors import AccessDeniedError, ExtractionError, LimitExceededError, PackagerError
 from packager.settings import Settings
@@ -160,7 +160,7 @@ def test_links_encryption_methods_and_zero_bytes_are_told_not_followed():
     assert (listing.manifest, [each.rule for each in check(listing)]) == (None, ["entry-storage"])
     lzma = listing_of(zipped([("manifest.json", MANIFEST)], zipfile.ZIP_LZMA), verify=True)
     assert lzma.entries[0].method == 14
-    assert listing_of(raw_zip([b"a\0b"])).entries == (Entry("a\0b", 0, 0, method=0),)
+    assert listing_of(raw_zip([b"a\0b"])).entries == (ComponentEntry("a\0b", 0, 0, method=0),)
 
 
 def test_more_entries_than_an_archive_may_have_members_is_an_error_told_in_numbers():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.device.component_zip import ComponentListing, Entry
+from packager.device.component_zip import ComponentEntry, ComponentListing
 from packager.device.rules import (
     COMPONENT_BUDGET_BYTES,
     DEVICE_STORE_BYTES,
@@ -55,7 +55,7 @@ def manifest_of(kinds, graph_type=None, **more):
 
 def listing(manifest, paths, size_bytes=1000, file_name=FILE_NAME):
     data = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
-    entries = (Entry("manifest.json", len(data), len(data)), *(Entry(path, 10, 5) for path in paths))
+    entries = (ComponentEntry("manifest.json", len(data), len(data)), *(ComponentEntry(path, 10, 5) for path in paths))
     return ComponentListing(file_name, size_bytes, entries, data)
 
 
@@ -141,7 +141,7 @@ BREAKS = {
         lambda _, p: listing(b"{", p),
         lambda _, p: listing(b"[]", p),
         lambda _, p: listing(b'{"model_graph": NaN}', p),
-        lambda _, p: ComponentListing(FILE_NAME, 1, tuple(Entry(path, 1, 1) for path in p), None),
+        lambda _, p: ComponentListing(FILE_NAME, 1, tuple(ComponentEntry(path, 1, 1) for path in p), None),
     ],
     "graph-type": [
         lambda m, p: listing(with_graph_type(m, None), p),
@@ -213,7 +213,7 @@ ANYTHING = st.recursive(
     max_leaves=8,
 )
 entries = st.builds(
-    Entry,
+    ComponentEntry,
     name=st.text() | st.sampled_from(["manifest.json", "a/b", "a", "a/", "../x"]),
     size_bytes=st.integers(0, 1 << 64),
     compressed_bytes=st.integers(0, 1 << 64),
@@ -288,7 +288,7 @@ def test_an_onnx_target_takes_onnx_models_only(component):
 @given(st.integers(4, 40))
 def test_a_rule_broken_by_many_entries_is_one_finding_that_counts_them(count):
     component = listing(manifest_of(["mochi"]), [f"mochi/{file}" for file in NEO])
-    outside = tuple(Entry(f"../{number}", 1, 1) for number in range(count))
+    outside = tuple(ComponentEntry(f"../{number}", 1, 1) for number in range(count))
     [finding] = check(dataclasses.replace(component, entries=component.entries + outside))
     assert finding == Finding(
         rule="entry-paths",

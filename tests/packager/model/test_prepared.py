@@ -93,7 +93,7 @@ def test_preparing_again_and_packaging_again_reads_nothing(s3_server, bucket, he
     client.meta.events.register("before-call.s3", lambda model, **_: asked.append(model.name))
     uri, out = f"s3://{bucket}/trained.tar.gz", f"s3://{bucket}/out"
     compiled = {"arm64-cpu": f"s3://{bucket}/compiled.tar.gz"}
-    kept = prepare_manifest(uri, out, stores=Stores(client))
+    kept = prepare_manifest(uri, out, client=client)
     first = package(uri, compiled, out, client=client, prepared=True)
     asked.clear()
     assert prepare_manifest(uri, out, stores=Stores(client)) == kept
