@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from packager.deadline import ABORT_RESERVE_S, time_left_s, time_limit
 from packager.errors import PackagerError, RequestError
-from packager.portal.api import is_api_event, is_load_balancer_event, package_call, route
+from packager.portal.api import is_api_event, is_load_balancer_event, package_call, route, sender
 from packager.portal.clock import left_s, telemetry_before_timeout
 from packager.portal.events import (
     PREPARE,
@@ -132,12 +132,14 @@ def _route(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]
 
 def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
     origin = "*"
+    portal = None
     try:
         origin = from_process_environment().cors_origin
-        answer = _api_answer(event, lambda_context)
+        portal = _portal(lambda_context)
+        answer = _api_answer(event, portal, lambda_context)
     except Exception as error:  # noqa: BLE001  every request is answered
         status, body = http_failure(error, str(getattr(lambda_context, "aws_request_id", "")))
-        _log_failure(status, error)
+        _note_failure(event, portal, status, error)
         answer = _Answer(body, status, of_error(error), error)
     reply = http_reply(answer.status, answer.reply or None, origin)
     if is_load_balancer_event(event):
@@ -145,7 +147,17 @@ def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
     return replace(answer, reply=reply)
 
 
-def _api_answer(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
+def _note_failure(event: dict[str, Any], portal: Portal | None, status: int, error: Exception) -> None:
+    """Write the log line of a failed request, and its audit entry, with who asked."""
+    from packager.portal.audit import PACKAGE, UNKNOWN  # noqa: PLC0415  only failures need it
+
+    user_id, training_id = sender(event, UNKNOWN)
+    _log_failure(status, error, user_id=user_id, training_id=training_id)
+    if portal is not None:
+        portal.audit.write_failure(user_id, training_id, status, error, PACKAGE)
+
+
+def _api_answer(event: dict[str, Any], portal: Portal, lambda_context: LambdaContext) -> _Answer:
     """The answer, with its body in place of a reply; an empty one for a preflight."""
     asked = route(event)
     if asked.method == "OPTIONS":
@@ -154,7 +166,7 @@ def _api_answer(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer
         return _Answer({"error": "Not found"}, NOT_FOUND)
     call = package_call(event, asked, str(getattr(lambda_context, "aws_request_id", "") or ""))
     with context(training_id=call.training_id):
-        outcome, body = _portal(lambda_context).answer(call)
+        outcome, body = portal.answer(call)
     failed = NothingPackagedError(outcome.faults) if outcome.status != OK else None
     return _Answer(body, outcome.status, outcome.tally, failed, outcome.left)
 
@@ -335,16 +347,16 @@ def _silence_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _log_failure(status: int, error: Exception) -> None:
-    """Write one line about a request that failed; never what the request held."""
+def _log_failure(status: int, error: Exception, **who: str) -> None:
+    """Write one line about a request that failed, with the ids of user and training job; never what else it held."""
+    about = {**who, "status": status, "error_type": type(error).__name__}
     if isinstance(error, RequestError):
-        log("info", "request refused", status=status, error_type=type(error).__name__, field=error.figures.get("field"))
+        log("info", "request refused", **about, field=error.figures.get("field"))
     elif isinstance(error, PackagerError):
         log(
             "info" if status < SERVER_ERROR else "error",
             "request refused" if status < SERVER_ERROR else "request failed",
-            status=status,
-            error_type=type(error).__name__,
+            **about,
             error=error.message,
             figures=error.figures,
             next_step=error.next_step,
@@ -354,8 +366,7 @@ def _log_failure(status: int, error: Exception) -> None:
         log(
             "error",
             "request failed",
-            status=status,
-            error_type=type(error).__name__,
+            **about,
             next_step="Report it, with this line.",
             stack="".join(traceback.format_tb(error.__traceback__)[-20:]),
         )

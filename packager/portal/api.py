@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -86,6 +87,16 @@ def package_call(event: dict[str, Any], route: Route, request_id: str = "") -> P
     body = Fields(_json(_body(Fields(event))), "body")
     targets = body.texts("targets") if body["targets"] is not None else ()
     return PackageCall(training_id, targets, body.optional_flag("auto_triggered") or False, user, request_id)
+
+
+def sender(event: dict[str, Any], nobody: str) -> tuple[str, str]:
+    """The ids of the user and the training job in a proxy event, `nobody` for either that it does not name."""
+    user_id = training_id = nobody
+    with suppress(RequestError):
+        user_id = caller(event).id
+    with suppress(RequestError):
+        training_id = _training_id(event, route(event))
+    return user_id, training_id
 
 
 def _filled(template: str, fields: Fields) -> str:

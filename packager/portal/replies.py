@@ -13,6 +13,7 @@ from packager.errors import (
     SettingsError,
     is_recoverable,
 )
+from packager.portal.settings import cors_headers
 
 if TYPE_CHECKING:
     from packager.results import PackageResult
@@ -31,11 +32,7 @@ class ForbiddenError(PackagerError, PermissionError):
 
 def http_reply(status: int, body: dict[str, Any] | None, origin: str) -> dict[str, Any]:
     """A proxy reply with its CORS headers; no body for a preflight."""
-    headers = {
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Allow-Headers": "Content-Type,Authorization,X-Amz-Date,X-Api-Key,X-Amz-Security-Token",
-        "Access-Control-Allow-Methods": "POST,OPTIONS",
-    }
+    headers = cors_headers(origin)
     if body is None:
         return {"statusCode": status, "headers": {**headers, "Access-Control-Max-Age": "86400"}, "body": ""}
     return {

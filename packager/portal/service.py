@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from packager.errors import OperationAbortedError, PackagerError, RequestError, printable
 from packager.model.targets import served_by
 from packager.portal import jobs
+from packager.portal.audit import Audit
 from packager.portal.aws import AwsRefusedError
 from packager.portal.credentials import usecase_s3
 from packager.portal.events import PackageArguments
 from packager.portal.publish import publish_once, trigger_publish
 from packager.portal.replies import BAD_REQUEST, OK, SERVER_ERROR, ForbiddenError, shared_failure
-from packager.portal.tables import ConflictError, Records, now_ms, retry_on_conflict
+from packager.portal.tables import Records, now_ms, retry_on_conflict
 from packager.portal.tally import Tally, of_request
 from packager.portal.users import User, may_package
 from packager.results import LEFT, ComponentResult, PackageResult
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from packager.portal.api import PackageCall
     from packager.portal.jobs import ChosenTargets, Entry, TrainingJob
     from packager.portal.settings import PortalSettings
-
-_DAY_S = 86_400
 
 
 class NotRecordedError(PackagerError):
@@ -92,6 +91,7 @@ class Portal:
     def __init__(self, settings: PortalSettings, package: Callable[[PackageArguments], PackageResult]) -> None:
         self.settings = settings
         self.records = Records(settings)
+        self.audit = Audit(self.records, settings.audit_days)
         self._package = package
 
     def answer(self, call: PackageCall) -> tuple[RequestOutcome, dict[str, Any]]:
@@ -146,11 +146,12 @@ class Portal:
                 result = self._result(job, choice, usecase, stores)
             entries, left = _entries(choice, result)
             record = self._recorded(job.training_id, entries, left)
-        except PackagerError as error:
-            self._audit(user, job, "failure", {"error_type": type(error).__name__, "targets": list(choice.targets)})
+        except Exception as error:
+            about = {"error_type": type(error).__name__, "targets": list(choice.targets)}
+            self.audit.write(user.id, job.training_id, "failure", about)
             raise
         outcome = RequestOutcome(entries, left, choice.missing, record, bad_before=job.bad_before)
-        self._audit(user, job, _verdict(outcome), _details(outcome))
+        self.audit.write(user.id, job.training_id, _verdict(outcome), _details(outcome))
         return outcome
 
     def _record_of(self, training_id: str) -> dict[str, Any]:
@@ -216,38 +217,6 @@ class Portal:
             )
 
         return retry_on_conflict("training_jobs", write)
-
-    def _audit(self, user: User, job: TrainingJob, result: str, details: dict[str, Any]) -> None:
-        """Write the audit entry. A failure is logged by its step and raises nothing: the components exist by then."""
-        at_ms = now_ms()
-
-        def write() -> None:
-            nonlocal at_ms
-            try:
-                self.records.put_new("audit_log", self._audit_entry(user, job, result, details, at_ms), "event_id")
-            except ConflictError:
-                at_ms += 1  # the same user has another entry of this millisecond
-                raise
-
-        try:
-            retry_on_conflict("audit_log", write)
-        except PackagerError:
-            return
-
-    def _audit_entry(
-        self, user: User, job: TrainingJob, result: str, details: dict[str, Any], at_ms: int
-    ) -> dict[str, Any]:
-        return {
-            "event_id": f"{user.id}_{at_ms}",
-            "timestamp": at_ms,
-            "user_id": user.id,
-            "action": "package_components",
-            "resource_type": "training_job",
-            "resource_id": job.training_id,
-            "result": result,
-            "details": details,
-            "ttl": at_ms // 1000 + self.settings.audit_days * _DAY_S,
-        }
 
 
 _NOTHING_YET = "(attribute_not_exists(packaged_components) OR packaged_components = :nothing)"

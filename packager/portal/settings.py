@@ -104,6 +104,15 @@ class PortalSettings(EnvironmentSettings):
         return found
 
 
+def cors_headers(origin: str) -> dict[str, str]:
+    """The headers that let pages of the origin call the API."""
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Headers": "Content-Type,Authorization,X-Amz-Date,X-Api-Key,X-Amz-Security-Token",
+        "Access-Control-Allow-Methods": "POST,OPTIONS",
+    }
+
+
 @cache
 def from_process_environment() -> PortalSettings:
     """The process's settings, checked once."""

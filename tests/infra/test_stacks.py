@@ -14,6 +14,7 @@ from dashboards.product.stages import of_the_stage
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
 from infra.values import MIB
+from packager.portal.settings import cors_headers
 from telemetry import observe, to_stdout
 from telemetry.catalog import NAMESPACE, RESERVE_STORAGE
 from telemetry.check import check_line
@@ -289,6 +290,29 @@ def test_the_portal_and_its_api_are_there_only_when_the_settings_name_them(small
         "POST": "COGNITO_USER_POOLS",
         "OPTIONS": "NONE",
     }
+
+
+def test_a_preflight_and_a_refusal_never_reach_the_function_and_carry_the_headers_of_the_origin(service):
+    (options,) = [
+        each for each in of_type(service, "AWS::ApiGateway::Method").values() if each["HttpMethod"] == "OPTIONS"
+    ]
+    assert options["Integration"]["Type"] == "MOCK"
+    (answer,) = options["Integration"]["IntegrationResponses"]
+    said = {name.rpartition(".")[2]: value.strip("'") for name, value in answer["ResponseParameters"].items()}
+    assert said == {**cors_headers(EVERYTHING.cors_origin), "Access-Control-Max-Age": "86400"}
+    refusals = of_type(service, "AWS::ApiGateway::GatewayResponse").values()
+    assert {each["ResponseType"] for each in refusals} == {"DEFAULT_4XX", "DEFAULT_5XX"}
+    for each in refusals:
+        assert each["ResponseParameters"]["gatewayresponse.header.Access-Control-Allow-Origin"] == "'*'"
+
+
+def test_the_api_says_in_its_log_who_asked_and_waits_as_long_as_the_setting_says(service):
+    (stage,) = of_type(service, "AWS::ApiGateway::Stage").values()
+    assert {"$context.identity.sourceIp", "$context.authorizer.claims.sub", "$context.authorizer.error"} <= set(
+        json.loads(stage["AccessLogSetting"]["Format"]).values()
+    )
+    (post,) = [each for each in of_type(service, "AWS::ApiGateway::Method").values() if each["HttpMethod"] == "POST"]
+    assert post["Integration"]["TimeoutInMillis"] == EVERYTHING.integration_s * 1000
 
 
 def test_both_stacks_are_the_same_bytes_when_synthesized_twice(everything, tmp_path):

@@ -792,8 +792,55 @@ def test_system_from_outside_opens_nothing_even_with_a_role(world, claims):
         )
     finally:
         world.tables["USER_ROLES_TABLE"].delete_item(Key={"user_id": "system", "usecase_id": "global"})
-    assert world.audits(job) == []
+    assert [(each["user_id"], each["result"]) for each in world.audits(job)] == [("system", "denied")]
     assert "packaged_components" not in world.record(job)
+
+
+def lines_of(capfd, event):
+    return [line for line in map(json.loads, capfd.readouterr().out.splitlines()) if line.get("event") == event]
+
+
+def denied(world, job, _monkeypatch):
+    return through_gateway(request(job, user=world.user("Viewer", "global")))
+
+
+def nobody(_world, job, _monkeypatch):
+    return through_gateway({**request(job), "requestContext": {}})
+
+
+def aws_refusing(world, job, _monkeypatch):
+    user = world.user("PortalAdmin", "global")
+    local.breaking(world, "GetItem", local.refused(), times=2)
+    return through_gateway(request(job, user=user))
+
+
+def broken(world, job, monkeypatch):
+    monkeypatch.setattr("packager.portal.service.jobs.choose", lambda *_: 1 / 0)
+    return through_gateway(request(job, user=world.user("PortalAdmin", "global")))
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        (denied, (403, "denied", "ForbiddenError")),
+        (nobody, (400, "denied", "RequestError")),
+        (aws_refusing, (500, "failure", "AwsRefusedError")),
+        (broken, (500, "failure", "ZeroDivisionError")),
+    ],
+)
+def test_a_refusal_and_an_unexpected_failure_leave_an_audit_entry_and_a_line_with_who_asked(
+    world, monkeypatch, capfd, case, expected
+):
+    status, result, error = expected
+    job = world.job()
+    event = case(world, job, monkeypatch)
+    user = event["requestContext"].get("authorizer", {}).get("claims", {}).get("sub", "unknown")
+    assert ask(event)[0] == status
+    [entry] = world.audits(job)
+    assert (entry["user_id"], entry["action"], entry["result"]) == (user, "package_components", result)
+    assert entry["details"] == {"error_type": error, "status": status}
+    [line] = lines_of(capfd, "request failed" if status >= 500 else "request refused")
+    assert (line["user_id"], line["training_id"], line["error_type"]) == (user, job, error)
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
