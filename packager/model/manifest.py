@@ -61,7 +61,7 @@ class TrainedFactsCollector:
             CONFIG: ("MAX_CONFIG_BYTES", settings.max_config_bytes),
             TRAINED_MANIFEST: ("MAX_MANIFEST_BYTES", settings.max_manifest_bytes),
         }
-        self._max_values = settings.max_manifest_values
+        self._settings = settings
         self._documents: dict[str, bytes] = {}
         self._pt_name: str | None = None
         self._onnx_members: list[str] = []
@@ -78,9 +78,7 @@ class TrainedFactsCollector:
 
     def take(self, path: str, data: bytes) -> None:
         """Keep a document that is wanted; ManifestError for a manifest of too many values."""
-        if path == TRAINED_MANIFEST and (values := values_at_most(data)) > self._max_values:
-            raise too_large(path, "MAX_MANIFEST_VALUES", self._max_values, values, "values")
-        self._documents[path] = data
+        self._documents[path] = bounded_manifest(data, self._settings, path) if path == TRAINED_MANIFEST else data
 
     def see(self, path: str) -> None:
         if not path.startswith(EXPORTS):
@@ -201,6 +199,15 @@ def render(manifest: Mapping[str, Any], max_bytes: int) -> bytes:
             reason=printable(error),
         ) from error
     return bytes(rendered)
+
+
+def bounded_manifest(data: bytes, settings: Settings, what: str) -> bytes:
+    """The bytes of a manifest, when they are within the limits on one; else the ManifestError that names the limit."""
+    if len(data) > settings.max_manifest_bytes:
+        raise too_large(what, "MAX_MANIFEST_BYTES", settings.max_manifest_bytes, len(data))
+    if (values := values_at_most(data)) > settings.max_manifest_values:
+        raise too_large(what, "MAX_MANIFEST_VALUES", settings.max_manifest_values, values, "values")
+    return data
 
 
 def too_large(what: str, setting: str, limit: int, found: int, unit: str = "bytes") -> ManifestError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from packager.errors import ManifestError, PackagerError
 from packager.model.identity import component_identity, manifest_key
-from packager.model.manifest import checked
+from packager.model.manifest import bounded_manifest, checked, too_large
 from packager.model.strict import read_json
 from telemetry import log
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from packager.core.ports import Sink, Source
     from packager.model.trained import TrainedArtifact
-
-LARGEST_BYTES = 8 << 20
-"""The largest manifest that is kept; a larger one is made again each time."""
 
 _LAYOUT = "manifest"
 
@@ -39,13 +36,15 @@ class PreparedManifest:
     """The manifest of `model`: the one that is kept below `sink`, else the artifact's own, read from it.
 
     `open_kept` opens its URI. A component's key is made from the artifact's identity either way, so that key and bytes
-    are the same with and without a kept manifest. Memory: LARGEST_BYTES.
+    are the same with and without a kept manifest. One above MAX_MANIFEST_BYTES or MAX_MANIFEST_VALUES is neither
+    kept nor used: it is made again each time. Memory: MAX_MANIFEST_BYTES.
     """
 
     def __init__(self, model: TrainedArtifact, sink: Sink, open_kept: Callable[[str], Source]) -> None:
         self._model = model
         self._sink = sink
         self._open_kept = open_kept
+        self._settings = model.settings
         self._looking = threading.Lock()
         self._kept: _Kept | None = None
 
@@ -71,9 +70,8 @@ class PreparedManifest:
         if found := self._found():
             return found.uri
         content = json.dumps(self._model.manifest, separators=(",", ":")).encode("ascii")
-        if len(content) > LARGEST_BYTES:
-            return None
         try:
+            bounded_manifest(content, self._settings, "The manifest to keep")
             with self._sink.open(self._name) as upload:
                 upload.write(content)
                 return upload.commit().uri
@@ -89,9 +87,10 @@ class PreparedManifest:
         key, identity = self._name()
         try:
             there = self._sink.find(key)
-            if there is None or there.identity != identity or there.size_bytes > LARGEST_BYTES:
+            if there is None or there.identity != identity:
                 return None
-            return _Kept(there.uri, checked(read_json(self._read(there.uri, there.sha256), there.uri), there.uri))
+            content = bounded_manifest(self._read(there.uri, there.sha256), self._settings, there.uri)
+            return _Kept(there.uri, checked(read_json(content, there.uri), there.uri))
         except PackagerError as error:
             _warn("kept manifest not used", error)
             return None
@@ -100,7 +99,10 @@ class PreparedManifest:
         source = self._open_kept(uri)
         # What was found may have been replaced by now; from here on the source holds on to what it sees.
         size_bytes = source.size_bytes()
-        content = source.read_range(0, min(size_bytes, LARGEST_BYTES))
+        most_bytes = self._settings.max_manifest_bytes
+        if size_bytes > most_bytes:
+            raise too_large(uri, "MAX_MANIFEST_BYTES", most_bytes, size_bytes)
+        content = source.read_range(0, size_bytes)
         if len(content) != size_bytes or hashlib.sha256(content).hexdigest() != sha256:
             raise ManifestError(
                 f"{uri} is not what was written there.",

@@ -60,7 +60,7 @@ class TrainedArtifact:
         exclude: Sequence[str] = (),
     ) -> None:
         self.archive = Archive(source, TRAINED, tuple(sorted(set(exclude))))
-        self._settings = settings
+        self.settings = settings
         self._model_type = model_type
         self._report = report
         self._making = threading.Lock()
@@ -116,7 +116,7 @@ class TrainedArtifact:
     @traced(catalog.CREATE_MANIFEST)
     def _facts(self) -> TrainedFacts:
         add(source=self.source.uri, model_type=self._model_type or "other")
-        collector = TrainedFactsCollector(self._settings)
+        collector = TrainedFactsCollector(self.settings)
         links: dict[str, str] = {}
 
         def collect(member: Member) -> None:
@@ -141,7 +141,7 @@ class TrainedArtifact:
     def _read(self, take: Callable[[Member], None]) -> None:
         """Give every file to `take`, to the checked end of the archive."""
         total_bytes = self.source.size_bytes()
-        with self.archive.open(self._settings) as archive:
+        with self.archive.open(self.settings) as archive:
             for member in archive.files_and_links():
                 take(member)
                 self._report(

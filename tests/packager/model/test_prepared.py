@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from packager.errors import ArtifactNotFoundError, ExtractionError, ManifestError, OutOfTimeError
-from packager.model import prepared as module
 from packager.model.prepared import PreparedManifest
 from packager.model.trained import TrainedArtifact
 from packager.packaging import package, prepare_manifest
 from packager.settings import Settings
 from packager.stores import Stores
+from telemetry import Recorder, attached
 from telemetry.engine.testing import recorded
 from tests import archives
 from tests.packages import TARGETS, Model, ground
@@ -33,13 +33,13 @@ def here():
         yield ground_
 
 
-def trained_with(extra):
+def trained_with(extra, **how):
     """A trained artifact whose graph holds a value of any kind."""
     stage = {"type": "mochi", "input_shape": [1, 3, 8, 8], "extra": extra}
     graph = {"model_graph_type": "single_stage_model_graph", "stages": [stage]}
     files = [
         ("config.yaml", b"dataset:\n  image_width: 8\n  image_height: 8\n"),
-        ("export_artifacts/manifest.json", json.dumps({"model_graph": graph}).encode()),
+        ("export_artifacts/manifest.json", json.dumps({"model_graph": graph}, **how).encode()),
         ("export_artifacts/model.pt", b"weights"),
     ]
     return archives.gz(archives.tar(files))
@@ -115,6 +115,14 @@ def test_an_artifact_that_was_replaced_since_is_read_itself(here):
     assert result.manifest["model_graph"]["stages"][0]["extra"] == "new"
 
 
+class Heard(Recorder):
+    def __init__(self):
+        self.events = []
+
+    def event(self, level, name, keys):
+        self.events.append((level, name, keys))
+
+
 def written(here, content):
     """Put something where the manifest is kept, with an identity and a SHA-256 that fit."""
     sink = Stores().sink(here.out)
@@ -168,15 +176,30 @@ def test_one_that_was_changed_or_belongs_to_another_artifact_is_not_used(s3_serv
         assert result.manifest["compilable_models"]
 
 
-def test_one_beyond_the_limit_is_not_kept_and_none_is_read(here, monkeypatch):
+@pytest.mark.parametrize("name", ["max_manifest_bytes", "max_manifest_values"])
+def test_one_beyond_a_limit_is_neither_kept_nor_used_and_the_reason_is_logged(here, name):
     kept = Path(prepare_manifest(here.trained, here.out))
-    monkeypatch.setattr(module, "LARGEST_BYTES", kept.stat().st_size - 1)
-    with recorded() as records:
-        _, result = packaged(here, here.out, prepared=True)
-    assert len(rows(records, "CreateManifest")) == 1
-    assert prepare_manifest(here.trained, str(here.root / "elsewhere")) is None
-    assert not (here.root / "elsewhere").exists()
+    large = json.dumps({"model_graph": GRAPH, "dataset": DATASET, "more": [0] * 500}).encode()
+    written(here, large)
+    least = {"max_manifest_bytes": len(large) - 1, "max_manifest_values": 499}[name]
+    limits = Settings(**{name: least})
+    heard = Heard()
+    with attached(heard), recorded() as records:
+        _, result = packaged(here, here.out, prepared=True, settings=limits)
     assert result.succeeded
+    assert len(rows(records, "CreateManifest")) == 1
+    assert heard.events[0][:2] == ("warning", "kept manifest not used")
+    assert f"{name.upper()} = {least}" in heard.events[0][2]["error"]
+    kept.unlink()
+    Path(here.trained).write_bytes(trained_with([0] * 600))
+    with pytest.raises(ManifestError, match=name.upper()):
+        prepare_manifest(here.trained, str(here.root / "elsewhere"), settings=limits)
+    assert not (here.root / "elsewhere").exists()
+
+
+def test_one_that_grows_beyond_the_limit_when_it_is_written_again_is_not_kept(here):
+    Path(here.trained).write_bytes(trained_with("\u6a21" * 300, ensure_ascii=False))
+    assert prepare_manifest(here.trained, here.out, settings=Settings(max_manifest_bytes=1500)) is None
 
 
 def test_where_nothing_can_be_kept_targets_read_the_artifact_themselves(here):
