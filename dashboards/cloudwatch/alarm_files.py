@@ -10,22 +10,24 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import partial
+from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch import terraform
 from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, MetricAlarm, MuteRule
+from dashboards.cloudwatch.body import dashboard_body
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.metric_math import needs_band
 from dashboards.cloudwatch.parameters import composite_alarm, log_alarm, metric_alarm, mute_rule
 from dashboards.cloudwatch.rules import in_order, parse_rule
-from dashboards.cloudwatch.templates import Resource, Template
+from dashboards.cloudwatch.templates import Resource, Template, unknown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Json = Mapping[str, Any]
 _INTEGER = "tag:yaml.org,2002:int"
+_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null")}
 _Make = Callable[[Json], Alarm] | Callable[[Json], MuteRule]
 _KINDS: dict[str, _Make] = {
     "AWS::CloudWatch::Alarm": metric_alarm,
@@ -63,11 +65,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Unevaluated:
-    """An alarm, or what may hold alarms, that is not evaluated, and why."""
+    """An alarm, or what may hold alarms, that is not evaluated, or a dashboard that is not worked out, and why."""
 
     name: str
     source: Origin
     reason: str
+    dashboard: bool = False
 
     def __str__(self) -> str:
         called = "" if self.name in {"", self.source.logical_id} else f" ({self.name})" * bool(self.source.logical_id)
@@ -94,11 +97,11 @@ class Definitions:
     given: dict[str, Json] = field(default_factory=dict)
     unevaluated: list[Unevaluated] = field(default_factory=list)
     mutes: list[MuteRule] = field(default_factory=list)
-    dashboards: dict[str, Any] = field(default_factory=dict)
+    dashboards: dict[str, Json] = field(default_factory=dict)
     dashboard_sources: dict[str, Origin] = field(default_factory=dict)
 
-    def leave_out(self, name: str, source: Origin, reason: str) -> None:
-        self.unevaluated.append(Unevaluated(name, source, reason))
+    def leave_out(self, name: str, source: Origin, reason: str, *, dashboard: bool = False) -> None:
+        self.unevaluated.append(Unevaluated(name, source, reason, dashboard))
 
     def reason(self, name: str) -> str:
         """Return why an alarm is not evaluated, empty when nothing is known of it."""
@@ -122,9 +125,10 @@ def read_definitions(paths: Iterable[Path], parameters: Mapping[str, str] | None
         collect(found, data, str(path), parameters or {})
         if len(found.alarms) + len(found.mutes) + len(found.dashboards) == before:
             reasons = [str(each) for each in found.unevaluated[left_out:]]
+            what = "dashboards" if all(each.dashboard for each in found.unevaluated[left_out:]) else "alarms"
             if path not in named and not reasons:
                 continue  # of a folder some files may hold none
-            none = "none of its alarms can be evaluated:" if reasons else "it holds no CloudWatch alarm"
+            none = f"none of its {what} can be evaluated:" if reasons else "it holds no CloudWatch alarm"
             raise DefinitionError("\n  ".join([f"{path}: {none}", *reasons]))
     _leave_out_orphans(found)
     return found
@@ -253,9 +257,10 @@ def _from_resource(found: Definitions, template: Template, resource: Resource, w
     if resource.type in _NESTED:
         found.leave_out("", source, "a nested stack, whose alarms are in a template of its own: name that file as well")
     elif resource.type == _DASHBOARD:
-        if not resource.absent:
-            found.dashboards[name] = resource.properties.get("DashboardBody")
-            found.dashboard_sources[name] = source
+        if resource.absent:
+            found.leave_out(name, source, resource.absent, dashboard=True)
+        else:
+            add_dashboard(found, name, resource.properties.get("DashboardBody"), source, template)
     elif resource.type not in _KINDS:
         if "Alarm" in resource.type:
             found.leave_out(name, source, f"{resource.type} is a kind of alarm that this version does not know")
@@ -278,7 +283,7 @@ def _from_terraform(found: Definitions, data: Json, where: str, parameters: Mapp
             continue
         if kind == terraform.DASHBOARD:
             name = str(attributes.get("dashboard_name") or address)
-            found.dashboards[name], found.dashboard_sources[name] = attributes.get("dashboard_body"), source
+            add_dashboard(found, name, attributes.get("dashboard_body"), source)
             continue
         try:
             given = {"AlarmName": address, **terraform.parameters(attributes)}
@@ -286,6 +291,23 @@ def _from_terraform(found: Definitions, data: Json, where: str, parameters: Mapp
             found.leave_out(str(attributes.get("alarm_name") or address), source, _told(error))
             continue
         _add(found, _KINDS[kind], given, source)
+
+
+def add_dashboard(
+    found: Definitions, name: str, written: object, source: Origin, template: Template | None = None
+) -> None:
+    """Add one dashboard with its body read, or name it with the reason why not."""
+    try:
+        body = dashboard_body(written)
+    except DefinitionError as error:
+        # What only a deployment knows may stand for the whole body, or for a number in it.
+        text = f"{error}; it holds what only a deployment knows" if unknown(written) else str(error)
+        found.leave_out(name, source, text + (template.hint(f"{text}: {written}") if template else ""), dashboard=True)
+        return
+    if name in found.dashboards:
+        told = f"the name stands in {found.dashboard_sources[name]} too; in CloudWatch the later one wins"
+        found.leave_out(name, source, told, dashboard=True)
+    found.dashboards[name], found.dashboard_sources[name] = body, source
 
 
 def _add(
@@ -380,7 +402,8 @@ def load(path: Path) -> object:
     import yaml  # noqa: PLC0415  reading JSON needs it not
 
     # A class of our own, since what is registered changes the class; libyaml's is ten times as fast where it is there.
-    loader: Any = type("Loader", (getattr(yaml, "CSafeLoader", yaml.SafeLoader),), {})
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    loader: Any = type("Loader", (base,), {"construct_mapping": partialmethod(_mapping, base.construct_mapping)})
     loader.yaml_implicit_resolvers = {
         first: [pair for pair in pairs if pair[0] not in {_INTEGER, "tag:yaml.org,2002:timestamp"}]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -399,6 +422,14 @@ def load(path: Path) -> object:
         return yaml.load(text, loader)  # noqa: S506  a SafeLoader
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise DefinitionError(f"{path} cannot be read: {error}") from error
+
+
+def _mapping(loader: Any, construct: Any, node: Any, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  PyYAML's
+    """Return a mapping whose names are text, as in JSON: an account's number, `No`, `On`."""
+    for key, _ in node.value if isinstance(node.value, list) else ():
+        if key.tag in _PLAIN:
+            key.tag = "tag:yaml.org,2002:str"
+    return construct(loader, node, deep=deep)
 
 
 def _intrinsic(loader: Any, suffix: str, node: Any) -> dict[str, object]:  # noqa: ANN401  the types of PyYAML

@@ -57,6 +57,21 @@ class Line:
     visible: bool
 
 
+def dashboard_body(written: object) -> Json:
+    """Return a body that may be written as JSON in a text.
+
+    Raises:
+        DefinitionError: It is no JSON, or has no widgets.
+    """
+    try:
+        body = json.loads(written) if isinstance(written, str) else written
+    except (ValueError, RecursionError) as error:
+        raise DefinitionError(f"its DashboardBody is no JSON: {error}") from error
+    if not isinstance(body, Mapping) or "widgets" not in body:
+        raise DefinitionError("its DashboardBody has no `widgets`")
+    return body
+
+
 def widgets(body: Json) -> list[Widget]:
     """Return the widgets of a body; those without a position flow left to right, as CloudWatch places them."""
     if not isinstance(body, Mapping) or not isinstance(body.get("widgets"), list):

@@ -23,8 +23,8 @@ class Tokens:
     def __init__(self, text: str, pattern: re.Pattern[str], what: str) -> None:
         self.text, self.what, self.at = text, what, 0
         self.words: list[tuple[str, str]] = []
-        position = 0
-        while text[position:].strip():
+        position, end = 0, len(text.rstrip())
+        while position < end:
             match = pattern.match(text, position)
             if not match or match.lastgroup is None:
                 raise DefinitionError(f"the {what} {text!r} cannot be read from {text[position:]!r} on")

@@ -23,8 +23,10 @@ from dashboards.cloudwatch.insights_expressions import (
     value_of,
 )
 from dashboards.cloudwatch.insights_functions import number_of, text_of
+from dashboards.cloudwatch.search_limit import limited_searches, search_of
 
 LIMIT = 10_000
+MAX_LETTERS = 10_000
 BINS = "@bins"
 """The member of a row of `stats ... by bin(5m)` that holds the width of the periods in seconds, by column."""
 
@@ -35,7 +37,7 @@ _PIECES = re.compile(rf"(?:{_WHOLE}|[^|])+", re.IGNORECASE)
 _REMARK = re.compile(rf"({_WHOLE})|(?:(?<=[\s|])|^)#[^\n]*", re.IGNORECASE)
 _COMMA = re.compile(rf"{_WHOLE}|[(\[]|[)\]]|,", re.IGNORECASE)
 _NAMED = re.compile(r"(?P<value>.*?)\s+as\s+(?P<name>`[^`]+`|[\w@.-]+)", re.IGNORECASE | re.DOTALL)
-_BY = re.compile(rf"(?P<before>(?:{_QUOTED}|.)*?)\s+by\s+(?P<after>.*)", re.IGNORECASE | re.DOTALL)
+_BY = re.compile(rf"{_QUOTED}|\s(by)\s", re.IGNORECASE)
 _PARSE = re.compile(
     r"(?:(?P<source>@?[\w.@]+|`[^`]+`)\s+)?(?P<pattern>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|/(?:[^/\\]|\\.)+/)"
     r"(?:\s+as\s+(?P<names>.+))?",
@@ -62,14 +64,17 @@ def query(text: str, lines: Iterable[Mapping[str, Any]]) -> list[Row]:
         DefinitionError: It cannot be read.
     """
     rows = [dict(line) for line in lines]
-    for step in _steps(text):
-        rows = step(rows)
+    with limited_searches():
+        for step in _steps(text):
+            rows = step(rows)
     # What a row shows is looked up at the end: only for those that are left.
     return [{**row, **{name: value_of(row, name) for name in row.get("@shown", ())}} for row in rows[:LIMIT]]
 
 
 @lru_cache(maxsize=256)
 def _steps(text: str) -> tuple[Step, ...]:
+    if len(text) > MAX_LETTERS:
+        raise DefinitionError(f"a query of {len(text)} letters; CloudWatch takes {MAX_LETTERS}")
     steps = []
     for command in _commands(text):
         verb, _, rest = command.partition(" ")
@@ -217,10 +222,11 @@ def _parse(text: str) -> Step:
 def _captured(source: str, pattern: re.Pattern[str], names: list[str]) -> Step:
     if pattern.groups and not pattern.groupindex and len(names) != pattern.groups:
         raise DefinitionError(f"parse /{pattern.pattern}/ has {pattern.groups} groups and {len(names)} names")
+    search = search_of(pattern)
 
     def taken(row: Row) -> Row:
         value = value_of(row, source)
-        found = pattern.search(text_of(value)) if value is not None else None
+        found = search(text_of(value)) if value is not None else None
         if found is None:
             return row
         return {**row, **(found.groupdict() or dict(zip(names, found.groups(), strict=False)))}
@@ -242,12 +248,10 @@ def _unnest(text: str) -> Step:
 
 
 def _stats(text: str) -> Step:
-    match = _BY.fullmatch(text)
-    wanted = [
-        (column.name, parse_expression(column.text, aggregates=True))
-        for column in _columns(match["before"] if match else text)
-    ]
-    keys = [(column, _member_or_expression(column.text)) for column in (_columns(match["after"]) if match else ())]
+    by = next((match for match in _BY.finditer(text) if match[1]), None)
+    before, after = (text[: by.start()], text[by.end() :]) if by else (text, "")
+    wanted = [(column.name, parse_expression(column.text, aggregates=True)) for column in _columns(before)]
+    keys = [(column, _member_or_expression(column.text)) for column in (_columns(after) if by else ())]
     bins = {column.name: width for column, _ in keys if (width := _bin_width_s(column.text))}
 
     def step(rows: list[Row]) -> list[Row]:

@@ -17,6 +17,7 @@ from typing import Any
 from dashboards.cloudwatch.errors import DefinitionError, UnsupportedError
 from dashboards.cloudwatch.grammar import MAX_DEPTH, Tokens
 from dashboards.cloudwatch.insights_functions import AGGREGATES, FUNCTIONS, number_of, text_of
+from dashboards.cloudwatch.search_limit import search_of
 
 Row = dict[str, Any]
 Value = Callable[[Row], Any]
@@ -129,7 +130,7 @@ class _Expressions(Tokens):
         kind, wanted = self.take()
         if kind not in {"regex", "double", "single", "tick", "word"}:
             raise self.error(f"a text or a /regular expression/ is to stand instead of {wanted!r}")
-        found = pattern_of(wanted if kind == "regex" else re.escape(wanted)).search
+        found = search_of(pattern_of(wanted if kind == "regex" else re.escape(wanted)))
         return lambda row: (value := left(row)) is not None and found(text_of(value)) is not None
 
     def added(self) -> Value:

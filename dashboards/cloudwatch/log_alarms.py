@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dashboards.cloudwatch import insights
 from dashboards.cloudwatch.alarm import MAX_CONTRIBUTORS, Comparison, LogAlarm
 from dashboards.cloudwatch.errors import UnsupportedError
+from dashboards.cloudwatch.search_limit import limited_searches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,9 +52,15 @@ def run_query(alarm: LogAlarm, lines: Sequence[Mapping[str, Any]], start_s: int,
     """
     text = f"{alarm.query} | stats {alarm.aggregation}" if alarm.query.strip() else f"stats {alarm.aggregation}"
     ordered = sorted(lines, key=lambda line: line["@timestamp"])
-    moments = [line["@timestamp"] for line in ordered]
     insights.query(text, [])  # what cannot be evaluated is named also where there is no line
     runs = Runs(start_s, [float(time) for time in range(start_s + alarm.every_s, end_s + 1, alarm.every_s)])
+    with limited_searches():
+        _run(alarm, text, ordered, runs)
+    return runs
+
+
+def _run(alarm: LogAlarm, text: str, ordered: Sequence[Mapping[str, Any]], runs: Runs) -> None:
+    moments = [line["@timestamp"] for line in ordered]
     for number, time_s in enumerate(runs.times_s):
         first = bisect_left(moments, time_s - alarm.start_offset_s)
         last = bisect_left(moments, time_s - alarm.end_offset_s)
@@ -63,7 +70,6 @@ def run_query(alarm: LogAlarm, lines: Sequence[Mapping[str, Any]], start_s: int,
             name, value = _contributor(row)
             if value is not None:
                 runs.values.setdefault(name, {})[number] = value
-    return runs
 
 
 def _contributor(row: Mapping[str, Any]) -> tuple[str, float | None]:

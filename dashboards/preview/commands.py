@@ -29,7 +29,8 @@ def add_preview(commands: Commands[argparse.ArgumentParser], own: OwnDashboards)
     command = commands.add_parser(
         "preview",
         help="draw a dashboard offline",
-        description="Draw a dashboard over recorded telemetry as one HTML page or PNG. Any CloudWatch body works.",
+        description="Draw a dashboard over recorded telemetry as one HTML page or PNG. Any CloudWatch body works. Exit "
+        "status 1 when the file holds other dashboards that cannot be worked out.",
     )
     command.add_argument(
         "--telemetry",
@@ -50,14 +51,16 @@ def add_preview(commands: Commands[argparse.ArgumentParser], own: OwnDashboards)
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from dashboards.preview.render import preview, read_bodies, view_of  # noqa: PLC0415  an extra, and heavy
+    from dashboards.preview.render import preview, read_dashboards, view_of  # noqa: PLC0415  an extra, and heavy
 
     own: OwnDashboards = options.own
     file = options.body or own.dashboards.get(options.dashboard or "overview")
     if file is None:
         there = ", ".join(sorted(own.dashboards))
         raise DefinitionError(f"there is no dashboard {options.dashboard}; there are {there}")
-    bodies = read_bodies(file, given_parameters(options.parameter))
+    bodies, left_out = read_dashboards(file, given_parameters(options.parameter))
+    for reason in left_out:
+        say(f"not worked out: {reason}", sys.stderr)
     wanted = options.dashboard if options.body and options.dashboard else next(iter(bodies))
     if wanted not in bodies:
         raise DefinitionError(f"{file} holds no dashboard {wanted}; there are {', '.join(bodies)}")
@@ -71,7 +74,8 @@ def _preview(options: argparse.Namespace) -> int:
     for reason in missing:
         say(f"not drawn: {reason}", sys.stderr)
     say(f"{out.resolve()} ({out.stat().st_size / 1e6:.1f} MB)")
-    return 0
+    # Whoever asks for one dashboard by name has it; else the file was asked for, and not all of it could be read.
+    return int(bool(left_out) and not options.dashboard)
 
 
 def _alarms(options: argparse.Namespace) -> tuple[Definitions, Callable[[str], str]]:

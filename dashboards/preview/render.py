@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,7 +10,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.alarm import LogAlarm
-from dashboards.cloudwatch.alarm_files import Definitions, collect, load
+from dashboards.cloudwatch.alarm_files import Definitions, Origin, add_dashboard, collect, load
 from dashboards.cloudwatch.backtest import bounds_s
 from dashboards.cloudwatch.body import widgets
 from dashboards.cloudwatch.errors import DefinitionError
@@ -81,29 +80,23 @@ def view_of(
     return View(sample_of(body, end_s), alarms, end_s - LENGTH_S, end_s, sample=True)
 
 
-def read_bodies(path: Path, parameters: Mapping[str, str]) -> dict[str, Json]:
-    """Return the dashboards of a file by name: a body, what `get-dashboard` prints, or those of a template.
+def read_dashboards(path: Path, parameters: Mapping[str, str]) -> tuple[dict[str, Json], list[str]]:
+    """Return the dashboards of a file by name, and what is said of those that cannot be worked out.
+
+    The file is a body, what `get-dashboard` prints, a template, or Terraform's.
 
     Raises:
-        DefinitionError: It holds none, or one that cannot be read.
+        DefinitionError: It holds none, or none that can be read.
     """
     data = load(path)
-    if isinstance(data, Mapping) and "DashboardBody" in data:
-        return {str(data.get("DashboardName") or path.stem): _body(data["DashboardBody"], path)}
-    if isinstance(data, Mapping) and "widgets" in data:
-        return {str(data.get("title") or path.stem): data}
     found = Definitions()
-    collect(found, data, str(path), parameters)
+    if isinstance(data, Mapping) and data.keys() & {"DashboardBody", "widgets"}:
+        name = str(data.get("DashboardName") or data.get("title") or path.stem)
+        add_dashboard(found, name, data.get("DashboardBody", data), Origin(str(path)))
+    else:
+        collect(found, data, str(path), parameters)
+    left_out = [str(each) for each in found.unevaluated if each.dashboard]
     if not found.dashboards:
-        raise DefinitionError(f"{path} holds no dashboard: it has no `widgets` and no AWS::CloudWatch::Dashboard")
-    return {name: _body(body, path) for name, body in found.dashboards.items()}
-
-
-def _body(written: object, path: Path) -> Json:
-    try:
-        data = json.loads(written) if isinstance(written, str) else written
-    except ValueError as error:
-        raise DefinitionError(f"{path}: the DashboardBody is no JSON: {error}") from error
-    if not isinstance(data, Mapping) or "widgets" not in data:
-        raise DefinitionError(f"{path} is no dashboard body: it has no `widgets`")
-    return data
+        none = "it has no `widgets` and no AWS::CloudWatch::Dashboard"
+        raise DefinitionError("\n  ".join([f"{path} holds no dashboard: {none}" * (not left_out), *left_out]).lstrip())
+    return found.dashboards, left_out

@@ -381,7 +381,7 @@ def test_mute_rules_and_dashboards_are_found_beside_the_alarms(tmp_path):
     )
     found = definitions(tmp_path, template(A=alarm(), M=mute, D=board))
     assert [(rule.name, rule.alarms, rule.duration_s) for rule in found.mutes] == [("night", ("a",), 3600)]
-    assert found.dashboards == {"d": '{"widgets": []}'}
+    assert found.dashboards == {"d": {"widgets": []}}
 
 
 @pytest.mark.parametrize("text", ["a: 1", "[]", "5", "", "Resources: {T: {Type: AWS::SNS::Topic}}", "{", "a: [", "\t"])
@@ -406,3 +406,49 @@ def test_a_function_that_is_given_what_it_does_not_take_names_its_alarm_and_leav
     assert [*found.alarms] == ["Good"]
     assert {each.source.logical_id for each in found.unevaluated} == {"Far", "Odd", "Name"}
     assert any("takes number 5 of 2 values" in each.reason for each in found.unevaluated)
+
+
+def test_names_in_yaml_are_text_as_in_json(tmp_path):
+    text = """
+        Mappings: {Limits: {123456789012: {On: 3}, 1: {On: 4}}}
+        Resources:
+          No: {Type: AWS::CloudWatch::Alarm, Properties: {Namespace: N, MetricName: m, Statistic: Sum, Period: 60,
+            EvaluationPeriods: 1, ComparisonOperator: GreaterThanThreshold,
+            Threshold: !FindInMap [Limits, !Ref 'AWS::AccountId', 'On']}}
+    """
+    found = definitions(tmp_path, textwrap.dedent(text), **{"AWS::AccountId": "123456789012"})
+    assert {name: alarm.threshold for name, alarm in found.alarms.items()} == {"No": 3.0}
+
+
+BOARDS = """
+Parameters: {P: {Type: Number}}
+Conditions: {Never: !Equals [a, b]}
+Resources:
+  Good: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardName: good, DashboardBody: '{"widgets": []}'}}
+  Again: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardName: good, DashboardBody: '{"widgets": []}'}}
+  Number: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: !Sub '{"widgets": [{"width": ${P}}]}'}}
+  Import: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: !ImportValue x}}
+  Wrong: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: !Select [3, [a]]}}
+  Absent: {Type: AWS::CloudWatch::Dashboard, Condition: Never, Properties: {DashboardBody: '{"widgets": []}'}}
+  List: {Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: '[]'}}
+  Empty: {Type: AWS::CloudWatch::Dashboard}
+"""
+
+
+def test_a_dashboard_that_cannot_be_worked_out_is_named_with_its_file_and_logical_id(tmp_path):
+    found = definitions(tmp_path, BOARDS)
+    reasons = {each.source.logical_id: each.reason for each in found.unevaluated}
+    assert all(str(each).startswith(f"{tmp_path}") and each.dashboard for each in found.unevaluated)
+    assert [*found.dashboards] == ["good"]
+    expected = {
+        "Again": "the name stands in",
+        "Number": "it holds what only a deployment knows; --parameter P=VALUE",
+        "Import": "it holds what only a deployment knows",
+        "Wrong": "Fn::Select takes number 3 of 1 values",
+        "Absent": "its condition Never does not hold",
+        "List": "its DashboardBody has no `widgets`",
+        "Empty": "its DashboardBody has no `widgets`",
+    }
+    assert reasons.keys() == expected.keys()
+    assert [name for name, part in expected.items() if part not in reasons[name]] == []
+    assert {*definitions(tmp_path, BOARDS, P="6").dashboards} == {"good", "Number"}

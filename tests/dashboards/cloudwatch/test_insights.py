@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dashboards.cloudwatch import search_limit
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError, UnsupportedError
 from dashboards.cloudwatch.insights import query
 
@@ -154,3 +155,27 @@ def test_what_is_not_evaluated_is_named(text, named):
 def test_any_text_is_a_query_or_an_error_of_ours(text):
     with suppress(DashboardError):
         query(text, LINES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "lines"),
+    [
+        ("filter @message like /(a+)+b/", "a" * 50, 1),
+        ("parse @message /(?<x>(a|aa)+)$/", "a" * 60 + "b", 1),
+        ("parse @message '*a*a*a*a*a*b' as a, b, c, d, e, f", "a" * 9000, 1),
+        ("filter @message =~ /(a+)+b/", "a" * 17, 2000),
+    ],
+    ids=["nested", "alternatives", "stars", "many texts"],
+)
+def test_a_search_without_end_is_ended_and_named(monkeypatch, text, message, lines):
+    monkeypatch.setattr(search_limit, "TICK_S", 0.05)
+    with pytest.raises(UnsupportedError, match=r"the regular expression /.*/ takes more than"):
+        query(text, [{"@timestamp": 0.0, "@message": message}] * lines)
+    assert len(query("filter @message like /^/", LINES)) == len(LINES)
+
+
+def test_a_query_is_split_in_no_time_however_it_is_quoted():
+    with pytest.raises(DefinitionError):
+        query("stats count(*) " + '"a" ' * 40, LINES)
+    with pytest.raises(DefinitionError, match="10000"):
+        query("fields " + "a" * 10_000, LINES)

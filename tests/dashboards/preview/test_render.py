@@ -259,3 +259,18 @@ def _axe(folder):
     if not got or not script.is_file():
         pytest.skip("NO AXE: npm is missing or offline; contrast and keyboard are held to the tests above")
     return script.read_text()
+
+
+def test_a_dashboard_of_a_template_that_cannot_be_worked_out_is_named_and_changes_the_exit_status(tmp_path, capsys):
+    board = {"Type": "AWS::CloudWatch::Dashboard"}
+    good = {**board, "Properties": {"DashboardBody": {"widgets": []}}}
+    file = tmp_path / "t.json"
+    file.write_text(json.dumps({"Resources": {"Bad": board, "Good": good}}))
+    drawn = ["preview", "--body", str(file), "--out", str(tmp_path / "p.png"), "--format", "png"]
+    assert main(drawn) == 1
+    assert f"not worked out: {file}: Bad: its DashboardBody has no `widgets`" in capsys.readouterr().err
+    assert main([*drawn, "--dashboard", "Good"]) == 0
+    assert main([*drawn, "--dashboard", "Bad"]) == 2
+    file.write_text(json.dumps({"Resources": {"Bad": board}}))
+    assert main(drawn) == 2
+    assert f"{file}: Bad: its DashboardBody" in capsys.readouterr().err
