@@ -9,15 +9,14 @@ import subprocess
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from packager.core.pipeline import File, zip_parts
 from packager.core.zip import LARGE_BYTES, ZIP64_FROM_BYTES, ZipEncoder
 from tests.archives import Chopped
+from tests.hostile.java import read_all
 
-JAVA_SOURCE = Path(__file__).parent.parent / "java" / "ReadZip.java"
 NOISE = bytes(range(256)) * 20
 FILES = {
     "manifest.json": b"{}",
@@ -104,16 +103,8 @@ def output(*command, **options):
 @pytest.fixture(scope="session")
 def java(tmp_path_factory):
     """Gives size and CRC of each entry as Java reads it, by the directory (file) or front to back (stream)."""
-    compiler, machine = tool("javac"), tool("java")
     classes = tmp_path_factory.mktemp("java")
-    output(compiler, "-encoding", "UTF-8", "-d", classes, JAVA_SOURCE)
-
-    def read(how, path):
-        lines = output(machine, "-Xshare:auto", "-cp", classes, "ReadZip", how, path).decode().splitlines()
-        told = [line.split(" ", 2) for line in lines]
-        return {name: (int(size), int(crc)) for size, crc, name in told}
-
-    return read
+    return lambda how, path: dict(read_all(classes, how, [path])[0])
 
 
 def test_python_reads_it(usual):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SOURCE = Path(__file__).parent.parent / "java" / "ReadZips.java"
+READ_ALL = SOURCE.with_name("ReadZip.java")
 
 Unpacked = list[tuple[int, int, str]]
 """Size, CRC-32 and name in hexadecimal of each file."""
@@ -52,3 +53,27 @@ def running(folder: Path) -> Iterator[Java]:
         assert process.stdin
         process.stdin.close()
         process.wait(timeout=60)
+
+
+Read = list[tuple[str, tuple[int, int]]]
+"""Name, size and CRC-32 of each entry of a ZIP, in its order."""
+
+
+def read_all(folder: Path, how: str, paths: Iterable[Path]) -> list[Read]:
+    """What one Java reads of each ZIP, by the directory (`file`) or front to back (`stream`); fails where it refuses.
+
+    The reader is compiled into `folder` unless it is there. Skips without Java.
+    """
+    if not shutil.which("javac"):
+        pytest.skip("javac is not installed")
+    if not (folder / "ReadZip.class").exists():
+        subprocess.run(["javac", "-encoding", "UTF-8", "-d", folder, READ_ALL], check=True, capture_output=True)
+    command = ["java", "-Xshare:auto", "-cp", str(folder), "ReadZip", how, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=300)
+    assert done.returncode == 0, (how, done.stderr[-500:])
+    return [[_entry(line) for line in each.splitlines()] for each in done.stdout.decode().split("\n\n")[:-1]]
+
+
+def _entry(line: str) -> tuple[str, tuple[int, int]]:
+    size, crc, name = line.split(" ", 2)
+    return name, (int(size), int(crc))
