@@ -23,6 +23,7 @@ from packager.errors import (
     OperationAbortedError as OperationAbortedError,
     OutOfTimeError as OutOfTimeError,
     PackagerError as PackagerError,
+    PublishError as PublishError,
     RequestError as RequestError,
     SettingsError as SettingsError,
     StagingNeededError as StagingNeededError,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
         package as package,
         package_component as package_component,
     )
+    from packager.publishing.local import bundle_local as bundle_local
+    from packager.publishing.publish import publish_component as publish_component
     from packager.results import (
         ComponentResult as ComponentResult,
         Finding as Finding,
@@ -67,10 +70,12 @@ _MODULE_OF = {
     "StorageMetrics": "packager.limits.storage",
     "Stores": "packager.stores",
     "StreamingExtractor": "packager.extractor",
+    "bundle_local": "packager.publishing.local",
     "check_component": "packager.device.check",
     "create_dda_manifest": "packager.packaging",
     "package": "packager.packaging",
     "package_component": "packager.packaging",
+    "publish_component": "packager.publishing.publish",
 }
 """The public names besides the errors, each imported when it is first used: a refused request needs few of them."""
 

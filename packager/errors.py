@@ -172,6 +172,10 @@ class ComponentRefusedError(PackagerError, ValueError):
     fault: Fault = "artifact"
 
 
+class PublishError(PackagerError):
+    """Greengrass refused a component version, or it did not become deployable; `code` or `state` say how."""
+
+
 class OperationAbortedError(PackagerError, RuntimeError):
     """The work was told to stop (time nearly up, a signal, another target) and left nothing behind."""
 

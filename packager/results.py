@@ -105,6 +105,7 @@ class PackageResult:
 
 
 Phase = Literal["inspecting", "planning", "identifying", "reading_manifest", "listing", "staging", "packaging", "done"]
+PublicationPhase = Literal["uploading", "publishing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ class ProcessingState:
     Attributes:
         phase: of a package `identifying` (the artifact of a target), `reading_manifest` (the trained artifact, once for
             all targets), `listing` and `staging` (a target whose members are put on scratch), `packaging`, and `done`;
-            of a plan `reading_manifest` and `planning`; of an inspection `inspecting`.
+            of a plan `reading_manifest` and `planning`; of an inspection `inspecting`; of a component version that is
+            published `uploading` and `publishing`.
         target: the target it is about; empty while the work is shared.
         bytes_done, bytes_total: packed bytes read so far and in all.
         files_done, files_total: members written so far, and in all when that is known.
@@ -123,7 +125,7 @@ class ProcessingState:
         remaining_s: estimated seconds left; None before the first bytes.
     """
 
-    phase: Phase
+    phase: Phase | PublicationPhase
     target: str = ""
     bytes_done: int = 0
     bytes_total: int = 0

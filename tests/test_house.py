@@ -35,11 +35,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "packager.model": ("packager.model", *BELOW_MODEL),
     "packager.device": ("packager.device", "packager.model", *BELOW_MODEL),
     "packager.limits": ("packager.limits", *BELOW_MODEL),
+    "packager.publishing": ("packager.publishing", "packager.device", "packager.model", *BELOW_MODEL),
     "packager.portal": ("packager", "telemetry"),
     "packager.cli": ("packager", "telemetry"),
     "packager.handler": ("packager", "telemetry"),
     "packager": (
-        *("packager.device", "packager.model", "packager.limits", *BELOW_MODEL),
+        *("packager.publishing", "packager.device", "packager.model", "packager.limits", *BELOW_MODEL),
         *(f"packager.{name}" for name in ("packaging", "run", "plan", "survey", "extractor", "zipper")),
     ),
     "dashboards.cloudwatch": ("dashboards.cloudwatch",),

@@ -24,6 +24,7 @@ from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 from packager.stores.s3_options import S3Options
 from tests import models
+from tests.greengrass_api import greengrass_api, sha256_in_s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # -- imports ----------------------------------------------------------------------------------------------------------
 
 WHERE = {
-    "boto3": ("packager/stores/", "packager/portal/"),
-    "botocore": ("packager/stores/", "packager/portal/", "telemetry/engine/otlp.py"),
+    "boto3": ("packager/stores/", "packager/portal/", "packager/publishing/"),
+    "botocore": ("packager/stores/", "packager/portal/", "packager/publishing/", "telemetry/engine/otlp.py"),
     "click": ("packager/cli/",),
     "rich": ("packager/cli/progress.py",),
     "aws_cdk": ("infra/",),
@@ -100,7 +101,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture
-def reader(tmp_path, s3_server, monkeypatch) -> Path:
+def reader(tmp_path, s3_server, monkeypatch) -> Iterator[Path]:
     """Where somebody who tries the documents stands: the files and the bucket that these speak of."""
     models.trained(tmp_path / "model.tar.gz")
     models.neo(tmp_path / "compiled-jetson.tar.gz", seed="jetson")
@@ -114,7 +115,9 @@ def reader(tmp_path, s3_server, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    return tmp_path
+    with greengrass_api(digest_of=sha256_in_s3(client)) as api:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_GREENGRASSV2", api.endpoint_url)
+        yield tmp_path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -13,7 +13,8 @@ import click
 
 from packager.cli.compare_commands import diff, verify
 from packager.cli.options import endpoint_option, exclude_option, json_option, quiet_option, verbose_option
-from packager.cli.output import FAILED, failures, finding_line, show, usage_errors
+from packager.cli.output import FAILED, failures, finding_line, progress, show, usage_errors
+from packager.cli.publish_commands import bundle_local, publish
 from packager.cli.recipe_commands import recipe
 from packager.errors import OperationAbortedError, in_units, printable
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from packager.extractor import ArchiveInfo
-    from packager.results import ComponentResult, OnProgress, PackageResult
+    from packager.results import ComponentResult, PackageResult
     from packager.stores import Stores
 
 Command = Callable[..., None]
@@ -39,7 +40,7 @@ def packager() -> None:
     """
 
 
-for command in (diff, recipe, verify):
+for command in (bundle_local, diff, publish, recipe, verify):
     packager.add_command(command)
 
 
@@ -163,7 +164,7 @@ def package(  # noqa: PLR0913, PLR0917  one an option
         with (
             usage_errors(PackageResult().as_dict() if as_json else None),
             _recorded(telemetry, trace=trace),
-            _progress(quiet=quiet, verbose=verbose) as bars,
+            progress(quiet=quiet, verbose=verbose) as bars,
         ):
             result = package_model(trained, **wanted, layout=layout, on_progress=bars)
         show_result(result)
@@ -179,7 +180,7 @@ def plan(as_json: bool, trained: str | None, model: str | None, layout: str, **w
     from packager.plan import plan as plan_package  # noqa: PLC0415  kept off the path of --help
 
     trained = _model_of(layout, trained, model)
-    with failures(as_json=as_json), _progress() as bars:
+    with failures(as_json=as_json), progress() as bars:
         planned = plan_package(trained, **wanted, layout=layout, on_progress=bars)
     show(planned.as_dict() if as_json else "\n".join(planned.lines()))
     sys.exit(0 if planned.fits else FAILED)
@@ -195,7 +196,7 @@ def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -
     from packager.extractor import StreamingExtractor  # noqa: PLC0415  kept off the path of --help
     from packager.results import ProcessingState  # noqa: PLC0415  same
 
-    with failures(as_json=as_json), _progress() as bars:
+    with failures(as_json=as_json), progress() as bars:
         total = stores.source(uri).size_bytes()
         info = StreamingExtractor(stores=stores, exclude=exclude).get_archive_info(
             uri,
@@ -296,22 +297,6 @@ def _component_line(component: ComponentResult) -> str:
     size = in_units(component.size_bytes or 0)
     where = printable(component.uri, 1100)
     return f"{line} in {component.duration_s:.1f} s, {size}\n    {where}\n    SHA-256 {component.sha256}"
-
-
-@contextmanager
-def _progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[OnProgress | None]:
-    """Progress on standard error: bars for people at a terminal, a line now and then for a log."""
-    if quiet:
-        yield None
-    elif verbose or not sys.stderr.isatty():
-        from packager.cli.progress_lines import ProgressLines  # noqa: PLC0415  kept off the path of --help
-
-        yield ProgressLines(phases=verbose)
-    else:
-        from packager.cli.progress import ProgressBars  # noqa: PLC0415  rich takes a third of the start-up time
-
-        with ProgressBars() as bars:
-            yield bars
 
 
 @contextmanager

@@ -16,9 +16,9 @@ from packager.errors import PackagerError, RequestError, SettingsError
 from packager.stores import s3_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from packager.results import Finding
+    from packager.results import Finding, OnProgress
 
 FAILED = 1
 WRONG_USE = 2
@@ -77,3 +77,25 @@ def fail(error: PackagerError, status: int, document: dict[str, Any] | None) -> 
         show({**document, "error": error.as_dict()})
     click.echo(f"Error: {error}", err=True)
     sys.exit(status)
+
+
+@contextmanager
+def progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[OnProgress | None]:
+    """Progress on standard error: bars for people at a terminal, a line now and then for a log."""
+    if quiet:
+        yield None
+    elif verbose or not sys.stderr.isatty():
+        from packager.cli.progress_lines import ProgressLines  # noqa: PLC0415  kept off the path of --help
+
+        yield ProgressLines(phases=verbose)
+    else:
+        from packager.cli.progress import ProgressBars  # noqa: PLC0415  rich takes a third of the start-up time
+
+        with ProgressBars() as bars:
+            yield bars
+
+
+def warn(findings: Iterable[Finding]) -> None:
+    """Say findings that refuse nothing, on standard error."""
+    for each in findings:
+        click.echo(finding_line(each), err=True)

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from packager.cli.options import endpoint_option
-from packager.cli.output import failures, finding_line, write
+from packager.cli.output import failures, warn, write
 from packager.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from packager.device.recipe_template import RecipeNames
-    from packager.results import Finding
     from packager.stores import Stores
 
 
@@ -104,9 +101,3 @@ def _from_template(uri: str, template: str, names: RecipeNames, published_as: st
     made, findings = fill_template(read, published_artifact(uri, None, stores, published_as), names)
     warn(findings)
     return render(made, as_json=is_json)
-
-
-def warn(findings: Iterable[Finding]) -> None:
-    """Say findings that refuse nothing, on standard error."""
-    for each in findings:
-        click.echo(finding_line(each), err=True)

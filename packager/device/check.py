@@ -166,7 +166,7 @@ def published_artifact(
     listing = read(source, settings, verify=True)
     if target:
         _refuse_other_kind(listing, target)
-    artifact = Artifact(published_as or uri, _sha256(source), source.size_bytes())
+    artifact = Artifact(published_as or uri, sha256_of(source), source.size_bytes())
     if published_as:
         (check_artifact if target else check_publishable)(artifact)
         _check_published(artifact, stores.source(published_as))
@@ -196,7 +196,7 @@ def _check_published(artifact: Artifact, there: Source) -> None:
     try:
         with time_limit(lambda: _ASK_S - (time.monotonic() - started)):
             same = there.size_bytes() == artifact.size_bytes
-        same = same and _sha256(there) == artifact.sha256
+        same = same and sha256_of(there) == artifact.sha256
     except ArtifactNotFoundError:
         raise _not_published(artifact, "There is nothing at") from None
     except (StoreError, OutOfTimeError) as error:
@@ -216,7 +216,8 @@ def _not_published(artifact: Artifact, what: str) -> RequestError:
     )
 
 
-def _sha256(source: Source) -> str:
+def sha256_of(source: Source) -> str:
+    """The SHA-256 of what lies there, in hexadecimal; all of it is read."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_HASH_BYTES))
     with source.open() as reader:

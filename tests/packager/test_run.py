@@ -59,7 +59,7 @@ def test_every_phase_that_is_documented_is_reported_and_no_other(here, monkeypat
     def recorded():
         yield states.append
 
-    monkeypatch.setattr(commands, "_progress", recorded)
+    monkeypatch.setattr(commands, "progress", recorded)
     compiled = here.each_compiled([LINKED])
     assert package(here.trained, compiled, here.out, on_progress=states.append).succeeded
     plan(here.trained, compiled, here.out, on_progress=states.append)
