@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 FUZZ_S ?= 300
 
-.PHONY: native fuzz-deflate help catalog demo test soak reliability fuzz mutate lint bench synth diff deploy cdk bundle lock clean
+.PHONY: native bytes fuzz-deflate help catalog demo test soak reliability fuzz mutate lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
@@ -21,6 +21,7 @@ help:
 	@echo "make fuzz   inputs of an outsider for every reader, FUZZ_S seconds in all (300)"
 	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
+	@echo "make bytes  the same components on other processors, emulated: three of x86_64, two of arm64"
 	@echo "make catalog  what the catalog breaks against the last release, and for whom"
 	@echo "make native builds the compiled half of packager/core again; make fuzz-deflate holds it against zlib, under sanitizers"
 	@echo "make synth  the CloudFormation templates; make diff, make deploy, make cdk: see docs/deploy.md"
@@ -64,6 +65,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench $(BENCH)
+
+bytes: $(READY)
+	$(BIN)/python -m tests.emulated
 
 native: $(READY)
 	$(BIN)/uv run --no-project --with "$$($(BIN)/python -c 'from native.build import COMPILER; print(COMPILER)')" native/build.py

@@ -5,14 +5,18 @@ python -m tests.same_bytes        prints them, to be compared with DIGESTS
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import sys
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packager import package
 from packager.core.native import Packer
 from tests import archives, models
+from tests.packages import ground
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,8 +35,10 @@ DIGESTS = {
     "text, packed": "77c0d83e1c7b2ee30e40696f17682dc9da20fa0beeac523a28cfe79104f36e12",
     "json_records, stored": "ab1e6cfb82826c136f64f535bc2f567ffbaea42936a350e84dd0270c6254cd86",
     "json_records, packed": "e13bbcbeed4c0fedd5eaa1dd189becb17908f4571f88b7871ef3982819d1dece",
+    "model-082c6e3a6a8d": "ca23717003fb0cb72eb50925740d022c2210422195ee2c01feedf78b936208da",
 }
-"""SHA-256 of the ZIP of each artifact, as every machine has to make it. They change with FORMAT_VERSION only."""
+"""SHA-256 of the ZIP of each artifact, and of a component under its key, as every machine has to make them. They change
+with FORMAT_VERSION only."""
 
 
 def _artifacts() -> Iterator[tuple[str, bytes]]:
@@ -42,17 +48,32 @@ def _artifacts() -> Iterator[tuple[str, bytes]]:
         small = [(f"{kind.__name__}/{at:03d}", content[at * 4000 : at * 5000]) for at in range(60)]
         whole = archives.tar([("large", content), *small])
         yield f"{kind.__name__}, stored", archives.gz(whole, levels=(0,))
-        packed = Packer().pack(whole, last=True)
-        trailer = zlib.crc32(whole).to_bytes(4, "little") + len(whole).to_bytes(4, "little")
-        yield f"{kind.__name__}, packed", archives.gz(b"")[:10] + packed + trailer
+        yield f"{kind.__name__}, packed", _packed(whole)
+
+
+def _packed(whole: bytes) -> bytes:
+    """Gzip by our own compressor: zlib's output differs between its builds."""
+    trailer = zlib.crc32(whole).to_bytes(4, "little") + len(whole).to_bytes(4, "little")
+    return archives.gz(b"")[:10] + Packer().pack(whole, last=True) + trailer
 
 
 def digests() -> dict[str, str]:
-    """SHA-256 of the ZIP of each artifact."""
-    return {
-        name: hashlib.sha256(b"".join(archives.zipped(archives.Chopped(whole)))).hexdigest()
-        for name, whole in _artifacts()
-    }
+    """SHA-256 of the ZIP of each artifact, and that of one component with its key before it."""
+    zips = ((name, b"".join(archives.zipped(archives.Chopped(whole)))) for name, whole in _artifacts())
+    found = {name: hashlib.sha256(made).hexdigest() for name, made in zips}
+    return {**found, **_component()}
+
+
+def _component() -> dict[str, str]:
+    """What a caller gets: manifest, key and component."""
+    files = archives.compiled_files(b"".join(models.weights(SIZE_BYTES, "component")))
+    with ground() as here:
+        trained, compiled = here.root / "trained.tar.gz", here.root / "compiled.tar.gz"
+        trained.write_bytes(_packed(gzip.decompress(archives.trained_model())))
+        compiled.write_bytes(_packed(archives.tar(files)))
+        [made] = package(str(trained), {"jetson-xavier": str(compiled)}, here.out).components
+        path = Path(str(made.uri))
+        return {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 if __name__ == "__main__":
