@@ -46,6 +46,8 @@ def main() -> int:
     except SettingError as error:
         sys.stderr.write(f"Settings: {error}\n")
         return 2
+    for severity in deployment.unheard:
+        sys.stderr.write(f"Warning: nobody hears the {severity}s of the stage {deployment.stage}.\n")
     path = bundle.build(deployment.architecture, ROOT / "build")
     build(app, deployment, aws_lambda.Code.from_asset(str(path)))
     written = app.synth()

@@ -6,14 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import aws_cdk as cdk
-from aws_cdk import aws_cloudwatch, aws_iam, aws_kms, aws_logs, aws_sns, aws_sns_subscriptions
+from aws_cdk import aws_cloudwatch, aws_logs
 
 from dashboards.product.layout import dashboard_bodies
 from dashboards.product.runbooks import runbook_board
 from dashboards.product.specs import Catalog, alarm_parameters
-from infra import rights
 from infra.automation import Automations
-from telemetry.watch import Severity, watching
+from infra.settings import CONSOLE_PLACE, CONSOLES
+from infra.subscribers import Subscribers
+from telemetry.watch import watching
 from telemetry.watch.types import RUNBOOK_BOARD
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class MonitoringStack(cdk.Stack):
         super().__init__(scope, f"{deployment.function_name}-monitoring", description="Watches the packager", **stack)
         self.deployment = deployment
         self.source = catalog_of(deployment)
+        self._consoles: cdk.CfnMapping | None = None
         self.log_group_name = f"/aws/lambda/{deployment.function_name}"
         self._dashboards()
         self._alarms()
@@ -67,12 +69,12 @@ class MonitoringStack(cdk.Stack):
                 self,
                 f"Dashboard-{name}",
                 dashboard_name=self.source.prefix + name,
-                dashboard_body=cdk.Fn.sub(json.dumps(body, ensure_ascii=False)),
+                dashboard_body=self._filled(json.dumps(body, ensure_ascii=False)),
             )
 
     def _alarms(self) -> None:
         """Take over the alarms as they stand: what is tested offline is what is deployed."""
-        parameters = alarm_parameters(self.source, self._topics())
+        parameters = alarm_parameters(self.source, Subscribers(self, self.deployment).topics)
         made: dict[str, cdk.CfnResource] = {}
         for kind, type_name in (("MetricAlarms", "Alarm"), ("CompositeAlarms", "CompositeAlarm")):
             for alarm in parameters[kind]:
@@ -80,50 +82,30 @@ class MonitoringStack(cdk.Stack):
                     self,
                     f"Alarm-{alarm['AlarmName']}",
                     type=f"AWS::CloudWatch::{type_name}",
-                    properties=_with_references(alarm),
+                    properties=self._with_references(alarm),
                 )
                 for child in made if type_name == "CompositeAlarm" else ():
                     if f'"{child}"' in alarm["AlarmRule"] or child == alarm.get("ActionsSuppressor"):
                         resource.add_resource_dependency(made[child])
                 made[alarm["AlarmName"]] = resource
 
-    def _topics(self) -> dict[str, str]:
-        """Return the ARN of the topic for each severity, to which this deployment's alarms may write, and no others.
+    def _filled(self, text: str) -> str:
+        """Return a text with what only the deployment knows put in by it: region, account, console of the partition."""
+        if CONSOLE_PLACE not in text:
+            return cdk.Fn.sub(text)
+        if self._consoles is None:
+            hosts = {partition: {"host": host} for partition, host in CONSOLES.items()}
+            self._consoles = cdk.CfnMapping(self, "Consoles", mapping=hosts)
+        host = self._consoles.find_in_map(cdk.Aws.PARTITION, "host")
+        return cdk.Fn.sub(text, {CONSOLE_PLACE.strip("${}"): host})
 
-        CloudWatch needs a key of our own for that: it cannot use the one that SNS offers.
-        """
-        key = aws_kms.Key(
-            self,
-            "TopicKey",
-            description="Encrypts alarm messages",
-            enable_key_rotation=True,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
-        )
-        cloudwatch = aws_iam.ServicePrincipal("cloudwatch.amazonaws.com")
-        key.grant(cloudwatch, "kms:Decrypt", "kms:GenerateDataKey*")
-        alarms = rights.arn("cloudwatch", f"alarm:{self.source.prefix}*")
-        emails = {Severity.PAGE: self.deployment.page_emails, Severity.TICKET: self.deployment.ticket_emails}
-        topics = {}
-        for severity, addresses in emails.items():
-            topic = aws_sns.Topic(
-                self,
-                f"Topic-{severity}",
-                topic_name=f"{self.deployment.function_name}-{severity}",
-                master_key=key,
-                enforce_ssl=True,
-            )
-            topic.add_to_resource_policy(
-                aws_iam.PolicyStatement(
-                    actions=["sns:Publish"],
-                    principals=[cloudwatch],
-                    resources=[topic.topic_arn],
-                    conditions={"StringEquals": rights.OWN_ACCOUNT, "ArnLike": {"aws:SourceArn": alarms}},
-                )
-            )
-            for address in addresses:
-                topic.add_subscription(aws_sns_subscriptions.EmailSubscription(address))
-            topics[str(severity)] = topic.topic_arn
-        return topics
+    def _with_references(self, value: Any) -> Any:  # noqa: ANN401  any member of an alarm
+        """Return the parameters of an alarm with each text filled in that needs it."""
+        if isinstance(value, dict):
+            return {key: self._with_references(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self._with_references(each) for each in value]
+        return self._filled(value) if isinstance(value, str) and "${" in value.replace("${Token[", "") else value
 
     def _queries(self) -> None:
         for alarm in self.source.everything:
@@ -153,15 +135,6 @@ class MonitoringStack(cdk.Stack):
                     )
                 ],
             )
-
-
-def _with_references(value: Any) -> Any:  # noqa: ANN401  any member of an alarm
-    """Return the parameters of an alarm, with what only the deployment knows (`${AWS::Partition}`) put in by it."""
-    if isinstance(value, dict):
-        return {key: _with_references(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_with_references(each) for each in value]
-    return cdk.Fn.sub(value) if isinstance(value, str) and "${AWS::" in value else value
 
 
 def _around_the_function(deployment: Deployment, y: int) -> dict[str, Any]:

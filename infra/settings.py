@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import Field, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.passed_on import PASSED_ON, problem
 from infra.values import MIB, SettingError, bounds, matching, nearest, one_of, read, share, within
-from telemetry.watch import Limits, Names, Part
+from telemetry.watch import Limits, Names, Part, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +44,26 @@ RETENTION_DAYS = (
 """What CloudWatch Logs offers."""
 
 
+CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+    "aws-eusc": "console.amazonaws-eusc.eu",
+}
+"""The console of each partition, https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html."""
+
+CONSOLE_PLACE = "${ConsoleHostOfThePartition}"
+"""Where a template puts the console in that only the deployment knows; as long as the longest."""
+
+
+def _console(region: str) -> str:
+    """Return the host of the console that shows a region."""
+    if not region:
+        return CONSOLE_PLACE
+    begins = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "eusc-": "aws-eusc"}
+    return CONSOLES[next((partition for begin, partition in begins.items() if region.startswith(begin)), "aws")]
+
+
 def _setting(default: Any, meaning: str, check: Callable[[Any], str] = lambda _: "") -> Any:  # noqa: ANN401  a field of any type
     """Return a field; `check` gives what is wrong with a value, or nothing."""
     return field(default=default, metadata={"meaning": meaning, "check": check})
@@ -52,7 +74,32 @@ _ROLE = matching(
 )
 _PLACE = matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w!.'()/=-]+)*", "BUCKET or BUCKET/PREFIX, without wildcards")
 _NAME = matching(r"[A-Za-z0-9_.-]{3,255}", "the name of a table")
+_EMAIL = matching(r"[^@\s,]+@[^@\s,]+", "an e-mail address")
+_ENDPOINT = matching(
+    r"https://[^\s{}]+|(https://[^\s{}]+)?\{\{resolve:(secretsmanager|ssm):[^\s{}]+\}\}[^\s{}]*",
+    "https://HOST/PATH or {{resolve:secretsmanager:NAME}}",
+)
+_TOPIC = matching(r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}", "the ARN of a standard topic")
+_CHANNEL = matching(r"[CG][A-Z0-9]{6,}", "the id of a channel, C0123ABCD")
+_MOST_TOPICS = 4
+"""Alarms write to five topics at most, and one is our own."""
+
+_PRODUCTION = re.compile(r"(^|-)(prod|production|prd|live)(-|$|\d)")
 _ARN = matching(r"arn:aws[\w-]*:[\w-]+:[\w-]*:\d{12}:[^*\s]+", "an ARN, without wildcards")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Who hears alarms of one severity."""
+
+    emails: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    topics: tuple[str, ...]
+    slack: tuple[str, ...]
+
+    @property
+    def anybody(self) -> bool:
+        return any((self.emails, self.endpoints, self.topics, self.slack))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,11 +192,24 @@ class Deployment:
         "Where the runbook of an alarm is read, with `{alarm}` for its name; empty: on the dashboard `runbooks`.",
         matching(r"https://[^\s$]+", "https://HOST/{alarm}"),
     )
-    page_emails: tuple[str, ...] = _setting((), "Who is woken up.", matching(r"[^@\s]+@[^@\s]+", "an e-mail address"))
-    ticket_emails: tuple[str, ...] = _setting(
-        (), "Who hears in working hours.", matching(r"[^@\s]+@[^@\s]+", "an e-mail address")
+    page_emails: tuple[str, ...] = _setting((), "Who is woken up.", _EMAIL)
+    page_endpoints: tuple[str, ...] = _setting(
+        (),
+        "HTTPS endpoints that wake somebody, such as PagerDuty's, Opsgenie's or incident.io's for CloudWatch. With a"
+        " key in it: `{{resolve:secretsmanager:NAME}}`, which keeps it out of templates.",
+        _ENDPOINT,
     )
-
+    page_topics: tuple[str, ...] = _setting((), "ARNs of topics that exist already and wake somebody.", _TOPIC)
+    page_slack: tuple[str, ...] = _setting((), "Ids of Slack channels in which pages are told.", _CHANNEL)
+    ticket_emails: tuple[str, ...] = _setting((), "Who hears in working hours.", _EMAIL)
+    ticket_endpoints: tuple[str, ...] = _setting((), "HTTPS endpoints that take tickets.", _ENDPOINT)
+    ticket_topics: tuple[str, ...] = _setting((), "ARNs of topics that exist already and take tickets.", _TOPIC)
+    ticket_slack: tuple[str, ...] = _setting((), "Ids of Slack channels in which tickets are told.", _CHANNEL)
+    slack_workspace: str = _setting(
+        "",
+        "Id of the Slack workspace of those channels, once it is authorized in AWS Chatbot (Amazon Q Developer).",
+        matching(r"T[A-Z0-9]{6,}", "T0123ABCD"),
+    )
     bounds: tuple[str, ...] = _setting(
         (),
         "Largest values in place of those of `infra/bounds.json`, when AWS offers more: `time_s=5400`.",
@@ -159,7 +219,7 @@ class Deployment:
     """Settings of the packager that nothing here derives, by the names of their fields; see `PASSED_ON`."""
 
     def __post_init__(self) -> None:
-        for name, wrong in (*_wrong_values(self), *_contradictions(self)):
+        for name, wrong in chain(_wrong_values(self), _contradictions(self)):
             raise SettingError(name, wrong)
 
     @property
@@ -169,7 +229,28 @@ class Deployment:
     @property
     def names(self) -> Names:
         """Return what this stage calls its things."""
-        return Names(self.stage, runbook_url=self.runbook_url, region=self.region)
+        return Names(
+            self.stage,
+            runbook_url=self.runbook_url,
+            console=f"https://{_console(self.region)}",
+            region=self.region or "${AWS::Region}",
+        )
+
+    def heard(self, severity: Severity) -> Heard:
+        """Return who hears alarms of a severity."""
+        if severity is Severity.PAGE:
+            return Heard(self.page_emails, self.page_endpoints, self.page_topics, self.page_slack)
+        return Heard(self.ticket_emails, self.ticket_endpoints, self.ticket_topics, self.ticket_slack)
+
+    @property
+    def unheard(self) -> tuple[Severity, ...]:
+        """Return the severities that nobody hears."""
+        return tuple(severity for severity in Severity if not self.heard(severity).anybody)
+
+    @property
+    def in_production(self) -> bool:
+        """Tell whether people rely on this stage: its name says so, or it is protected from being deleted."""
+        return self.protected or bool(_PRODUCTION.search(self.stage))
 
     @property
     def portal(self) -> bool:
@@ -256,6 +337,7 @@ def _contradictions(given: Deployment) -> Iterator[tuple[str, str]]:
             ),
         )
     yield from _half_a_portal(given)
+    yield from _unheard(given)
 
 
 def _half_a_portal(given: Deployment) -> Iterator[tuple[str, str]]:
@@ -266,6 +348,22 @@ def _half_a_portal(given: Deployment) -> Iterator[tuple[str, str]]:
         yield "user_pool", "the API needs the four tables of the portal"
     if given.compilation_job_index and not given.training_jobs_table:
         yield "compilation_job_index", "an index needs its training_jobs_table"
+
+
+def _unheard(given: Deployment) -> Iterator[tuple[str, str]]:
+    if given.in_production and Severity.PAGE in given.unheard:
+        ways = "page_emails, page_endpoints, page_slack or page_topics"
+        yield "page_emails", f"nobody would be woken when the stage {given.stage} fails; set {ways}"
+    for severity in Severity:
+        heard = given.heard(severity)
+        if len(heard.topics) > _MOST_TOPICS:
+            yield f"{severity}_topics", f"{len(heard.topics)} are more than the {_MOST_TOPICS} that alarms can write to"
+        if heard.slack and not given.slack_workspace:
+            yield "slack_workspace", f"the channels of {severity}_slack need the workspace that they are in"
+        for topic in heard.topics:
+            region = topic.split(":")[3]
+            if given.region and region != given.region:
+                yield f"{severity}_topics", f"{topic!r} is in {region}: alarms write only to topics of {given.region}"
 
 
 def _is_ours(name: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.body import COLUMNS
+from dashboards.product.specs import home
 from telemetry.catalog import OPERATION_DIMENSION, Unit
 from telemetry.watch import OURS
 
@@ -136,12 +137,7 @@ def _asked(name: str, source: Catalog) -> Iterator[Alarm | Composite]:
 
 def _answers(row: Operation, name: str, source: Catalog) -> bool:
     """Tell whether a row's alarms are a dashboard's to answer for."""
-    return bool(source.alarms_of(row) and row.panels and _home(row) == name)
-
-
-def _home(row: Operation) -> str:
-    boards = [panel.dashboard for panel in row.panels]
-    return max(sorted(set(boards)), key=boards.count)
+    return bool(source.alarms_of(row) and row.panels and home(row) == name)
 
 
 def _chart(title: str, metrics: list[Line], period_s: int = _PERIOD_S, **properties: object) -> Body:

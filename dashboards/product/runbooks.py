@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from dashboards.product.layout import Body
     from telemetry.watch import Names
 
-_CONSOLE = "https://console.aws.amazon.com/cloudwatch/home"
 _RELATIVE = re.compile(r"\[([^\]]+)\]\([\w-]+\.md\)")
 """Links between the files of runbooks, which a dashboard has not."""
 
@@ -53,7 +52,7 @@ def _boards(source: Catalog) -> dict[Metric, str]:
         for widget in body["widgets"]:
             for line in lines(widget["properties"]):
                 if line.metric:
-                    board = f"[dashboard]({_CONSOLE}#dashboards/) `{source.prefix}{name}`"
+                    board = f"[dashboard]({source.names.dashboard(name)}) `{source.prefix}{name}`"
                     found.setdefault(line.metric, f"{board}, *{widget['properties']['title']}*")
     return found
 
@@ -76,9 +75,22 @@ def _text(alarm: Alarm | Composite, source: Catalog, boards: dict[Metric, str]) 
     ]
     if runbook.automation:
         steps = "\n".join(f"- {action.name}" for action in runbook.automation.steps)
-        document = f"The SSM Automation document `{source.prefix}{runbook.automation.name}`."
+        document = _document(source.prefix + runbook.automation.name, source.names)
         sections.append(f"## Steps a machine can run\n\n{steps}\n\n{document}")
     return "\n\n".join(sections) + "\n"
+
+
+def _document(name: str, names: Names) -> str:
+    """Say what runs the steps, and where lies what it collected."""
+    newest = (
+        "aws ssm describe-automation-executions --max-results 5"
+        f" --filters Key=DocumentNamePrefix,Values={name}"
+        " --query 'AutomationExecutionMetadataList[].[ExecutionStartTime,AutomationExecutionId]' --output text"
+    )
+    return (
+        f"The SSM Automation document `{name}`. What it collected: [its executions]({names.executions}), or `{newest}`,"
+        " then, with an id of those, `aws ssm get-automation-execution --automation-execution-id EXECUTION_ID`."
+    )
 
 
 def _speaking(alarm: Alarm | Composite, source: Catalog) -> str:
@@ -96,8 +108,9 @@ def _link(name: str, source: Catalog) -> str:
 def _logs(alarm: Alarm | Composite, names: Names) -> str:
     query = alarm.runbook.query
     saved = f"saved query `{names.function}/{alarm.name}`, on `/aws/lambda/{names.function}`"
-    text = f"[Logs Insights]({_CONSOLE}#logsV2:logs-insights), {saved}:\n\n```\n{_lines(query)}\n```"
-    trace = f"A row's `trace_id` opens among the [traces]({_CONSOLE}#xray:traces/query): where the time went."
+    text = f"[Logs Insights]({names.insights(query)}), {saved}:\n\n```\n{_lines(query)}\n```"
+    traces = names.page("cloudwatch", "xray:traces/query")
+    trace = f"A row's `trace_id` opens among the [traces]({traces}): where the time went."
     return f"{text}\n\n{trace}" if "trace_id" in query and "stats" not in query else text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,10 @@ from telemetry import catalog, watch
 from telemetry.watch import Alarm, Composite, Limits, Names, Signal, Slo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from telemetry.catalog import Operation
 
 Parameters = dict[str, Any]
+Topics = Mapping[str, Sequence[str]]
 _MAX_DESCRIPTION = 1024
 
 
@@ -43,6 +43,20 @@ class Catalog:
         """Return all alarms, those over alarms first."""
         return (*self.composites, *self.alarms)
 
+    def board_of(self, alarm: Alarm | Composite) -> str:
+        """Return the dashboard to open when an alarm calls: the first one for a page, else that of most of its rows."""
+        if alarm.severity is watch.Severity.PAGE:
+            return self.dashboards[0]
+        rows = {row.name: row for row in self.rows}
+        boards = [home(rows[name]) for name in self._rows_of(alarm)]
+        return max(sorted(set(boards)), key=boards.count)
+
+    def _rows_of(self, alarm: Alarm | Composite) -> list[str]:
+        if isinstance(alarm, Alarm):
+            return [alarm.row]
+        named = {each.name: each for each in self.everything}
+        return [row for child in alarm.children for row in self._rows_of(named[child])]
+
     def notifying_composites(self, alarm: Alarm | Composite) -> list[str]:
         """Return the names of the composites that call somebody for an alarm which does not do so itself."""
         found: dict[str, None] = {}
@@ -51,10 +65,16 @@ class Catalog:
         return list(found)
 
 
-def alarm_parameters(source: Catalog, topics: Mapping[str, str] | None = None) -> dict[str, list[Parameters]]:
+def home(row: Operation) -> str:
+    """Return the dashboard that shows most of a row."""
+    boards = [panel.dashboard for panel in row.panels]
+    return max(sorted(set(boards)), key=boards.count)
+
+
+def alarm_parameters(source: Catalog, topics: Topics | None = None) -> dict[str, list[Parameters]]:
     """Return `MetricAlarms` and `CompositeAlarms`, children before those that watch them.
 
-    `topics` gives the ARN to notify by severity (`page`, `ticket`); alarms that a composite speaks for notify nobody.
+    `topics` gives the ARNs to notify by severity (`page`, `ticket`); alarms that a composite speaks for notify nobody.
     """
     known = topics or {}
     return {
@@ -63,13 +83,12 @@ def alarm_parameters(source: Catalog, topics: Mapping[str, str] | None = None) -
     }
 
 
-def metric_parameters(alarm: Alarm, source: Catalog, topics: Mapping[str, str]) -> Parameters:
+def metric_parameters(alarm: Alarm, source: Catalog, topics: Topics) -> Parameters:
     """Return the parameters of PutMetricAlarm, without Unit: with it, data of another unit would be missing data."""
     threshold = alarm.threshold.value(source.limits)
     gaps = f"Missing data is {alarm.missing}: {alarm.missing_why}."
-    why = f"{alarm.meaning}. Threshold {threshold:,.12g} ({alarm.threshold}). {gaps}"
     return {
-        **_common(alarm, source, topics, why),
+        **_common(alarm, source, topics, f"Threshold {threshold:,.12g} ({alarm.threshold}). {gaps}"),
         **_watched(alarm, source.names),
         "EvaluationPeriods": alarm.periods,
         "DatapointsToAlarm": alarm.datapoints,
@@ -80,10 +99,12 @@ def metric_parameters(alarm: Alarm, source: Catalog, topics: Mapping[str, str]) 
     }
 
 
-def composite_parameters(composite: Composite, source: Catalog, topics: Mapping[str, str]) -> Parameters:
+def composite_parameters(composite: Composite, source: Catalog, topics: Topics) -> Parameters:
     """Return the parameters of PutCompositeAlarm."""
-    about = _common(composite, source, topics, f"{composite.meaning}.")
-    parameters = {**about, "AlarmRule": composite.full_rule(source.prefix)}
+    parameters = {
+        **_common(composite, source, topics),
+        "AlarmRule": composite.full_rule(source.prefix),
+    }
     if composite.suppressor:
         parameters |= {
             "ActionsSuppressor": source.prefix + composite.suppressor,
@@ -93,17 +114,28 @@ def composite_parameters(composite: Composite, source: Catalog, topics: Mapping[
     return parameters
 
 
-def _common(alarm: Alarm | Composite, source: Catalog, topics: Mapping[str, str], why: str) -> Parameters:
-    name = source.prefix + alarm.name
-    description = f"[{alarm.severity}] {why} Runbook: {source.names.runbook(name)}"
-    heard = [topics[alarm.severity]] if alarm.notifies and alarm.severity in topics else []
+def _common(alarm: Alarm | Composite, source: Catalog, topics: Topics, more: str = "") -> Parameters:
+    heard = [*topics.get(alarm.severity, ())] if alarm.notifies else []
     return {
-        "AlarmName": name,
-        "AlarmDescription": description[:_MAX_DESCRIPTION],
+        "AlarmName": source.prefix + alarm.name,
+        "AlarmDescription": _description(alarm, source, more),
         "ActionsEnabled": alarm.notifies,
         **({"AlarmActions": heard, "OKActions": heard} if heard else {}),
         "Tags": [{"Key": "severity", "Value": str(alarm.severity)}],
     }
+
+
+def _description(alarm: Alarm | Composite, source: Catalog, more: str) -> str:
+    """Return what whoever is called reads: what it means, where to read on, and what to look at first."""
+    names = source.names
+    parts = [f"[{alarm.severity}] {alarm.meaning}.", f"Runbook: {names.runbook(source.prefix + alarm.name)}"]
+    if alarm.notifies:
+        parts += [f"Dashboard: {names.dashboard(source.board_of(alarm), start='PT3H')}"]
+        parts += [f"Query: {names.insights(alarm.runbook.query)}"]
+    parts += [more] if more else []
+    while len("\n".join(parts)) > _MAX_DESCRIPTION:
+        parts.pop()
+    return "\n".join(parts)
 
 
 def _warm_up(minutes: int) -> Parameters:

@@ -26,8 +26,6 @@ def largest(operation: str, metric: str, *, ascending: bool = False) -> str:
 FAILED_BY_SERVICE = failures_of(
     "InvokeFunction",
     "PackageTarget",
-    "ChooseStrategy",
-    "CreateManifest",
     "ReadRecord",
     "UpdateRecord",
     "AssumeRole",

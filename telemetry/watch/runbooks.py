@@ -148,7 +148,7 @@ PACKAGING_BROKEN = Runbook(
     automation=steps.FAILED_WORK,
 )
 _IMPAIRED = failures_of(
-    "PackageTarget", "ChooseStrategy", "WriteComponent", "CleanUp", "InvokeFunction",
+    "PackageTarget", "WriteComponent", "CleanUp", "InvokeFunction",
     only='(fault = "service" or left > 0 or left_behind > 0)',
 )  # fmt: skip
 PACKAGING_IMPAIRED = Runbook(

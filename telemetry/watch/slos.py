@@ -26,7 +26,7 @@ REQUESTS_SERVED = Slo(
 TARGETS_PACKAGED = Slo(
     name="targets-packaged",
     row="InvokeFunction",
-    meaning="Of all targets that requests ask for, 99 % do not fail through the service",
+    meaning="Of all targets asked for, 99 % do not fail through the service",
     objective=0.99,
     window_days=28,
     bad=(ours("InvokeFunction", "TargetsFailedByService", name="bad"),),
@@ -105,7 +105,7 @@ def burn_composites(severity: Severity, *, suppressor: str) -> Iterator[Composit
             if rate.severity is severity:
                 yield Composite(
                     name=f"{slo.name}-{rate.name}",
-                    meaning=f"{slo.meaning}; the budget burns at {rate.factor:g} times its rate, and still does",
+                    meaning=f"{slo.meaning}; the budget burns {rate.factor:g} times too fast",
                     severity=severity,
                     children=(f"{slo.name}-{rate.name}-long", f"{slo.name}-{rate.name}-short"),
                     word="AND",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from string import ascii_letters, digits
 from typing import Literal
 
 from telemetry.catalog.parts import NAMESPACE
@@ -47,6 +48,15 @@ RUNBOOK_BOARD = "runbooks"
 """The dashboard that shows every runbook of a stage."""
 
 
+_QUERY_S = 10_800
+_UNSTARRED = frozenset(f"{ascii_letters}{digits}-._")
+
+
+def _starred(text: str) -> str:
+    """Return a text as the console writes it into addresses: `*20` for a space."""
+    return "".join(chr(byte) if chr(byte) in _UNSTARRED else f"*{byte:02x}" for byte in text.encode())
+
+
 @dataclass(frozen=True)
 class Names:
     """What a stage of the service calls its things: stages share an account, and none sees another's numbers.
@@ -87,6 +97,26 @@ class Names:
         """Return the address of a dashboard; `start`, such as `PT3H`, is how far back it begins."""
         since = f"?start={start}" if start else ""
         return self.page("cloudwatch", f"dashboards/dashboard/{self.prefix}{name}{since}")
+
+    @property
+    def executions(self) -> str:
+        """Return the address of what Automation ran, in the region of the stage."""
+        region = f"?region={self.region}" if self.region else ""
+        return f"{self.console}/systems-manager/automation/executions{region}"
+
+    def insights(self, query: str) -> str:
+        """Return the address of a query of Logs Insights over the function's lines of the last three hours.
+
+        Brackets and quotes are escaped, so that what recognises links in messages does not end them there.
+        """
+        short = re.sub(r"(?<=,) | (?=[|=])|(?<=[|=]) ", "", query)
+        detail = (
+            f"~(end~0~start~-{_QUERY_S}~timeType~'RELATIVE~unit~'seconds~editorString~'{_starred(short)}"
+            f"~source~(~'{_starred(f'/aws/lambda/{self.function}')}))"
+        )
+        for sign, escaped in (("(", "$28"), (")", "$29"), ("'", "$27")):
+            detail = detail.replace(sign, escaped)
+        return self.page("cloudwatch", f"logsV2:logs-insights$3FqueryDetail$3D{detail}")
 
     def runbook(self, alarm: str) -> str:
         """Return where the runbook of an alarm is read."""

@@ -32,7 +32,14 @@ EVERYTHING = Deployment(
     retries=2,
     user_pool=f"arn:aws:cognito-idp:{REGION}:{ACCOUNT}:userpool/{REGION}_pool",
     page_emails=("on-call@example.com",),
+    page_endpoints=(
+        "https://events.example.com/integration/{{resolve:secretsmanager:paging:SecretString:key}}/enqueue",
+    ),
+    page_topics=(f"arn:aws:sns:{REGION}:{ACCOUNT}:everybody",),
+    page_slack=("C0123PAGES", "C0123TEAMS"),
     ticket_emails=("team@example.com",),
+    ticket_slack=("C0123TEAMS",),
+    slack_workspace="T0123ABCD",
 )
 """A deployment that uses every part of the stacks."""
 SMALL = Deployment(stage="small", scratch_bytes=1024 * MIB, memory_bytes=512 * MIB, time_s=120, architecture="x86_64")

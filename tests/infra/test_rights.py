@@ -39,6 +39,11 @@ MAY = {
     ("service", "ModelsRole"): MACHINE
     | {"events:DescribeRule", "events:PutRule", "events:PutTargets"}
     | {"kms:Decrypt", "s3:AbortMultipartUpload", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"},
+    ("monitoring", "SlackRole"): {
+        "cloudwatch:DescribeAlarms",
+        "cloudwatch:GetMetricData",
+        "cloudwatch:GetMetricWidgetImage",
+    },
     ("monitoring", "RunbookStarterRole"): {"iam:PassRole", "ssm:StartAutomationExecution"},
 }
 READING = {
@@ -140,6 +145,7 @@ def test_every_resource_with_a_wildcard_has_a_reason_beside_it(everything):
 
 def test_whole_services_are_named_only_where_aws_knows_no_resources(everything):
     unnameable = OBSERVING | LOG_DELIVERY | {"xray:GetSamplingRules", "xray:GetSamplingTargets", "logs:GetQueryResults"}
+    unnameable |= {"cloudwatch:GetMetricData", "cloudwatch:GetMetricWidgetImage"}
     for template in templates(everything).values():
         for name, statement in statements(template):
             if "*" in listed(statement["Resource"]):
@@ -225,8 +231,8 @@ CALLS = {
     "upload_part": "s3:PutObject",
 }  # fmt: skip
 """The right that each call of the packager needs."""
-OF_CALLERS = {"download_file", "upload_file", "upload_fileobj"}
-"""Calls on clients that callers of the library bring along; the function brings none."""
+OF_CALLERS = {"download_file", "get_caller_identity", "upload_file", "upload_fileobj"}
+"""Calls on clients that callers of the library bring along, or that publishing makes; the function does neither."""
 
 
 def test_every_call_that_the_packager_makes_is_one_that_the_function_may_make():

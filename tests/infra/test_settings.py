@@ -21,8 +21,9 @@ from packager.settings import Settings
 from packager.stores.s3_options import S3Options
 from telemetry import VOCABULARY
 from telemetry.engine import settings as telemetry_settings
+from telemetry.watch import Severity
 from telemetry.watch.prices import prices
-from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
+from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, SMALL, of_type, synthesize, templates
 
 LIMITS = st.fixed_dictionaries(
     {
@@ -66,9 +67,10 @@ def test_one_setting_changes_function_alarms_and_dashboards_together(limits, tmp
     alarms = {each["AlarmName"]: each for each in of_type(made["monitoring"], "AWS::CloudWatch::Alarm").values()}
     critical = alarms[f"{deployment.function_name}-storage-critical"]["Threshold"]
     assert critical == deployment.scratch_bytes * 0.875
-    bodies = [
+    filled = [
         each["DashboardBody"]["Fn::Sub"] for each in of_type(made["monitoring"], "AWS::CloudWatch::Dashboard").values()
     ]
+    bodies = [each if isinstance(each, str) else each[0] for each in filled]
     assert any(f'"value": {json.dumps(critical)}' in body for body in bodies)
     scratch_mib, memory_mib = limits["scratch_bytes"] // MIB, limits["memory_bytes"] // MIB
     facts = f"{scratch_mib:,} MiB scratch, {memory_mib:,} MiB memory, {limits['time_s']} s"
@@ -89,6 +91,7 @@ def test_the_packager_reads_back_every_setting_it_is_given():
     assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in given_
 
 
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:everybody"
 WRONG = {
     "stage": ["", "Prod", "a" * 16, 7, "prod-many"],
     "account": ["12", "12345678901x"],
@@ -121,8 +124,39 @@ WRONG = {
     "publish_function": ["arn:aws:lambda"],
     "user_pool": ["pool", EVERYTHING.user_pool],
     "page_emails": [["nobody"]],
+    "page_endpoints": [["http://insecure.example.com"], ["https://"], ["{{resolve:nothing:x}}"]],
+    "page_topics": [
+        ["everybody"],
+        [f"{TOPIC}.fifo"],
+        [f"{TOPIC}{n}" for n in range(5)],
+    ],
+    "ticket_topics": [["arn:aws:sns:*:*:*"]],
+    "ticket_slack": [["#alerts"]],
+    "slack_workspace": ["ours"],
     "cors_origin": ["everywhere"],
 }
+
+
+HEARD = {"page_emails": "on-call@example.com"}
+
+
+@pytest.mark.parametrize("stage", ["prod", "production", "eu-prod", "prod2", "live", "safe"])
+def test_a_stage_in_production_that_wakes_nobody_is_not_deployed(stage):
+    context = {"stage": stage, "stages": {stage: {"protected": stage == "safe"}}}
+    with pytest.raises(SettingError, match=r"^page_emails: nobody would be woken .* page_endpoints"):
+        Deployment.from_context({**context, "ticket_emails": "team@example.com"})
+    ways = (HEARD, {"page_endpoints": "https://x.example"}, {"page_topics": TOPIC})
+    for way in (*ways, {"page_slack": "C0123PAGES", "slack_workspace": "T0123ABCD"}):
+        assert Deployment.from_context({**context, **way}).unheard == (Severity.TICKET,)
+
+
+def test_who_is_to_hear_has_to_be_reachable():
+    for wrong, message in (
+        ({"page_slack": ("C0123PAGES",)}, "slack_workspace: .*page_slack"),
+        ({"region": "eu-west-1", "ticket_topics": (TOPIC,)}, "ticket_topics: .*only to topics of eu-west-1"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            Deployment(**wrong)
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
@@ -201,7 +235,7 @@ def test_what_is_asked_of_s3_reaches_the_function_and_is_checked_as_a_whole():
 
 
 def test_the_command_line_goes_before_the_file_and_gives_texts():
-    given_ = {"stage": "prod", "scratch_bytes": "10240MiB", "read_from": "models,more/prefix"}
+    given_ = {"stage": "prod", "scratch_bytes": "10240MiB", "read_from": "models,more/prefix", **HEARD}
     made = from_cdk_json({**given_, "streaming": "false", "time_s": "60"})
     assert made.function_name == "edge-model-packager-prod"
     assert made.scratch_bytes == 10_240 * MIB
@@ -211,7 +245,7 @@ def test_the_command_line_goes_before_the_file_and_gives_texts():
 
 def test_every_stage_of_the_file_can_be_deployed_with_the_limits_the_models_need():
     for stage in json.loads(CDK_JSON.read_text("utf-8"))["context"]["stages"]:
-        made = from_cdk_json({"stage": stage})
+        made = from_cdk_json({"stage": stage, **HEARD})
         assert (made.scratch_bytes, made.memory_bytes, made.time_s) == (8192 * MIB, 3008 * MIB, 900)
         assert dashboard_bodies(catalog_of(made))
 
@@ -247,10 +281,11 @@ def test_deploying_says_what_else_it_needs(monkeypatch, tmp_path):
     for name in cdk._CREDENTIALS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert "AWS_PROFILE" in cdk.missing(["deploy", "-c", "stage=prod"])
+    assert "nobody would be woken" in cdk.missing(["deploy", "-c", "stage=prod"])
+    assert "AWS_PROFILE" in cdk.missing(["deploy", "-c", "stage=prod", "-c", "page_emails=on-call@example.com"])
     assert "nowhere" in cdk.missing(["deploy", "-c", "stage=nowhere"])
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "config").touch()
-    assert cdk.missing(["deploy", "-c", "stage=prod", "-c", "memory_bytes=4096MiB"]) == ""
+    assert cdk.missing(["deploy", "-c", "stage=dev", "-c", "memory_bytes=4096MiB"]) == ""
     monkeypatch.setattr(cdk, "JSII_NODE", str(tmp_path / "node"))
     assert "extra `infra`" in cdk.missing(["diff"])

@@ -271,12 +271,69 @@ def test_uploads_that_never_ended_are_removed_after_a_day(service):
 
 
 def test_topics_call_those_that_the_settings_name(monitoring):
+    topics = {name: each["TopicName"][-6:] for name, each in of_type(monitoring, "AWS::SNS::Topic").items()}
+    assert set(topics.values()) == {"t-page", "ticket"}
     subscriptions = of_type(monitoring, "AWS::SNS::Subscription").values()
-    assert {each["Endpoint"] for each in subscriptions} == {"on-call@example.com", "team@example.com"}
-    assert {each["TopicName"] for each in of_type(monitoring, "AWS::SNS::Topic").values()} == {
-        "edge-model-packager-test-page",
-        "edge-model-packager-test-ticket",
+    assert {(topics[each["TopicArn"]["Ref"]], each["Protocol"], each["Endpoint"]) for each in subscriptions} == {
+        ("t-page", "email", "on-call@example.com"),
+        ("t-page", "https", EVERYTHING.page_endpoints[0]),
+        ("ticket", "email", "team@example.com"),
     }
+    channels = of_type(monitoring, "AWS::Chatbot::SlackChannelConfiguration").values()
+    assert {each["SlackChannelId"]: [topics[arn["Ref"]] for arn in each["SnsTopicArns"]] for each in channels} == {
+        "C0123PAGES": ["t-page"],
+        "C0123TEAMS": ["t-page", "ticket"],
+    }
+    for each in channels:
+        (guardrail,) = each["GuardrailPolicies"]
+        assert "CloudWatchReadOnlyAccess" in json.dumps(guardrail)
+    actions = {
+        alarm["AlarmDescription"][:6]: [
+            action if isinstance(action, str) else topics[action["Ref"]] for action in heard
+        ]
+        for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
+        for alarm in of_type(monitoring, kind).values()
+        if (heard := alarm.get("AlarmActions"))
+    }
+    assert actions == {"[page]": ["t-page", *EVERYTHING.page_topics], "[ticke": ["ticket"]}
+    assert not of_type(monitoring, "AWS::Chatbot::SlackChannelConfiguration").keys() & set(topics)
+
+
+def test_whoever_is_called_gets_the_runbook_the_dashboard_and_the_first_query_as_links(small):
+    monitoring = templates(small)["monitoring"]
+    hosts = monitoring["Mappings"]["Consoles"]
+    longest = max((each["host"] for each in hosts.values()), key=len)
+    found = 0
+    for kind in ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"):
+        for alarm in of_type(monitoring, kind).values():
+            text, more = alarm["AlarmDescription"]["Fn::Sub"]
+            assert more == {
+                "ConsoleHostOfThePartition": {"Fn::FindInMap": ["Consoles", {"Ref": "AWS::Partition"}, "host"]}
+            }
+            text = text.replace("${ConsoleHostOfThePartition}", longest).replace("${AWS::Region}", "ap-southeast-1")
+            assert "${" not in text
+            assert len(text) <= 1024
+            if alarm.get("AlarmActions"):
+                links = re.findall(rf"^(\w+): https://{re.escape(longest)}/\S+$", text, re.MULTILINE)
+                assert links == ["Runbook", "Dashboard", "Query"], alarm["AlarmName"]
+                assert "?region=ap-southeast-1#" in text
+                assert "?start=PT3H" in text
+                found += 1
+    assert found > 8
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("eu-central-1", "console.aws.amazon.com"),
+        ("cn-north-1", "console.amazonaws.cn"),
+        ("us-gov-west-1", "console.amazonaws-us-gov.com"),
+    ],
+)
+def test_links_are_those_of_the_partition(region, host):
+    assert (
+        replace(SMALL, region=region).names.dashboard("overview").startswith(f"https://{host}/cloudwatch/home?region=")
+    )
 
 
 def test_the_portal_and_its_api_are_there_only_when_the_settings_name_them(small, service):

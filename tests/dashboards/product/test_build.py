@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from typing import get_args
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -97,10 +98,23 @@ def test_one_setting_moves_every_threshold_that_comes_from_it():
 
 
 def test_only_alarms_that_speak_for_themselves_get_a_topic():
-    built = alarm_parameters(OURS, {"page": "arn:page", "ticket": "arn:ticket"})
+    heard = {"page": ["arn:page", "arn:other"], "ticket": ["arn:ticket"]}
+    built = alarm_parameters(OURS, heard)
     for alarm in (*built["MetricAlarms"], *built["CompositeAlarms"]):
         severity = alarm["Tags"][0]["Value"]
-        assert alarm.get("AlarmActions", []) == ([f"arn:{severity}"] if alarm["ActionsEnabled"] else [])
+        assert alarm.get("AlarmActions", []) == (heard[severity] if alarm["ActionsEnabled"] else [])
+
+
+@pytest.mark.parametrize("alarm", OURS.everything, ids=lambda alarm: alarm.name)
+def test_the_link_to_a_query_holds_that_query(alarm):
+    """Decoded as the console decodes it: `$` for `%` in the fragment, then `*` in its values."""
+    _, _, detail = unquote(OURS.names.insights(alarm.runbook.query).replace("$", "%")).partition("?queryDetail=")
+    found = dict(re.findall(r"~(\w+)~\(?~?'([^~)]*)", detail))
+    text = {name: unquote(value.replace("*", "%")) for name, value in found.items()}
+    assert text["source"] == "/aws/lambda/edge-model-packager-prod"
+    words = re.compile(r'"[^"]*"|/[^/]*/|[\w@.]+|\S')
+    assert words.findall(text["editorString"]) == words.findall(alarm.runbook.query)
+    assert query(text["editorString"], []) == []
 
 
 @pytest.mark.parametrize("alarm", OURS.everything, ids=lambda alarm: alarm.name)

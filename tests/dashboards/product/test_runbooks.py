@@ -3,6 +3,7 @@
 import io
 import re
 import shlex
+import uuid
 from types import SimpleNamespace
 
 import pytest
@@ -56,6 +57,7 @@ def test_every_aws_command_is_one_that_the_aws_cli_takes(command, tmp_path, monk
 
     driver = create_clidriver()
     driver.session.register("before-call", answered)
+    command = command.replace("EXECUTION_ID", str(uuid.UUID(int=0)))
     words = shlex.split(re.sub(r"\b[A-Z_]{4,}\b", "placeholder", command.removeprefix("AWS_MAX_ATTEMPTS=1 ")))
     status = driver.main(words[1:])
     assert (status, capfd.readouterr().err) == (0, ""), command
