@@ -11,26 +11,31 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from tests import models
+from tests.bench import function as function_limits
 from tests.bench import inputs, marks
-from tests.bench.peers import PACKAGER, PEERS
+from tests.bench.peers import LIMIT, PACKAGER, PEERS
 from tests.bench.runs import CommandFailedError, Run, measure
 from tests.runtime_api import function
 from tests.s3_server import CREDENTIALS, s3_server
 from tests.telemetry import bench_telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.bench.inputs import Input
+    from tests.s3_server import S3Server
 
 FULL_BYTES, CUT_BYTES = inputs.GIB, 256 * inputs.MIB
 LARGE_BYTES, LARGE_CUT_BYTES = 8 * inputs.GIB, 2 * inputs.GIB
+_STARTS = 7
+_LIMIT_PEER = next(peer for peer in PEERS if peer.name == LIMIT)
 ROOM = 2.5
 """Of the largest input, what the working folder needs: it, its copy unpacked or packed, and something to spare."""
 
@@ -48,9 +53,12 @@ def main() -> int:
         for each in measured:
             _say(f"{each.name}: {each.what}")
             runs[each.name] = _compared(each, trained, work, options)
-            rows += marks.rows(each.name, runs[each.name], full_size=not options.quick)
+            size_bytes = each.at(work).stat().st_size
+            rows += marks.rows(each.name, runs[each.name], size_bytes, full_size=not options.quick)
+            rows += _s3(each, trained, work)
         rows += _memory(trained, work, LARGE_CUT_BYTES if options.quick else LARGE_BYTES)
-        rows.append(_s3(measured[0].at(work), trained, work))
+        rows += _start_up(work)
+        rows += _as_function(measured[:2], trained, work)
         telemetry = _telemetry()
         rows += [*telemetry, _telemetry_share(measured[0].at(work), trained, work, telemetry)]
         rows += _cold_start(trained, work)
@@ -111,17 +119,77 @@ def _memory(trained: Path, work: Path, large_bytes: int) -> list[marks.Row]:
     ]
 
 
-def _s3(artifact: Path, trained: Path, work: Path) -> marks.Row:
-    _say("S3 to S3, against a local server")
+@contextmanager
+def _in_s3(*artifacts: Path) -> Iterator[tuple[S3Server, str]]:
+    """A local server with a bucket of these artifacts, and its URI."""
     with s3_server() as server:
         bucket = server.bucket()
-        for path in (artifact, trained):
+        for path in artifacts:
             server.client(retries={"total_max_attempts": 5}).upload_file(str(path), bucket, path.name)
-        command = [PACKAGER, "package", "--trained", f"s3://{bucket}/{trained.name}"]
-        command += ["--compiled", f"jetson-xavier=s3://{bucket}/{artifact.name}"]
-        command += ["--output", f"s3://{bucket}", "--endpoint-url", server.endpoint_url]
+        yield server, f"s3://{bucket}"
+
+
+def _s3_command(bucket: str, trained: str, compiled: str, endpoint_url: str) -> list[str]:
+    command = [PACKAGER, "package", "--trained", f"{bucket}/{trained}", "--compiled"]
+    return [*command, f"jetson-xavier={bucket}/{compiled}", "--output", bucket, "--endpoint-url", endpoint_url]
+
+
+def _s3(each: Input, trained: Path, work: Path) -> list[marks.Row]:
+    _say("  S3 to S3, against a local server")
+    artifact = each.at(work)
+    with _in_s3(artifact, trained) as (server, bucket):
+        command = _s3_command(bucket, trained.name, artifact.name, server.endpoint_url)
         run = measure(command, work, CREDENTIALS)
-    return marks.Row("S3 to S3", "peak memory", run.peak_bytes / inputs.MIB, marks.S3_PEAK_MIB, unit="MiB")
+    return [marks.Row(each.name, "peak memory, S3 to S3", run.peak_bytes / inputs.MIB, marks.S3_PEAK_MIB, unit="MiB")]
+
+
+def _start_up(work: Path) -> list[marks.Row]:
+    """Processor time of a package so small that nothing but starting counts, over that of Python (and boto3)."""
+    _say("start-up")
+    trained, small = models.trained(work / "trained.tar.gz"), models.neo(work / "small.tar.gz")
+
+    def cpu_ms(command: list[str]) -> float:
+        return 1000 * median(measure(command, work, CREDENTIALS).cpu_s for _ in range(_STARTS))
+
+    with _in_s3(trained, small) as (server, bucket):
+        in_s3 = [*_s3_command(bucket, trained.name, small.name, server.endpoint_url), "--force"]
+        taken = [
+            cpu_ms(PEERS[0].command(small, trained)) - cpu_ms([sys.executable, "-c", "pass"]),
+            cpu_ms(in_s3) - cpu_ms([sys.executable, "-c", "import boto3"]),
+        ]
+    names = ("local, CPU over bare Python", "S3, CPU over `import boto3`")
+    return [
+        marks.Row("start-up", name, ms, marks.START_UP_CPU_MS, unit="ms") for name, ms in zip(names, taken, strict=True)
+    ]
+
+
+def _as_function(measured: Sequence[Input], trained: Path, work: Path) -> list[marks.Row]:
+    """With the processors, the memory and the network of a function; igzip has as many processors."""
+    rows: list[marks.Row] = []
+    _say(f"as a function: {function_limits.CPUS} CPUs, {function_limits.MEMORY_BYTES >> 20} MiB")
+    if _LIMIT_PEER.missing:
+        _say(f"  not measured: {_LIMIT_PEER.missing} is not installed")
+        return rows
+    try:
+        with function_limits.control_group() as inside:
+            for each in measured:
+                artifact = each.at(work)
+                limit = measure([*inside, *_LIMIT_PEER.command(artifact.absolute(), trained)], work)
+                ours = measure([*inside, *PEERS[0].command(artifact.absolute(), trained)], work)
+                rows.append(marks.Row(each.name, "as a function: wall over igzip", ours.wall_s / limit.wall_s))
+                rows += _at_75_mb_per_s(each, trained, work, inside)
+    except function_limits.NotAllowedError as error:
+        _say(f"  not measured: {error}")
+    return rows
+
+
+def _at_75_mb_per_s(each: Input, trained: Path, work: Path, inside: list[str]) -> Iterator[marks.Row]:
+    artifact = each.at(work)
+    with _in_s3(artifact, trained) as (server, bucket), function_limits.narrow_line(server.endpoint_url) as line:
+        command = _s3_command(bucket, trained.name, artifact.name, line.endpoint_url)
+        run = measure([*inside, *command], work, CREDENTIALS)
+        yield marks.Row(each.name, "as a function: S3 at 75 MB/s", run.wall_s, unit="s")
+        yield marks.Row(each.name, "as a function: bytes sent", line.sent_bytes / inputs.MIB, unit="MiB")
 
 
 def _telemetry() -> list[marks.Row]:
@@ -198,11 +266,11 @@ def _print_runs(runs: dict[str, dict[str, list[Run]]]) -> None:
 
 def _print_rows(rows: Sequence[marks.Row]) -> None:
     words = {True: "reached", False: "MISSED", None: ""}
-    print(f"\n{'input':<10}{'figure':<30}{'found':>16}{'mark':>16}")
+    print(f"\n{'input':<10}{'figure':<34}{'found':>16}{'mark':>16}")
     for row in rows:
         found = "not measured" if row.found is None else f"{row.found:.2f} {row.unit}"
         mark = "" if row.mark is None else f"{'at least' if row.at_least else 'at most'} {row.mark:g}"
-        print(f"{row.input:<10}{row.what:<30}{found:>16}{mark:>16}  {words[row.passed]}")
+        print(f"{row.input:<10}{row.what:<34}{found:>16}{mark:>16}  {words[row.passed]}")
 
 
 if __name__ == "__main__":
