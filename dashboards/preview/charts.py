@@ -5,27 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from dashboards.cloudwatch.schedules import moment_s
-from dashboards.preview.panels import UNREADABLE
+from dashboards.preview.annotations import GREY, RED, bands, horizontal, vertical
+from dashboards.preview.axes import figure, short, time_format
+from dashboards.preview.gauges import BELOW, DIGITS, SWEEP, TALL, ends_of, share_of
+from dashboards.preview.panels import UNREADABLE, latest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dashboards.cloudwatch.body import Json
     from dashboards.preview.panels import Panel, Plot
 
-_MINUTES_S, _HOURS_S = 600, 129_600  # below: labels with seconds; up to: labels with hours
 FEW = 100  # points of a chart that are still drawn one by one
 _NARROWEST = 330  # pixels of a chart on a phone
+_ROW = 48  # pixels of a row of the grid
 _LETTER, _SYMBOL = 6.3, 24  # pixels of a letter in a legend, of a mark and the gaps around it
 _LABEL = "abs(datum.value) >= 1000 ? format(datum.value, '~s') : format(datum.value, '~r')"
 """Numbers of an axis: 12k and 3.5G, but 0.5 where the prefixes alone would say 500m."""
 _WHOLE = f"datum.value % 1 ? '' : {_LABEL}"
 """Of counts only whole ones: Vega still makes half steps where it has room (tickMinStep notwithstanding)."""
-RED, GREY = "#d13212", "#687078"
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 Side = Literal["left", "right"]
 Spec = dict[str, Any]
@@ -60,12 +61,15 @@ def chart(panel: Panel) -> Spec | None:
     if view == "pie":
         encoding = {"theta": _field("v"), "color": _color(panel), "tooltip": _LATEST}
         layers = [{"data": _now(panel), "mark": {"type": "arc"}, "encoding": encoding}]
-    elif view in {"bar", "gauge"}:
+    elif view == "bar":
         layers = _bars(panel)
+    elif view == "gauge":
+        layers = list(_gauges(panel))
     else:
         sides: tuple[Side, ...] = ("left", "right")
         layers = [_side(panel, side) for side in sides if any(plot.line.axis == side for plot in panel.plots)]
-    apart = {"resolve": {"scale": {"y": "independent"}}} if len(layers) > 1 and view not in {"bar", "gauge"} else {}
+    over_time = len(layers) > 1 and view not in {"bar", "gauge"}
+    apart = {"resolve": {"scale": {"y": "independent"}}} if over_time else {}
     return {"$schema": _SCHEMA, "width": "container", "height": "container", "layer": layers, **apart}
 
 
@@ -85,10 +89,11 @@ def _side(panel: Panel, side: Side) -> Spec:
         "s": f"{json.dumps([plot.label for plot in plots])}[datum.k]",
         "when": "utcFormat(datum.t, '%Y-%m-%d %H:%M:%S')",
     }
-    line = {"type": "area", "opacity": 0.6} if stacked else {"type": "line"}
+    # What lies beyond the ends of an axis is cut: else the chart would shrink to make room for it.
+    line = {"type": "area", "opacity": 0.6, "clip": True} if stacked else {"type": "line", "clip": True}
     few = sum(value is not None for plot in plots for value in plot.values) <= FEW
     # Points carry the hover; where they would crowd they stay invisible and still answer.
-    points = {"type": "point", "size": 40, "filled": True, "opacity": int(few)}
+    points = {"type": "point", "size": 40, "filled": True, "opacity": int(few), "clip": True}
     drawn = {
         "data": _data(plots),
         "transform": [{"calculate": text, "as": name} for name, text in timed.items()],
@@ -110,7 +115,7 @@ def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> Sp
     domain = {"domainMin": float(axis["min"])} if "min" in axis else {}
     if "max" in axis:
         domain["domainMax"] = float(axis["max"])
-    elif not any(value for plot in plots for value in plot.values) and not any(_horizontal(panel)):
+    elif not any(value for plot in plots for value in plot.values) and not any(horizontal(panel)):
         domain["domainMax"] = 1.0  # nothing but zeros: without it they would stand in the middle
     return _field(
         "v",
@@ -124,8 +129,7 @@ def _values(panel: Panel, plots: list[Plot], side: Side, *, stacked: bool) -> Sp
 def _time(panel: Panel) -> Spec:
     grid = panel.grid
     scale = {"type": "utc", "domain": [grid.start_s * 1000, grid.end_s * 1000]}
-    length_s = grid.end_s - grid.start_s
-    form = "%H:%M:%S" if length_s < _MINUTES_S else "%H:%M" if length_s <= _HOURS_S else "%d %b"
+    form = time_format(grid.end_s - grid.start_s)
     return _field("t", "temporal", title=None, scale=scale, axis={"format": form, "labelOverlap": True, "tickCount": 5})
 
 
@@ -140,8 +144,11 @@ def _color(panel: Panel) -> Spec:
         return _field("s", "nominal", scale=scale, legend=None)
     longest = max((len(label) for label in labels), default=0) * _LETTER + _SYMBOL
     columns = 1 if position == "right" else max(1, int(_NARROWEST // longest))
-    legend = {"orient": position, "columns": columns, "labelLimit": 220}
-    return _field("s", "nominal", title=None, scale=scale, legend=legend)
+    legend: Spec = {"title": None, "orient": position, "columns": columns, "labelLimit": 220}
+    rows = panel.widget.height * _ROW // (20 if position == "right" else 60)  # all beside, else a third below
+    if len(labels) > (fit := max(1, rows) * columns):
+        legend |= {"values": labels[:fit], "title": f"{fit} of {len(labels)}"}
+    return _field("s", "nominal", scale=scale, legend=legend)
 
 
 _PALETTE = ["#2f6fde", "#d1690e", "#8250c4", "#8c5a4f", "#c2418f", "#6b6b6b"]
@@ -156,11 +163,6 @@ def _data(plots: list[Plot]) -> Spec:
             if value is not None:
                 writer.writerow([step, f"{value:.6g}", number])
     return {"values": text.getvalue(), "format": {"type": "csv", "parse": dict.fromkeys("nvk", "number")}}
-
-
-def latest(plot: Plot) -> float | None:
-    """Return the newest value of a plot."""
-    return next((value for value in reversed(plot.values) if value is not None), None)
 
 
 def _now(panel: Panel) -> Spec:
@@ -185,25 +187,62 @@ def _bars(panel: Panel) -> list[Spec]:
     }
     return [
         {"data": _now(panel), "mark": {"type": "bar"}, "encoding": encoding},
-        *(_rule("x", value, label, color) for value, label, color, _ in _horizontal(panel)),
+        *(_rule("x", value, label, color) for value, label, color, _ in horizontal(panel)),
     ]
 
 
+def _gauges(panel: Panel) -> Iterator[Spec]:
+    """Yield the arcs and words of a gauge for each series, side by side."""
+    ends, many = ends_of(panel), len(panel.plots)
+    radius = f"max(10, min(width / {2 * many} - 8, (height - {BELOW}) / {TALL}))"
+    top = f"max(0, (height - {TALL} * {radius} - {BELOW}) / 2)"
+    for number, plot in enumerate(panel.plots):
+        x, y = f"width * {(number + 0.5) / many}", f"{top} + {radius} + 4"
+        value, unit = latest(plot), f" {plot.unit}" * bool(plot.unit)
+        yield _arc((x, y), radius, (0.0, 1.0), {"color": GREY, "opacity": 0.25})
+        if value is not None:
+            encoding = {"color": {**_color(panel), "legend": None}, "tooltip": _LATEST}
+            data = {"values": [{"s": plot.label, "v": value}]}
+            yield {**_arc((x, y), radius, (0.0, share_of(value, ends)), {}), "data": data, "encoding": encoding}
+        for mark, _, color, _ in horizontal(panel):
+            at = share_of(mark, ends)
+            yield _arc((x, y), radius, (at - 0.004, at + 0.004), {"color": color}, wider=4)
+        words = "no data" if value is None else f"{figure(value)}{unit}"
+        yield _words(words, x, f"{y} + {radius} / 7", f"max(9, min({radius} / 2.4, {radius} * {DIGITS / len(words)}))")
+        yield _words(plot.label, x, f"{top} + {TALL} * {radius} + {BELOW - 8}", "12", f"width / {many}")
+        for side, end in zip((-1, 1), ends, strict=True):
+            turned = math.radians(side * SWEEP)
+            place = f"{x} + {radius} * {0.86 * math.sin(turned)}", f"{y} - {radius} * {0.86 * math.cos(turned)} + 14"
+            yield _words(short(end), *place, "11")
+
+
+def _arc(center: tuple[str, str], radius: str, shares: tuple[float, float], look: Spec, *, wider: int = 0) -> Spec:
+    first, last = (math.radians((2 * share - 1) * SWEEP) for share in shares)
+    mark = {
+        "type": "arc", "x": {"expr": center[0]}, "y": {"expr": center[1]}, "theta": first, "theta2": last,
+        "innerRadius": {"expr": f"{radius} * 0.72 - {wider}"}, "outerRadius": {"expr": f"{radius} + {wider}"},
+    }  # fmt: skip
+    return {"data": {"values": [{}]}, "mark": {**mark, **look}}
+
+
+def _words(words: str, x: str, y: str, size: str, limit: str = "400") -> Spec:
+    place = {"x": {"expr": x}, "y": {"expr": y}, "fontSize": {"expr": size}, "limit": {"expr": limit}}
+    return {"data": {"values": [{}]}, "mark": {"type": "text", "text": words, "align": "center", **place}}
+
+
 def _annotations(panel: Panel, side: str) -> Iterator[Spec]:
-    ours = [line for line in _horizontal(panel) if line[3] == side]
+    ours = [line for line in horizontal(panel) if line[3] == side]
     for number, (value, label, color, _) in enumerate(ours):
         yield _rule("y", value, label, color)
         yield _named(value, label, at_the_end=bool(number % 2))
     if side == panel.plots[0].line.axis:
-        for entry in _flat((panel.widget.properties.get("annotations") or {}).get("vertical")):
-            at_ms = moment_s(str(entry["value"])) * 1000
-            if panel.grid.start_s * 1000 <= at_ms <= panel.grid.end_s * 1000:
-                yield _rule("x", at_ms, entry.get("label", ""), entry.get("color") or GREY)
-        for low, high, axis in _bands(panel):
+        for at_ms, label, color in vertical(panel):
+            yield _rule("x", at_ms, label, color)
+        for low, high, axis in bands(panel):
             kind = "quantitative" if axis == "y" else "temporal"
             yield {
                 "data": {"values": [{"low": low, "high": high}]},
-                "mark": {"type": "rect", "opacity": 0.12, "color": RED},
+                "mark": {"type": "rect", "clip": True, "opacity": 0.12, "color": RED},
                 "encoding": {axis: _field("low", kind), f"{axis}2": {"field": "high"}},
             }
 
@@ -213,7 +252,7 @@ def _rule(axis: str, value: float, label: str, color: str) -> Spec:
     kind = "temporal" if axis == "x" and value > 10**11 else "quantitative"  # above: epoch milliseconds
     return {
         "data": {"values": [{"v": value, "label": told}]},
-        "mark": {"type": "rule", "strokeDash": [5, 3], "strokeWidth": 2, "color": color},
+        "mark": {"type": "rule", "clip": True, "strokeDash": [5, 3], "strokeWidth": 2, "color": color},
         "encoding": {axis: _field("v", kind), "tooltip": _field("label", "nominal")},
     }
 
@@ -223,48 +262,17 @@ def _named(value: float, label: str, *, at_the_end: bool) -> Spec:
 
     Neighbours take turns at the two ends, so that lines close to each other leave both names legible.
     """
-    mark = {"type": "text", "align": "right" if at_the_end else "left", "baseline": "bottom", "dy": -1, "limit": 220}
+    mark = {
+        "type": "text",
+        "align": "right" if at_the_end else "left",
+        "baseline": "bottom",
+        "dy": -1,
+        "limit": 220,
+        "clip": True,
+    }
     place = {"value": "width" if at_the_end else 0}
     return {
         "data": {"values": [{"v": value, "label": label}]},
         "mark": mark,
         "encoding": {"x": place, "y": _field("v"), "text": _field("label", "nominal")},
     }
-
-
-def _horizontal(panel: Panel) -> Iterator[tuple[float, str, str, str]]:
-    for entry in _flat((panel.widget.properties.get("annotations") or {}).get("horizontal")):
-        yield float(entry["value"]), str(entry.get("label", "")), entry.get("color") or RED, entry.get("yAxis", "left")
-    for label, value in panel.thresholds:
-        yield value, label, RED, "left"
-
-
-def _flat(entries: Any) -> Iterator[Json]:  # noqa: ANN401  somebody's JSON
-    for entry in entries or ():
-        for part in entry if isinstance(entry, list) else [entry]:
-            if part.get("visible", True):
-                yield part
-
-
-def _bands(panel: Panel) -> Iterator[tuple[float, float, str]]:
-    annotations = panel.widget.properties.get("annotations") or {}
-    highest = max((v for plot in panel.plots for v in plot.values if v is not None), default=0.0)
-    for entry in annotations.get("horizontal") or ():
-        if isinstance(entry, list):
-            yield float(entry[0]["value"]), float(entry[1]["value"]), "y"
-        elif entry.get("fill") in {"above", "below"} and entry.get("visible", True):
-            value = float(entry["value"])
-            yield value, max(highest, value) * 1.05 if entry["fill"] == "above" else 0.0, "y"
-    for entry in annotations.get("vertical") or ():
-        if isinstance(entry, list):
-            ends = [_clipped(panel, moment_s(str(part["value"]))) for part in entry[:2]]
-            if ends[0] != ends[1]:
-                yield ends[0] * 1000, ends[1] * 1000, "x"
-        elif entry.get("fill") in {"before", "after"} and entry.get("visible", True):
-            edge = panel.grid.start_s if entry["fill"] == "before" else panel.grid.end_s
-            yield _clipped(panel, moment_s(str(entry["value"]))) * 1000, edge * 1000.0, "x"
-
-
-def _clipped(panel: Panel, time_s: float) -> float:
-    """Return a moment within what is shown: one outside would stretch the axis, and squeeze the data to a sliver."""
-    return min(max(time_s, panel.grid.start_s), panel.grid.end_s)

@@ -10,9 +10,10 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.alarm import State
-from dashboards.preview.charts import charts, latest
+from dashboards.preview.axes import figure
+from dashboards.preview.charts import charts
 from dashboards.preview.markdown import to_html
-from dashboards.preview.panels import moment, shown_range, table_of
+from dashboards.preview.panels import latest, moment, shown_range, statistics_of, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _ASSETS = Path(__file__).parent / "assets"
 _ROWS_SHOWN = 50
-_NOTHING = "\N{EN DASH}"
 
 
 def render_page(
@@ -112,40 +112,24 @@ def _plots(panel: Panel) -> str:
     view = panel.widget.properties.get("view", "timeSeries")
     if view == "singleValue":
         numbers = (
-            f"<div><dt>{escape(p.label)}</dt><dd>{_number(latest(p))} {_unit(p.unit)}</dd></div>" for p in panel.plots
+            f"<div><dt>{escape(p.label)}</dt><dd>{figure(latest(p))} {_unit(p.unit)}</dd></div>" for p in panel.plots
         )
         numbers_list = f'<dl class="numbers">{"".join(numbers)}</dl>'
         return numbers_list + (_chart(panel) if panel.widget.properties.get("sparkline") else "")
     if view == "table":
-        return _table(("", "Min", "Max", "Sum", "Average"), (_row(p.label, p.values) for p in panel.plots))
+        return _table(("", "Min", "Max", "Sum", "Average"), (statistics_of(p, figure) for p in panel.plots))
     return _chart(panel)
 
 
 def _chart(panel: Panel) -> str:
     if all(latest(plot) is None for plot in panel.plots):
         return '<p class="empty">No data in this time</p>'
-    words = "; ".join(f"{plot.label} {_number(latest(plot))} {plot.unit}".strip() for plot in panel.plots)
+    words = "; ".join(f"{plot.label} {figure(latest(plot))} {plot.unit}".strip() for plot in panel.plots)
     return f'<div class="chart" data-chart="{panel.widget.number}" role="img" aria-label="{escape(words)}"></div>'
-
-
-def _row(label: str, values: Iterable[float | None]) -> tuple[str, ...]:
-    known = [value for value in values if value is not None]
-    if not known:
-        return (label, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
-    return (label, *(_number(v) for v in (min(known), max(known), sum(known), sum(known) / len(known))))
 
 
 def _unit(unit: str) -> str:
     return f"<small>{escape(unit)}</small>" if unit else ""
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return _NOTHING
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.4g} {letter}"
-    return f"{value:.4g}"
 
 
 def _log_table(rows: tuple[Json, ...]) -> str:

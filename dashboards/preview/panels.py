@@ -262,6 +262,19 @@ def _words(row: Json) -> list[str]:
     return [name for name, value in row.items() if not name.startswith("@") and isinstance(value, str)]
 
 
+def latest(plot: Plot) -> float | None:
+    """Return the newest value of a plot."""
+    return next((value for value in reversed(plot.values) if value is not None), None)
+
+
+def statistics_of(plot: Plot, shown: Callable[[float | None], str]) -> tuple[str, ...]:
+    """Return a row of a table: the label of a plot, least and largest value, sum and average."""
+    known = [value for value in plot.values if value is not None]
+    if not known:
+        return (plot.label, *[shown(None)] * 4)
+    return (plot.label, *map(shown, (min(known), max(known), math.fsum(known), fmean(known))))
+
+
 def moment(time_s: float) -> str:
     """Return epoch seconds as a reader sees them, in UTC."""
     return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,34 +1,37 @@
-"""A dashboard as one PNG picture: each chart drawn by Vega, laid out on the grid of 24 columns."""
+"""A dashboard as one PNG picture: laid out on the grid of 24 columns."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import vl_convert
 
-from dashboards.cloudwatch.body import COLUMNS, Json
+from dashboards.cloudwatch.body import COLUMNS
 from dashboards.cloudwatch.errors import DefinitionError
-from dashboards.preview.charts import charts, latest
-from dashboards.preview.panels import shown_range, table_of
+from dashboards.preview.axes import figure
+from dashboards.preview.drawing import cut, over_time
+from dashboards.preview.panels import UNREADABLE, latest, shown_range, statistics_of, table_of
+from dashboards.preview.shapes import bars, gauges, pie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from dashboards.cloudwatch.body import Json
     from dashboards.preview.panels import Panel, View
 
 _COLUMN, _ROW, _GAP, _HEAD, _LINE = 60, 48, 8, 24, 18  # pixels
 _NUMBER, _SMALLEST = 52, 60  # pixels of a large figure with its name, of the smallest chart and column
 _HIGHEST = 60_000  # pixels: 350 MB while it is drawn
-_CONFIG = {"background": "#ffffff", "font": "sans-serif", "autosize": {"type": "fit", "contains": "padding"}}
+_VIEWS: dict[str, Callable[[Panel, float, float], str]] = {"bar": bars, "pie": pie, "gauge": gauges}
 
 
-def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]]:
-    """Return the PNG and what could not be drawn, by widget."""
-    panels, specs = charts(view.panels(body))
-    missing = [f"{panel.widget.title}: {reason}" for panel in panels for reason in panel.unsupported]
+def render_picture(title: str, body: Json, view: View, scale: float = 1.0) -> tuple[bytes, list[str]]:
+    """Return the PNG, in pixels of `scale` by those of the grid, and what could not be drawn, by widget."""
+    panels = view.panels(body)
     width = COLUMNS * _COLUMN + _GAP
     height = 40 + max((panel.widget.y + panel.widget.height for panel in panels), default=1) * _ROW + _GAP
     if height > _HIGHEST or any(panel.widget.width > COLUMNS for panel in panels):
@@ -41,58 +44,70 @@ def render_picture(title: str, body: Json, view: View) -> tuple[bytes, list[str]
         "<style>.own { font-size: 13px }</style>",
         f'<rect width="{width}" height="{height}" fill="#f4f5f7"/>',
         f'<text x="{_GAP}" y="26" font-size="18">{escape(title)}, {shown_range(view)}</text>',
-        *(_tile(panel, specs.get(str(panel.widget.number))) for panel in panels),
-        "</svg>",
     ]
-    return bytes(vl_convert.svg_to_png("\n".join(parts))), missing
+    missing: list[str] = []
+    for panel in panels:
+        drawn, reasons = _tile(panel)
+        parts.append(drawn)
+        missing += (f"{panel.widget.title}: {reason}" for reason in reasons)
+    return bytes(vl_convert.svg_to_png("\n".join([*parts, "</svg>"]), scale=scale)), missing
 
 
-def _tile(panel: Panel, spec: dict[str, Any] | None) -> str:
+def _tile(panel: Panel) -> tuple[str, tuple[str, ...]]:
+    """Return a widget with its frame, and what of it could not be drawn."""
     widget = panel.widget
     width, height = widget.width * _COLUMN - _GAP, widget.height * _ROW - _GAP
-    inside = _inside(panel, spec, width, height)
+    try:
+        inside = _inside(panel, width, height)
+    except UNREADABLE as error:
+        reason = f"its chart cannot be drawn: {str(error).splitlines()[0]}"
+        panel = replace(panel, plots=(), unsupported=(*panel.unsupported, reason))
+        inside = "".join(_lines(panel, width, height))
     heading = (
         ""
         if widget.type == "text"
         else f'<text class="own" x="8" y="17" font-weight="bold">{escape(widget.title)}</text>'
     )
-    return (
+    tile = (
         f'<g transform="translate({widget.x * _COLUMN + _GAP},{widget.y * _ROW + 40})">'
         f'<rect width="{width}" height="{height}" fill="#ffffff" stroke="#c9ced4" rx="5"/>{heading}'
         f'<g transform="translate(8,{_HEAD})">{inside}</g></g>'
     )
+    return tile, panel.unsupported
 
 
-def _drawn(spec: dict[str, Any], width: int, height: int) -> str:
-    sized = {**_visible(spec), "width": width, "height": max(60, height), "config": _CONFIG}
-    # Charts share one document here, so what one of them names (clip paths) must not be taken for another's.
-    try:
-        svg = str(vl_convert.vegalite_to_svg(sized))
-    except ValueError as error:  # with a trace of JavaScript's behind the first line
-        return _text(0, 1, f"Not drawn offline: {str(error).splitlines()[0]}")
-    return re.sub(r'(id="|url\(#)', rf"\g<1>v{abs(hash(svg))}", svg)
+def _drawn(panel: Panel, width: float, height: float) -> str:
+    """Return the chart of a panel, empty when it is shown as text.
 
-
-def _visible(spec: Any) -> Any:  # noqa: ANN401  a specification, down to its members
-    """Return a specification without the points that only answer to the mouse: they would be most of the work."""
-    if isinstance(spec, dict):
-        return {name: _visible(part) if name in {"layer", "mark"} else part for name, part in spec.items()}
-    if isinstance(spec, list):
-        return [_visible(part) for part in spec if (part.get("mark") or {}).get("opacity") != 0]
-    return spec
+    Drawn here and not by Vega, which takes 50 ms of the processor for each; the page needs it, to answer to the mouse.
+    """
+    view = panel.widget.properties.get("view", "timeSeries")
+    if not panel.plots or view == "table":
+        return ""
+    return _VIEWS.get(str(view), over_time)(panel, width, max(_SMALLEST, height))
 
 
 def _value(value: float | None) -> str:
     return "no data" if value is None else f"{value:.6g}"
 
 
-def _inside(panel: Panel, spec: Json | None, width: int, height: int) -> str:
-    if panel.widget.properties.get("view") == "singleValue" and panel.plots:
+def _inside(panel: Panel, width: int, height: int) -> str:
+    properties = panel.widget.properties
+    room = height - _HEAD - 8
+    if properties.get("view") == "singleValue" and panel.plots:
         numbers = "".join(_numbers(panel, width))
-        room = height - _HEAD - _NUMBER
-        chart = _drawn(dict(spec), width - 16, room) if spec and room >= _SMALLEST else ""
+        sparks = properties.get("sparkline") and room - _NUMBER >= _SMALLEST
+        chart = _drawn(panel, width - 16, room - _NUMBER) if sparks else ""
         return f'{numbers}<g transform="translate(0,{_NUMBER})">{chart}</g>'
-    return _drawn(dict(spec), width - 16, height - _HEAD - 8) if spec else "".join(_lines(panel, width, height))
+    if properties.get("view") == "table" and panel.plots:
+        head, rows = ("", "Min", "Max", "Sum", "Average"), [statistics_of(plot, figure) for plot in panel.plots]
+        return "".join(_table(head, rows, width, height))
+    notes = [f"Not drawn offline: {reason}" for reason in panel.unsupported]
+    chart = _drawn(panel, width - 16, room - _LINE * len(notes))
+    if not chart:
+        return "".join(_lines(panel, width, height))
+    above = "".join(_text(0, number, cut(note, width)) for number, note in enumerate(notes, 1))
+    return f'{above}<g transform="translate(0,{_LINE * len(notes)})">{chart}</g>'
 
 
 def _numbers(panel: Panel, width: int) -> Iterator[str]:
@@ -112,7 +127,8 @@ def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
     texts += [("    |    ".join(states[first : first + abreast]), False) for first in range(0, len(states), abreast)]
     texts += [(f"{plot.label}: {_value(latest(plot))} {plot.unit}", False) for plot in panel.plots]
     if panel.widget.type == "log" and not panel.unsupported and not panel.plots:
-        yield from _table(panel, width, height)
+        head, rows = table_of(panel.rows)
+        yield from _table(head, rows, width, height) if rows else (_text(0, 1, "No line answers this query"),)
         return
     texts = texts or [("Nothing is named that could be drawn", False)]
     wrapped = [(line, bold) for text, bold in texts for line in textwrap.wrap(text, max(10, width // 7))]
@@ -128,12 +144,8 @@ def _text(x: int, line: int, text: str, *, bold: bool = False) -> str:
     return f'<text class="own" x="{x}" y="{line * _LINE - 4}"{weight}>{escape(text)}</text>'
 
 
-def _table(panel: Panel, width: int, height: int) -> Iterator[str]:
-    """Yield head and rows of a query in columns as wide as what they hold, cut where the widget ends."""
-    head, rows = table_of(panel.rows)
-    if not rows:
-        yield _text(0, 1, "No line answers this query")
-        return
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int, height: int) -> Iterator[str]:
+    """Yield head and rows in columns as wide as what they hold, cut where the widget ends."""
     room = max(1, (height - _HEAD) // _LINE - 1)
     shown = rows if len(rows) <= room else rows[: room - 1]
     x = 0

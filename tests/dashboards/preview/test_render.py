@@ -144,7 +144,7 @@ def test_a_picture_writes_text_as_it_reads_and_numbers_large_and_rows_in_columns
     assert "... and 6 more lines" in drawn
     line = Line("m", "Load", None, "", "Average", 60, "left", None, visible=True)
     number = Panel(Widget(1, "metric", 0, 0, 6, 3, {"view": "singleValue"}), GRID, (Plot("Load", line, (1.5,), "%"),))
-    assert 'font-size="26">1.5<' in picture._inside(number, None, 300, 124)
+    assert 'font-size="26">1.5<' in picture._inside(number, 300, 124)
 
 
 @pytest.mark.parametrize("size", [{"height": 5_000_000}, {"width": 2000}])
