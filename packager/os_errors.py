@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from packager.errors import (
     AccessDeniedError,
@@ -45,6 +46,32 @@ def map_os_errors(operation: str, path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise convert_os_error(error, operation, path) from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears at `path`, or replaces what is there, when the block is through; else nothing is left of it.
+
+    Folders above it are made. Errors of the operating system as map_os_errors has them.
+    """
+    with map_os_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".edge-model-packager-", delete=False) as file:
+            temporary = path.parent / file.name
+            try:
+                yield file
+                file.flush()
+                temporary.chmod(0o666 & ~_umask())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def convert_os_error(error: OSError, operation: str, path: Path) -> PackagerError:

@@ -1,7 +1,7 @@
 """The main job on a realistic model: `python -m tests.demo`.
 
-Makes a model, starts a local S3 server, packages S3 to S3 for three targets, checks and keeps what came out. Needs no
-account and leaves nothing running. What it made lies in demo-output/ afterwards.
+Makes a model, starts a local S3 server, packages S3 to S3 for three targets, checks and keeps what came out, and ends
+with a page about the run. Needs no account and leaves nothing running. What it made lies in demo-output/ afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("demo-output")
 PACKAGER = str(Path(sys.executable).with_name("packager"))
-DASHBOARDS = str(Path(sys.executable).with_name("dashboards"))
+INPUTS = OUTPUT / "inputs"
 MIB = 1 << 20
 COMPILED = {"jetson-xavier": models.neo, "x86_64-cpu": models.neo, "onnx": models.onnx_export}
 BUCKET = "models"
@@ -40,20 +39,34 @@ def main() -> None:
     began = time.monotonic()
     _leave_the_account_alone()
     shutil.rmtree(OUTPUT, ignore_errors=True)
-    OUTPUT.mkdir()
-    with tempfile.TemporaryDirectory(prefix="demo-") as folder, s3_server() as server:
+    INPUTS.mkdir(parents=True)
+    with s3_server() as server:
         client = server.client(retries={"total_max_attempts": 5})
         client.create_bucket(Bucket=BUCKET)
-        artifacts = _made(Path(folder), options.mib * MIB)
+        artifacts = _made(INPUTS, options.mib * MIB)
         _say(f"Uploading them to a local S3 server at {server.endpoint_url}")
         for path in artifacts.values():
             client.upload_file(str(path), BUCKET, path.name)
         document = _packaged(server, artifacts)
         kept = _kept(client, document)
         _run([PACKAGER, "check", str(kept[0])])
-    page = _seen()
     _say(f"Done in {time.monotonic() - began:.0f} s. Nothing is left running; {OUTPUT}/ holds what was made.")
-    print(f"What just ran, on the dashboard that is deployed: {page.resolve().as_uri()}")
+    _say("To try next, with the same models:")
+    for command in next_commands(kept[0]):
+        print(f"  {shlex.join(command)}")
+    _say(f"What just ran, as a page: {(OUTPUT / 'run.html').resolve().as_uri()}")
+
+
+def next_commands(component: Path) -> list[list[str]]:
+    """Commands that go on from what the demo leaves."""
+    packager = os.path.relpath(PACKAGER)
+    model = str(INPUTS / "mochi-onnx.tar.gz")
+    named = ["--name", "com.example.Detector", "--version", "1.0.0"]
+    return [
+        [packager, "inspect", model],
+        [packager, "package", "--layout", "files", "--model", model, *named, "--output", str(OUTPUT / "files")],
+        [packager, "diff", str(component), str(component)],
+    ]
 
 
 def _options() -> argparse.Namespace:
@@ -85,7 +98,7 @@ def _packaged(server: S3Server, artifacts: dict[str, Path]) -> dict[str, Any]:
     for target in COMPILED:
         command += ["--compiled", f"{target}=s3://{BUCKET}/{artifacts[target].name}"]
     command += ["--output", f"s3://{BUCKET}/components", "--endpoint-url", server.endpoint_url]
-    command += ["--telemetry", str(OUTPUT / "telemetry"), "--json"]
+    command += ["--telemetry", str(OUTPUT / "telemetry"), "--report", str(OUTPUT / "run.html"), "--json"]
     document: dict[str, Any] = json.loads(_run(command, shows=False))
     (OUTPUT / "result.json").write_text(json.dumps(document, indent=2))
     for component in document["components"]:
@@ -111,15 +124,6 @@ def _kept(client: S3Client, document: dict[str, Any]) -> list[Path]:
         print(f"  {path}")
         kept.append(path)
     return kept
-
-
-def _seen() -> Path:
-    """Draw what was recorded, and say what the alarms would have done."""
-    recorded, page = str(OUTPUT / "telemetry" / "telemetry.jsonl"), OUTPUT / "overview.html"
-    alarms = _run([DASHBOARDS, "simulate", recorded], shows=False).splitlines()
-    print(f"  {sum(line.startswith('ALARM') for line in alarms)} of {len(alarms)} alarms in ALARM")
-    _run([DASHBOARDS, "preview", "--telemetry", recorded, "--out", str(page)])
-    return page
 
 
 def _run(command: list[str], *, shows: bool = True) -> str:

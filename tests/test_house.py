@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "packager.device": ("packager.device", "packager.model", *BELOW_MODEL),
     "packager.limits": ("packager.limits", *BELOW_MODEL),
     "packager.publishing": ("packager.publishing", "packager.device", "packager.model", *BELOW_MODEL),
+    "packager.report": ("packager.report", "packager.limits", *BELOW_MODEL),
     "packager.portal": ("packager", "telemetry"),
     "packager.cli": ("packager", "telemetry"),
     "packager.handler": ("packager", "telemetry"),

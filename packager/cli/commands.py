@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from packager.cli.options import endpoint_option, exclude_option, json_option, q
 from packager.cli.output import FAILED, failures, finding_line, progress, show, usage_errors
 from packager.cli.publish_commands import bundle_local, publish
 from packager.cli.recipe_commands import recipe
+from packager.cli.recorded import RunReport, recorded
 from packager.errors import OperationAbortedError, in_units, printable
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
 
@@ -136,12 +136,19 @@ def _model_of(layout: str, trained: str | None, model: str | None) -> str:
     metavar="DIR",
     help="Write telemetry.jsonl and spans.jsonl there.",
 )
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.html",
+    help="Write a page about the run there.",
+)
 @quiet_option
 @verbose_option
 @click.option("--trace", is_flag=True, help="Print where the time went, as a tree of spans, on standard error.")
 def package(  # noqa: PLR0913, PLR0917  one an option
     as_json: bool,  # noqa: FBT001  click's
     telemetry: Path | None,
+    report: Path | None,
     trace: bool,  # noqa: FBT001  same
     quiet: bool,  # noqa: FBT001  same
     verbose: bool,  # noqa: FBT001  same
@@ -156,6 +163,7 @@ def package(  # noqa: PLR0913, PLR0917  one an option
     from packager.results import PackageResult  # noqa: PLC0415  same
 
     trained = _model_of(layout, trained, model)
+    page = RunReport(report)
 
     def show_result(result: PackageResult) -> None:
         _show_result(result, as_json=as_json, quiet=quiet)
@@ -163,12 +171,14 @@ def package(  # noqa: PLR0913, PLR0917  one an option
     with stop_on_signals(lambda: show_result(PackageResult(error=_stopped()))):
         with (
             usage_errors(PackageResult().as_dict() if as_json else None),
-            _recorded(telemetry, trace=trace),
+            recorded(telemetry, trace=trace),
             progress(quiet=quiet, verbose=verbose) as bars,
+            page.recording,
         ):
-            result = package_model(trained, **wanted, layout=layout, on_progress=bars)
+            result = package_model(trained, **wanted, layout=layout, on_progress=page.on_progress(bars))
+        page.write(result, trained)
         show_result(result)
-    sys.exit(0 if result.succeeded else FAILED)
+    sys.exit(0 if result.succeeded and not page.failed else FAILED)
 
 
 @packager.command()
@@ -297,20 +307,3 @@ def _component_line(component: ComponentResult) -> str:
     size = in_units(component.size_bytes or 0)
     where = printable(component.uri, 1100)
     return f"{line} in {component.duration_s:.1f} s, {size}\n    {where}\n    SHA-256 {component.sha256}"
-
-
-@contextmanager
-def _recorded(folder: Path | None, *, trace: bool) -> Iterator[None]:
-    """Record the work as the options of telemetry say."""
-    import telemetry  # noqa: PLC0415  kept off the path of --help
-
-    with ExitStack() as stack:
-        if folder:
-            try:
-                stack.enter_context(telemetry.to_directory(folder))
-            except OSError as error:
-                raise click.BadParameter(f"cannot write there: {error.strerror}", param_hint="--telemetry") from error
-        spans = stack.enter_context(telemetry.collected_spans()) if trace else []
-        yield
-        if trace:
-            click.echo(telemetry.waterfall(spans), err=True)

@@ -141,7 +141,7 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
         lookahead: how far the threads work ahead of each other.
         measured: wraps a step so that it records how much scratch was in use.
     """
-    encoder = ZipEncoder()
+    encoder, copied_bytes = ZipEncoder(), 0
     head = [File.of(entry, content) for entry, content in contents.head]
     with (
         members() as found,
@@ -153,10 +153,12 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
         with closing(zip_parts(chain(head, contents.files(found.files())), encoder, lookahead)) as parts:
             for part in parts:
                 upload.write(part.data)
+                copied_bytes += len(part.data) if part.origin >= 0 else 0
                 if there := name.found():
                     return Made(there)
                 report(found.packed_bytes, encoder.files)
-        step.add(files=encoder.files, bytes_in=encoder.bytes_in, bytes_out=encoder.bytes_out)
+        written = {"files": encoder.files, "bytes_in": encoder.bytes_in, "bytes_out": encoder.bytes_out}
+        step.add(**written, copied_bytes=copied_bytes)
         check(name.resolve()[0], encoder)
         if there := name.found():  # by now the identity is known, however long it took beside a short artifact
             return Made(there)

@@ -6,20 +6,16 @@ https://docs.aws.amazon.com/greengrass/v2/developerguide/gg-cli-deployment.html
 from __future__ import annotations
 
 import shlex
-import tempfile
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from packager.core.ports import TEMPORARY_PREFIX
 from packager.device.recipe_template import render
-from packager.os_errors import map_os_errors
+from packager.os_errors import written_whole
 from packager.publishing.finished import FinishedRecipe, Placing, copy_zip, finish_recipe
 from packager.stores import Stores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from packager.settings import Settings
 
@@ -83,29 +79,12 @@ def bundle_local(
         recipes,
         artifacts,
     )
-    with _written(bundle.artifact_path) as file:
+    with written_whole(bundle.artifact_path) as file:
         copy_zip(zip_file, finished.artifact, file.write)
-    with _written(bundle.recipe_path) as file:
+    with written_whole(bundle.recipe_path) as file:
         file.write(render(finished.recipe, as_json=finished.is_json))
     return bundle
 
 
 def _place(placing: Placing) -> str:
     return placing.named or f"s3://{_NO_BUCKET}/{placing.name}/{placing.version}/{placing.file_name}"
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path` when the block is through, and leaves nothing when it is not."""
-    with map_os_errors("write", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=TEMPORARY_PREFIX, delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                yield file
-                file.flush()
-                temporary.chmod(0o644)
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise

@@ -146,6 +146,7 @@ ZIP_COMPONENT = Operation(
     span="zip component",
     meaning="Files compressed into the ZIP",
     metrics=(parts.FILES, parts.BYTES_IN, parts.BYTES_OUT, *STORAGE),
+    properties=(Property("copied_bytes", "Bytes of it that were copied from the artifact as they stand"),),
     panels=(
         Panel(STORAGE_BOARD, "ZIPs", ("success", "failure", "files")),
         Panel(STORAGE_BOARD, "ZIPs: time, bytes", ("duration_ms", "bytes_in", "bytes_out")),

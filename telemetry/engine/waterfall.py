@@ -99,11 +99,7 @@ def waterfall(vocabulary: Vocabulary, spans: Sequence[Span], width: int = 100) -
     """
     if not spans:
         return "no spans were recorded"
-    known = {span.span_id for span in spans}
-    children: dict[str, list[Span]] = defaultdict(list)
-    for span in sorted(spans, key=lambda span: (span.start_ns, -span.end_ns)):
-        children[span.parent_id if span.parent_id in known else ""].append(span)
-    rows = list(_walk(children, "", ""))
+    rows = list(_walk(children_of(spans), "", ""))
     first = min(span.start_ns for span in spans)
     total = max(max(span.end_ns for span in spans) - first, 1)
     labels = max(len(label) for label, _ in rows)
@@ -114,6 +110,29 @@ def waterfall(vocabulary: Vocabulary, spans: Sequence[Span], width: int = 100) -
         f"{label:<{labels}}  {_bar(span, first, total, bar)}  {note}"
         for (label, span), note in zip(rows, notes, strict=True)
     )
+
+
+def children_of(spans: Sequence[Span]) -> dict[str, list[Span]]:
+    """The spans by the id of their parent, in order of start; those without a known one by the empty text."""
+    known = {span.span_id for span in spans}
+    children: dict[str, list[Span]] = defaultdict(list)
+    for span in sorted(spans, key=lambda span: (span.start_ns, -span.end_ns)):
+        children[span.parent_id if span.parent_id in known else ""].append(span)
+    return children
+
+
+def moved_bytes(vocabulary: Vocabulary, span: Span) -> dict[str, float]:
+    """Bytes that the span moved, by a word for where."""
+    row = next((each for each in vocabulary.rows if each.span == span.name), None)
+    return _moved(span, row)
+
+
+def _moved(span: Span, row: Operation | None) -> dict[str, float]:
+    return {
+        name.removeprefix("bytes_").removesuffix("_bytes"): span.fields[name]
+        for name in (row.moved_bytes if row is not None else ())
+        if isinstance(span.fields.get(name), int | float)
+    }
 
 
 def _walk(children: Mapping[str, Sequence[Span]], parent: str, indent: str) -> Iterator[tuple[str, Span]]:
@@ -132,11 +151,7 @@ def _bar(span: Span, first: int, total: int, width: int) -> str:
 
 
 def _note(span: Span, row: Operation | None) -> str:
-    moved = [
-        f"{name.removeprefix('bytes_').removesuffix('_bytes')} {in_units(span.fields[name])}"
-        for name in (row.moved_bytes if row is not None else ())
-        if isinstance(span.fields.get(name), int | float)
-    ]
+    moved = [f"{name} {in_units(size)}" for name, size in _moved(span, row).items()]
     failed = [] if span.outcome == "success" else [span.outcome.upper()]
     label = [str(span.fields[row.label])] if row is not None and row.label in span.fields else []
     return " ".join([f"{_duration(span.end_ns - span.start_ns):>9}", *label, *moved, *failed])

@@ -59,7 +59,7 @@ class Browser:
             case "Network.requestWillBeSent":
                 self.requests.append(params["request"]["url"])
 
-    def open(self, path, width, height, scheme="light"):
+    def open(self, path, width, height, scheme="light", *, has_script=True):
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
@@ -67,7 +67,10 @@ class Browser:
         self.console.clear()
         self.requests.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
-        self.drawn(scheme)
+        if has_script:
+            self.drawn(scheme)
+        else:
+            self.wait(f"document.readyState === 'complete' && location.href === '{path.resolve().as_uri()}'")
 
     def drawn(self, scheme):
         """Wait, in the page, until everything is drawn in that scheme."""
@@ -91,6 +94,29 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             extra = text if kind == "keyDown" else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **extra)
+
+
+def axe_script(folder):
+    """The source of axe-core; skips, loudly, where it cannot be had."""
+    npm = shutil.which("npm")
+    got = npm and subprocess.run(
+        [npm, "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, "axe-core@4"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    script = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if not got or not script.is_file():
+        pytest.skip("NO AXE: npm is missing or offline; contrast and keyboard are held to other tests")
+    return script.read_text()
+
+
+def violations(page, axe):
+    """What axe finds wrong with the open page: rule, and the elements."""
+    page.value(axe + "; 0")
+    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}"
+    told = "r => r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 120))])"
+    return page.value(f"axe.run(document, {rules}).then({told})")
 
 
 @contextmanager

@@ -1,0 +1,73 @@
+"""What `package` records of a run on request: telemetry in a folder, a tree of spans, a page."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from packager.errors import StoreError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from packager.report.recording import RunRecording
+    from packager.results import OnProgress, PackageResult
+
+
+@contextmanager
+def recorded(folder: Path | None, *, trace: bool) -> Iterator[None]:
+    """Record the work as the options of telemetry say."""
+    import telemetry  # noqa: PLC0415  kept off the path of --help
+
+    with ExitStack() as stack:
+        if folder:
+            try:
+                stack.enter_context(telemetry.to_directory(folder))
+            except OSError as error:
+                raise click.BadParameter(f"cannot write there: {error.strerror}", param_hint="--telemetry") from error
+        spans = stack.enter_context(telemetry.collected_spans()) if trace else []
+        yield
+        if trace:
+            click.echo(telemetry.waterfall(spans), err=True)
+
+
+class RunReport:
+    """The page about a run, if one is wanted: what is recorded for it, and whether it could be written."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._recording: RunRecording | None = None
+        self.failed = False
+        if path is None:
+            return
+        if str(path) == "-" or not path.absolute().parent.is_dir():
+            raise click.BadParameter(f"there is no folder for {printable(path)!r}", param_hint="--report")
+        from packager.report.recording import RunRecording  # noqa: PLC0415  kept off the path of --help
+
+        self._recording = RunRecording()
+
+    @property
+    def recording(self) -> RunRecording | nullcontext[None]:
+        """What to be in while the work is done."""
+        return self._recording or nullcontext()
+
+    def on_progress(self, inner: OnProgress | None) -> OnProgress | None:
+        return self._recording.on_progress(inner) if self._recording else inner
+
+    def write(self, result: PackageResult, title: str) -> None:
+        """Write the page, whole or not at all; a failure is said on standard error."""
+        if self._path is None or self._recording is None:
+            return
+        from packager.os_errors import written_whole  # noqa: PLC0415  kept off the path of --help
+        from packager.report.page import render_report  # noqa: PLC0415  same
+
+        try:
+            with written_whole(self._path.absolute()) as file:
+                file.write(render_report(self._recording, result, title))
+        except OSError as error:  # ours are OSErrors too
+            reason = error.message if isinstance(error, StoreError) else error
+            click.echo(f"Error: The report was not written: {reason}", err=True)
+            self.failed = True
