@@ -11,12 +11,12 @@ from packager.report.series import BINS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from packager.report.series import Series
+    from packager.report.series import BinnedLine
 
 _HEIGHT = 100
 
 
-def chart(title: str, series: Sequence[Series], duration_s: float, unit: str) -> str:
+def chart(title: str, series: Sequence[BinnedLine], duration_s: float, unit: str) -> str:
     """Lines over the time of the run, from zero to the highest value, with a legend."""
     peak = max((each.peak for each in series), default=0.0)
     if not peak:
@@ -43,12 +43,12 @@ def shares(parts: Sequence[tuple[str, int]]) -> str:
     return f'<div class="shares" aria-hidden="true">{bars}</div>'
 
 
-def _line(series: Series, number: int, peak: float) -> str:
+def _line(series: BinnedLine, number: int, peak: float) -> str:
     points = " ".join(f"{at + 0.5:g},{_HEIGHT - _HEIGHT * value / peak:.2f}" for at, value in enumerate(series.values))
     return f'<polyline class="c{number % 9}" points="{points}"/>'
 
 
-def _legend(series: Sequence[Series], unit: str) -> str:
+def _legend(series: Sequence[BinnedLine], unit: str) -> str:
     items = "".join(
         f'<li><i class="c{number % 9}" aria-hidden="true"></i>{escape(printable(each.name, 80))}'
         f" <small>at most {in_units(each.peak)}{unit}</small></li>"

@@ -17,7 +17,7 @@ MAX_STAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class BinnedLine:
     """One line of a chart; `values` has one number a bin."""
 
     name: str
@@ -38,7 +38,7 @@ class StageFigures:
     peak_memory_bytes: int
 
 
-def speeds(samples: Sequence[Sample], duration_s: float) -> list[Series]:
+def speeds(samples: Sequence[Sample], duration_s: float) -> list[BinnedLine]:
     """Bytes per second of each stage; the largest MAX_STAGES by bytes, those beyond them as one."""
     width_s = max(duration_s, 1e-9) / BINS
     edges = [width_s * number for number in range(BINS + 1)]
@@ -47,14 +47,14 @@ def speeds(samples: Sequence[Sample], duration_s: float) -> list[Series]:
         totals = [_done_at(samples, stage, edge) for edge in edges]
         made[stage] = [(after - before) / width_s for before, after in pairwise(totals)]
     names = list(made)
-    kept = [Series(name, made[name]) for name in names[:MAX_STAGES]]
+    kept = [BinnedLine(name, made[name]) for name in names[:MAX_STAGES]]
     rest = [made[name] for name in names[MAX_STAGES:]]
     if rest:
-        kept.append(Series(f"{len(rest)} more", [sum(values) for values in zip(*rest, strict=True)]))
+        kept.append(BinnedLine(f"{len(rest)} more", [sum(values) for values in zip(*rest, strict=True)]))
     return kept
 
 
-def memory(samples: Sequence[Sample], duration_s: float) -> Series:
+def memory(samples: Sequence[Sample], duration_s: float) -> BinnedLine:
     """The most memory in each bin; a bin without a sample has what the one before had."""
     bins = [0.0] * BINS
     for sample in samples:
@@ -63,7 +63,7 @@ def memory(samples: Sequence[Sample], duration_s: float) -> Series:
     last = next((value for value in bins if value), 0.0)
     for number, value in enumerate(bins):
         last = bins[number] = value or last
-    return Series("memory", bins)
+    return BinnedLine("memory", bins)
 
 
 def stages(samples: Sequence[Sample]) -> list[StageFigures]:
