@@ -24,7 +24,7 @@ MAX_SAMPLES = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ProgressSample:
     """The process at one moment.
 
     Attributes:
@@ -53,7 +53,7 @@ class RunRecording:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     duration_s: float = 0.0
     spans: Sequence[Span] = ()
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[ProgressSample] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._began_s = self.clock()
@@ -100,4 +100,4 @@ class RunRecording:
     def _sample(self) -> None:
         with self._lock:
             done = dict(self._done)
-        self.samples.append(Sample(self.clock() - self._began_s, resident_bytes(), done))
+        self.samples.append(ProgressSample(self.clock() - self._began_s, resident_bytes(), done))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from packager.report.recording import Sample
+    from packager.report.recording import ProgressSample
 
 BINS = 120
 MAX_STAGES = 8
@@ -38,7 +38,7 @@ class StageFigures:
     peak_memory_bytes: int
 
 
-def speeds(samples: Sequence[Sample], duration_s: float) -> list[BinnedLine]:
+def speeds(samples: Sequence[ProgressSample], duration_s: float) -> list[BinnedLine]:
     """Bytes per second of each stage; the largest MAX_STAGES by bytes, those beyond them as one."""
     width_s = max(duration_s, 1e-9) / BINS
     edges = [width_s * number for number in range(BINS + 1)]
@@ -54,7 +54,7 @@ def speeds(samples: Sequence[Sample], duration_s: float) -> list[BinnedLine]:
     return kept
 
 
-def memory(samples: Sequence[Sample], duration_s: float) -> BinnedLine:
+def memory(samples: Sequence[ProgressSample], duration_s: float) -> BinnedLine:
     """The most memory in each bin; a bin without a sample has what the one before had."""
     bins = [0.0] * BINS
     for sample in samples:
@@ -66,7 +66,7 @@ def memory(samples: Sequence[Sample], duration_s: float) -> BinnedLine:
     return BinnedLine("memory", bins)
 
 
-def stages(samples: Sequence[Sample]) -> list[StageFigures]:
+def stages(samples: Sequence[ProgressSample]) -> list[StageFigures]:
     """Every stage that read bytes, largest first."""
     found = []
     for name in _stages(samples):
@@ -79,12 +79,12 @@ def stages(samples: Sequence[Sample]) -> list[StageFigures]:
     return found
 
 
-def _stages(samples: Sequence[Sample]) -> list[str]:
+def _stages(samples: Sequence[ProgressSample]) -> list[str]:
     totals = samples[-1].done_bytes if samples else {}
     return sorted(totals, key=lambda name: (-totals[name], name))
 
 
-def _done_at(samples: Sequence[Sample], stage: str, at_s: float) -> float:
+def _done_at(samples: Sequence[ProgressSample], stage: str, at_s: float) -> float:
     """Bytes done by then, as if they came evenly between two samples."""
     after = bisect_right(samples, at_s, key=lambda sample: sample.at_s)
     if not after:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from packager.cli.commands import packager as command_line
 from packager.errors import RequestError
 from packager.report.page import render_report
-from packager.report.recording import MAX_SAMPLES, RunRecording, Sample
+from packager.report.recording import MAX_SAMPLES, RunRecording, ProgressSample
 from packager.report.series import BINS, memory, speeds, stages
 from packager.report.spans import MAX_OF_ONE_KIND, rows
 from packager.results import ComponentResult, Finding, PackageResult, ProcessingState
@@ -140,10 +140,10 @@ SAMPLES = st.lists(st.tuples(st.floats(0.001, 5), st.integers(0, 1 << 40)), min_
 
 @given(SAMPLES, st.integers(1, 12))
 def test_the_area_below_the_speeds_is_the_bytes_that_were_read(steps, count):
-    at_s, done, samples = 0.0, 0, [Sample(0.0, 1, {})]
+    at_s, done, samples = 0.0, 0, [ProgressSample(0.0, 1, {})]
     for wait_s, size in steps:
         at_s, done = at_s + wait_s, done + size
-        samples.append(Sample(at_s, size, {f"stage {number}": done * number for number in range(1, count + 1)}))
+        samples.append(ProgressSample(at_s, size, {f"stage {number}": done * number for number in range(1, count + 1)}))
     found = speeds(samples, at_s)
     area = sum(sum(each.values) for each in found) * at_s / BINS
     assert area == pytest.approx(done * sum(range(1, count + 1)), rel=1e-6, abs=1)
