@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from packager.cli.commands import packager as command_line
 from packager.errors import RequestError
 from packager.report.page import render_report
-from packager.report.recording import MAX_SAMPLES, RunRecording, ProgressSample
+from packager.report.recording import MAX_SAMPLES, ProgressSample, RunRecording
 from packager.report.series import BINS, memory, speeds, stages
 from packager.report.spans import MAX_OF_ONE_KIND, rows
 from packager.results import ComponentResult, Finding, PackageResult, ProcessingState
