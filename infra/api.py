@@ -35,7 +35,7 @@ _ACCESS_LOG = {
 
 
 class Api(Construct):
-    """`POST /api/v1/training/{id}/package`, for members of the user pool; API Gateway itself answers OPTIONS."""
+    """`POST` and `GET /api/v1/training/{id}/package`, for members of the pool; API Gateway itself answers OPTIONS."""
 
     def __init__(
         self, stack: cdk.Stack, deployment: Deployment, alias: aws_lambda.IFunction, log_group: aws_logs.ILogGroup
@@ -69,6 +69,14 @@ class Api(Construct):
             authorization_type=aws_apigateway.AuthorizationType.COGNITO,
             request_parameters={"method.request.path.id": True},
         )
+        if deployment.hands_over:
+            package.add_method(
+                "GET",
+                function,
+                authorizer=authorizer,
+                authorization_type=aws_apigateway.AuthorizationType.COGNITO,
+                request_parameters={"method.request.path.id": True},
+            )
         options = _preflight(package, deployment.cors_origin)
         asked_without = "A browser asks with OPTIONS before it may send credentials; the answer holds headers only."
         acknowledge(options, {"AwsSolutions-APIG4": asked_without, "AwsSolutions-COG4": asked_without})

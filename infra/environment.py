@@ -33,6 +33,7 @@ def environment(deployment: Deployment) -> dict[str, str]:
         "compilation_job_index": deployment.compilation_job_index,
         "publish_function": deployment.publish_function,
         "cors_origin": deployment.cors_origin,
+        "integration_s": deployment.integration_s if deployment.hands_over else "",
         "function_time_s": deployment.time_s,
     }
     telemetry = {

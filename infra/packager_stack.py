@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HANDLER = "packager.handler.handler"
 ALIAS = "live"
-DEAD_LETTERS, PROBE_PLACE = "DEAD_LETTER_QUEUE_URL", "PROBE_PLACE"
+DEAD_LETTERS, PROBE_PLACE, MACHINE = "DEAD_LETTER_QUEUE_URL", "PROBE_PLACE", "REQUEST_MACHINE_ARN"
 """The variables of the function that are known only when it is deployed."""
 
 _ARCHITECTURES = {"arm64": aws_lambda.Architecture.ARM_64, "x86_64": aws_lambda.Architecture.X86_64}
@@ -151,7 +151,7 @@ class PackagerStack(cdk.Stack):
             ephemeral_storage_size=cdk.Size.mebibytes(deployment.scratch_bytes // MIB),
             timeout=cdk.Duration.seconds(deployment.time_s),
             reserved_concurrent_executions=deployment.reserved_concurrency,
-            environment={**environment(deployment), DEAD_LETTERS: self.dead_letters.queue_url, **self._probe_place()},
+            environment={**environment(deployment), **self._known_when_deployed()},
             role=role.without_policy_updates(),
             log_group=self.log_group,
             tracing=aws_lambda.Tracing.ACTIVE,
@@ -244,9 +244,13 @@ class PackagerStack(cdk.Stack):
             ],
         )
 
-    def _probe_place(self) -> dict[str, str]:
+    def _known_when_deployed(self) -> dict[str, str]:
         place = f"s3://{own_bucket(self.deployment)}/{rights.PROBES}"
-        return {PROBE_PLACE: place} if self.deployment.probe_minutes else {}
+        return {
+            DEAD_LETTERS: self.dead_letters.queue_url,
+            **({PROBE_PLACE: place} if self.deployment.probe_minutes else {}),
+            **({MACHINE: rights.machine_arn(self.name)} if self.deployment.hands_over else {}),
+        }
 
     def _probes(self) -> None:
         """Have the function probe itself. A probe that cannot be delivered is none: the alarm hears its silence."""

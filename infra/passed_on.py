@@ -35,6 +35,8 @@ DERIVED: dict[Kind, frozenset[str]] = {
             "cors_origin",
             "dead_letter_queue_url",
             "probe_place",
+            "request_machine_arn",
+            "integration_s",
             "function_time_s",
             "function_name",
         }

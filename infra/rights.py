@@ -87,7 +87,22 @@ def function(deployment: Deployment, dead_letters_arn: str, own_bucket: str) -> 
         *(_portal(deployment) if deployment.portal else ()),
         Right(("sts:AssumeRole",), deployment.use_case_roles),
         Right(("lambda:InvokeFunction",), publisher(deployment)),
+        *(_handing_over(deployment.function_name) if deployment.hands_over else ()),
     ]
+
+
+def _handing_over(machine: str) -> list[Right]:
+    """Return what the function does with requests that take longer than the API waits."""
+    name = "The function names the executions."
+    return [
+        Right(("states:StartExecution",), (machine_arn(machine),)),
+        Right(("states:DescribeExecution",), (arn("states", f"execution:{machine}:*"),), name),
+    ]
+
+
+def machine_arn(name: str) -> str:
+    """Return the ARN of a state machine, known before it is made: it invokes the function, which starts it."""
+    return arn("states", f"stateMachine:{name}")
 
 
 TRACES = Right(
@@ -206,7 +221,7 @@ def _children(name: str) -> list[Right]:
     """Return what a machine with a distributed Map does with the executions it is made of."""
     executions = tuple(arn("states", f"execution:{name}{mark}*") for mark in ":/")
     return [
-        Right(("states:StartExecution",), (arn("states", f"stateMachine:{name}"),)),
+        Right(("states:StartExecution",), (machine_arn(name),)),
         Right(("states:DescribeExecution", "states:StopExecution"), executions, "Step Functions names the executions."),
     ]
 

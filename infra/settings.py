@@ -182,6 +182,9 @@ class Deployment:
     )
     user_pool: str = _setting("", "ARN of the Cognito user pool before the API; empty: no API.", _ARN)
     integration_s: int = _setting(29, "Seconds that the API waits for the function.")
+    synchronous_replies: bool = _setting(
+        False, "Whether the API answers what is left when its time is up, instead of 202 and going on by itself."
+    )
     probe_minutes: int = _setting(
         15,
         "Minutes between two probes, in which the function packages a tiny model; 0: none.",
@@ -256,6 +259,11 @@ class Deployment:
     def portal(self) -> bool:
         """Tell whether the portal's tables are there: without them only machines are served."""
         return bool(self.training_jobs_table)
+
+    @property
+    def hands_over(self) -> bool:
+        """Tell whether requests of the API that take longer than it waits go on in the state machine."""
+        return bool(self.user_pool) and not self.synchronous_replies
 
     @property
     def limits(self) -> Limits:
@@ -346,6 +354,10 @@ def _half_a_portal(given: Deployment) -> Iterator[tuple[str, str]]:
         yield "training_jobs_table", f"name all four tables of the portal or none; there are {tables}"
     if given.user_pool and not all(tables):
         yield "user_pool", "the API needs the four tables of the portal"
+    reserve_s = int(str(PASSED_ON["time_reserve_s"].default))
+    reserve_s = int(dict(given.packager).get("time_reserve_s", reserve_s))
+    if given.hands_over and given.integration_s <= reserve_s:
+        yield "integration_s", f"{given.integration_s} has to be above time_reserve_s ({reserve_s})"
     if given.compilation_job_index and not given.training_jobs_table:
         yield "compilation_job_index", "an index needs its training_jobs_table"
 

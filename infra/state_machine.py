@@ -6,53 +6,26 @@ https://states-language.net/spec.html, in JSONPath. `${...}` is filled in where 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from infra.request_states import START as SERVE_REQUEST
+from infra.request_states import request_states
+from infra.tasks import BACKOFF, INVOKE, TURNS, States, caught, invocation
 
 if TYPE_CHECKING:
     from infra.settings import Deployment
 
-States = dict[str, Any]
-INVOKE = "arn:${Partition}:states:::lambda:invoke"
 START = "arn:${Partition}:states:::states:startExecution.sync:2"
 READ = "arn:${Partition}:states:::s3:getObject"
 WRITE = "arn:${Partition}:states:::s3:putObject"
-_GRACE_S = 30
-"""How long after the function's own end an answer may still come."""
-
 _PAUSE_S = 15
 """The first pause before a target is tried again; each is as much longer than the one before."""
 
-_BACKOFF = {"IntervalSeconds": 2, "BackoffRate": 2.0, "JitterStrategy": "FULL", "MaxDelaySeconds": 300}
-_THROTTLED = ["Lambda.TooManyRequestsException"]
 _NOT_STARTED = [
     "StepFunctions.AWSStepFunctionsException",
     "StepFunctions.ExecutionLimitExceededException",
     "StepFunctions.SdkClientException",
 ]
-_TURNS = 200
-"""How often what is throttled waits for its turn: some eight hours, with pauses of 150 s on average."""
-
-_PASSING = [
-    # https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
-    "Lambda.ClientExecutionTimeoutException",
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    # Lambda killed the invocation, or its answer never came: a new environment has its memory and disk to itself.
-    "Lambda.Unknown",
-    "Runtime.ExitError",
-    "Runtime.OutOfMemory",
-    "Sandbox.Timedout",
-    "States.Timeout",
-    # What can leave the function by Python's own name: connections and memory that were gone before any target began.
-    "ConnectionError",
-    "ConnectionResetError",
-    "MemoryError",
-    "TimeoutError",
-]
-"""Failures after which the same call can succeed; all others would fail the same way, and are recorded at once."""
-
-
 _PREPARE = {"trained.$": "$.trained", "output.$": "$.output", "options.$": "$.options", "manifest": "prepare"}
 
 
@@ -61,10 +34,30 @@ def package_model(deployment: Deployment) -> States:
 
     Its input is the function's event for machines: `trained`, `compiled`, `output`, and if wanted `options` and
     `publish`. Its output is `components`, one record per target whatever became of it. What Lambda or AWS failed at is
-    called again with backoff; a partial result is gone on with; nothing a target does stops another.
+    called again with backoff; a partial result is gone on with; nothing a target does stops another. An input with
+    `request` is one of the portal's instead, see `request_states`.
     """
-    defaults = json.dumps({"compiled": [], "options": {}, "publish": {}, "prepared": {"statusCode": 200}})
     states = {
+        "Request?": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.request", "IsPresent": True, "Next": SERVE_REQUEST}],
+            "Default": "Defaults",
+        },
+        **_preparation(deployment),
+        **_all_targets(deployment),
+        **(_publishing() if deployment.publish_function else {}),
+        **request_states(deployment),
+    }
+    return {
+        "Comment": "Packages one model for all its targets; every target ends in a record.",
+        "StartAt": "Request?",
+        "States": states,
+    }
+
+
+def _preparation(deployment: Deployment) -> States:
+    defaults = json.dumps({"compiled": [], "options": {}, "publish": {}, "prepared": {"statusCode": 200}})
+    return {
         "Defaults": {
             "Type": "Pass",
             "Parameters": {"with.$": f"States.JsonMerge(States.StringToJson('{defaults}'), $, false)"},
@@ -78,10 +71,10 @@ def package_model(deployment: Deployment) -> States:
         },
         # What the trained artifact lacks fails every target. What only this call failed at is up to each of them.
         "Prepare": {
-            **_invocation(deployment, _PREPARE),
+            **invocation(deployment, _PREPARE),
             "ResultSelector": {"statusCode.$": "$.Payload.statusCode", "error.$": "$.Payload.error"},
             "ResultPath": "$.prepared",
-            "Catch": _caught("$.unprepared", "EachTarget"),
+            "Catch": caught("$.unprepared", "EachTarget"),
             "Next": "EachTarget",
         },
         # An imported model needs no compilation: its artifact is both, and one invocation serves all its targets.
@@ -91,6 +84,11 @@ def package_model(deployment: Deployment) -> States:
             "ResultPath": "$.compiled",
             "Next": "EachTarget",
         },
+    }
+
+
+def _all_targets(deployment: Deployment) -> States:
+    return {
         "EachTarget": {
             "Type": "Map",
             "Label": "EachTarget",
@@ -122,11 +120,6 @@ def package_model(deployment: Deployment) -> States:
             **({"Next": "Publish?"} if deployment.publish_function else {"OutputPath": "$.result", "End": True}),
         },
     }
-    return {
-        "Comment": "Packages one model for all its targets; every target ends in a record.",
-        "StartAt": "Defaults",
-        "States": {**states, **(_publishing() if deployment.publish_function else {})},
-    }
 
 
 def _one_target(deployment: Deployment) -> States:
@@ -149,11 +142,11 @@ def _one_target(deployment: Deployment) -> States:
         "Compiled": _event({"compiled.$": "States.Array($.item)"}),
         "Imported": _event({"compiled": []}),
         "Package": {
-            **_invocation(deployment, "$.event"),
+            **invocation(deployment, "$.event"),
             # Under the name that it has in the options of the next call, should there be one.
             "ResultSelector": {"previous.$": "$.Payload"},
             "ResultPath": "$.answer",
-            "Catch": _caught("$.failure", "Failed"),
+            "Catch": caught("$.failure", "Failed"),
             "Next": "Complete?",
         },
         "Complete?": {
@@ -239,33 +232,6 @@ def _failed(target: str, error: States) -> States:
     return {"Type": "Pass", "Parameters": {"components": [record]}, "End": True}
 
 
-def _invocation(deployment: Deployment, payload: str | States) -> States:
-    """Return a task that invokes the function with a payload, or with what lies at a path."""
-    return {
-        "Type": "Task",
-        "Resource": INVOKE,
-        "Parameters": {
-            "FunctionName": "${Function}",
-            **({"Payload.$": payload} if isinstance(payload, str) else {"Payload": payload}),
-        },
-        # Lambda ends an invocation by itself; this is for the answer that never comes.
-        "TimeoutSeconds": deployment.time_s + _GRACE_S,
-        "Retry": [
-            # Other executions hold the function's concurrency: there is no harm in waiting for a turn.
-            {"ErrorEquals": _THROTTLED, "MaxAttempts": _TURNS, **_BACKOFF},
-            {"ErrorEquals": _PASSING, "MaxAttempts": deployment.retries, **_BACKOFF},
-        ],
-    }
-
-
-def _caught(path: str, then: str) -> list[States]:
-    """Return the catchers of every failure; an answer too large for a state has to be named beside all the others."""
-    return [
-        {"ErrorEquals": [names], "ResultPath": path, "Next": then}
-        for names in ("States.DataLimitExceeded", "States.ALL")
-    ]
-
-
 def _publishing() -> States:
     """Return the states that ask the publishing function to go on, as the portal does, when something was packaged."""
     done = [
@@ -344,7 +310,7 @@ def package_models(deployment: Deployment) -> States:
                             "Type": "Task",
                             "Resource": START,
                             "Parameters": {"StateMachineArn": "${Machine}", "Input.$": "$"},
-                            "Retry": [{"ErrorEquals": _NOT_STARTED, "MaxAttempts": _TURNS, **_BACKOFF}],
+                            "Retry": [{"ErrorEquals": _NOT_STARTED, "MaxAttempts": TURNS, **BACKOFF}],
                             "OutputPath": "$.Output",
                             "End": True,
                         }

@@ -6,6 +6,7 @@ What only some events need is imported where they need it, so that a preflight i
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from packager.deadline import ABORT_RESERVE_S, time_left_s, time_limit
 from packager.errors import PackagerError, RequestError
-from packager.portal.api import is_api_event, is_load_balancer_event, package_call, route, sender
-from packager.portal.clock import left_s, telemetry_before_timeout
+from packager.portal.api import is_api_event, is_load_balancer_event, package_call, route, sender, status_call
+from packager.portal.clock import ApiClock, left_s, telemetry_before_timeout
 from packager.portal.events import (
     PREPARE,
     compilation_ended,
@@ -50,6 +51,7 @@ from packager.portal.tally import (
     together,
     writable,
 )
+from packager.portal.users import came_through_gateway
 from telemetry import context, log
 from telemetry.aws_lambda import invocation
 
@@ -120,7 +122,7 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
 def _route(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]:
     """The kind of an event, and the function that answers it."""
     if is_api_event(event):
-        return "api", _api
+        return "machine" if is_execution_event(event) else "api", _api
     if is_event_bridge_event(event):
         return "event", _event_bridge
     if is_delivery(event):
@@ -134,9 +136,14 @@ def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
     origin = "*"
     portal = None
     try:
-        origin = from_process_environment().cors_origin
-        portal = _portal(lambda_context)
-        answer = _api_answer(event, portal, lambda_context)
+        settings = from_process_environment()
+        origin = settings.cors_origin
+        # Only what comes from outside goes through a gateway that does not wait for long.
+        outside = settings.request_machine_arn and came_through_gateway(event)
+        clock = ApiClock(lambda_context, settings.integration_s if outside else math.inf)
+        portal = _portal(clock)
+        with time_limit(lambda: left_s(clock) - REPLY_RESERVE_S):
+            answer = _api_answer(event, portal, clock.aws_request_id)
     except Exception as error:  # noqa: BLE001  every request is answered
         status, body = http_failure(error, str(getattr(lambda_context, "aws_request_id", "")))
         _note_failure(event, portal, status, error)
@@ -144,30 +151,37 @@ def _api(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
     reply = http_reply(answer.status, answer.reply or None, origin)
     if is_load_balancer_event(event):
         reply = load_balancer_reply(reply, event)
+    if is_execution_event(event):  # the call before it counted for the model
+        answer = replace(answer, tally=replace(answer.tally.unrequested, models=0))
     return replace(answer, reply=reply)
 
 
 def _note_failure(event: dict[str, Any], portal: Portal | None, status: int, error: Exception) -> None:
     """Write the log line of a failed request, and its audit entry, with who asked."""
-    from packager.portal.audit import PACKAGE, UNKNOWN  # noqa: PLC0415  only failures need it
+    from packager.portal.audit import LOOK, PACKAGE, UNKNOWN  # noqa: PLC0415  only failures need it
 
-    user_id, training_id = sender(event, UNKNOWN)
+    user_id, training_id, method = sender(event, UNKNOWN)
     _log_failure(status, error, user_id=user_id, training_id=training_id)
     if portal is not None:
-        portal.audit.write_failure(user_id, training_id, status, error, PACKAGE)
+        action = LOOK if method == "GET" else PACKAGE
+        portal.audit.write_failure(user_id, training_id, status, error, action)
 
 
-def _api_answer(event: dict[str, Any], portal: Portal, lambda_context: LambdaContext) -> _Answer:
+def _api_answer(event: dict[str, Any], portal: Portal, request_id: str) -> _Answer:
     """The answer, with its body in place of a reply; an empty one for a preflight."""
     asked = route(event)
     if asked.method == "OPTIONS":
         return _Answer({}, OK)
+    if asked.method == "GET" and asked.is_of_package and portal.settings.request_machine_arn:
+        call = status_call(event, asked)
+        with context(training_id=call.training_id):
+            return _Answer(portal.state(call), OK)
     if not asked.is_package:
         return _Answer({"error": "Not found"}, NOT_FOUND)
-    call = package_call(event, asked, str(getattr(lambda_context, "aws_request_id", "") or ""))
+    call = package_call(event, asked, request_id)
     with context(training_id=call.training_id):
         outcome, body = portal.answer(call)
-    failed = NothingPackagedError(outcome.faults) if outcome.status != OK else None
+    failed = NothingPackagedError(outcome.faults) if outcome.status >= BAD_REQUEST else None
     return _Answer(body, outcome.status, outcome.tally, failed, outcome.left)
 
 
@@ -288,7 +302,7 @@ def _probe(_event: object, lambda_context: LambdaContext) -> _Answer:
 
     run_id = str(getattr(lambda_context, "aws_request_id", "") or "local")
     try:
-        done = probe(from_process_environment(), partial(_package, lambda_context=lambda_context), run_id)
+        done = probe(from_process_environment(), partial(_package, clock=lambda_context), run_id)
     except PackagerError as error:
         _log_failure(SERVER_ERROR, error)
         return _Answer(document(SERVER_ERROR, {"error": error.as_dict()}), SERVER_ERROR, error=error)
@@ -304,13 +318,13 @@ def _prepare(arguments: PackageArguments, lambda_context: LambdaContext) -> str 
     )
 
 
-def _portal(lambda_context: LambdaContext) -> Portal:
+def _portal(clock: object) -> Portal:
     from packager.portal.service import Portal  # noqa: PLC0415  a refusal needs none of it
 
-    return Portal(from_process_environment(), partial(_package, lambda_context=lambda_context))
+    return Portal(from_process_environment(), partial(_package, clock=clock))
 
 
-def _package(arguments: PackageArguments, lambda_context: LambdaContext) -> PackageResult:
+def _package(arguments: PackageArguments, clock: object) -> PackageResult:
     """Package within the function's time, less what records, reply and telemetry need."""
     from packager.packaging import package  # noqa: PLC0415  a refusal needs none of it
 
@@ -323,7 +337,7 @@ def _package(arguments: PackageArguments, lambda_context: LambdaContext) -> Pack
         force=arguments.force,
         strict=arguments.strict,
         stores=arguments.stores,
-        time_left_s=_work_left_s(lambda_context),
+        time_left_s=_work_left_s(clock),
         previous=arguments.previous,
         prepared=arguments.prepared,
         exclude=arguments.exclude,
@@ -335,10 +349,10 @@ def _package(arguments: PackageArguments, lambda_context: LambdaContext) -> Pack
     )
 
 
-def _work_left_s(lambda_context: LambdaContext) -> Callable[[], float]:
+def _work_left_s(clock: object) -> Callable[[], float]:
     """Gives the seconds until the work must have ended: the rest is for records, reply and telemetry."""
     reserve_s = from_process_environment().time_reserve_s
-    return lambda: left_s(lambda_context) - reserve_s
+    return lambda: left_s(clock) - reserve_s
 
 
 @cache

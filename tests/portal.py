@@ -41,6 +41,7 @@ KEYS = {
 EXTERNAL_ID = "external-id-that-nobody-may-see"
 BODY_SECRET = "text-of-a-body-that-nobody-may-see"
 PUBLISHER = "publish-greengrass"
+MACHINE_ARN = "arn:aws:states:us-east-1:123456789012:stateMachine:packager"
 _KEYS_OF_TABLES = {
     "TRAINING_JOBS_TABLE": ("training_id",),
     "USECASES_TABLE": ("usecase_id",),
@@ -62,6 +63,8 @@ class Portal:
     """Parameters of each AssumeRole, and the answer."""
     published: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     """Function, kind and payload of each Invoke."""
+    executions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The executions that were started, by ARN, as Step Functions describes them; tests say what becomes of them."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -230,6 +233,18 @@ def listen(world: Portal) -> None:
         world.published.append((name, request.headers["x-amz-invocation-type"], json.loads(request.body)))
         exchange.reply(Answer(202, {}, b""))
 
+    def step_functions(exchange: Exchange, request: Request) -> None:
+        asked, operation = json.loads(request.body), request.headers["x-amz-target"].rpartition(".")[2]
+        status, answer = 200, {}
+        if operation == "StartExecution":
+            arn = asked["stateMachineArn"].replace("stateMachine", "execution") + f":{asked['name']}"
+            answer = {"executionArn": arn, "startDate": 1.8e9}
+            world.executions[arn] = {**answer, "status": "RUNNING", "input": asked["input"]}
+        elif (answer := world.executions.get(asked["executionArn"])) is None:
+            status, answer = 400, {"__type": "ExecutionDoesNotExist", "message": "it does not"}
+        exchange.reply(Answer(status, {"Content-Type": "application/x-amz-json-1.0"}, json.dumps(answer).encode()))
+
+    world.proxy.break_next("PostBucket", step_functions, times=10**9, where=is_of_step_functions)
     world.proxy.break_next("PostBucket", post, times=10**9, where=lambda request: b"AssumeRole" in request.body)
     world.proxy.break_next("PostObject", invoke, times=10**9)
     world.proxy.break_next("PostBucket", write, times=10**9, where=is_write)
@@ -237,6 +252,10 @@ def listen(world: Portal) -> None:
 
 def is_write(request: Request) -> bool:
     return request.headers.get("x-amz-target", "").endswith(("UpdateItem", "PutItem"))
+
+
+def is_of_step_functions(request: Request) -> bool:
+    return request.headers.get("x-amz-target", "").startswith("AWSStepFunctions.")
 
 
 def breaking(world: Portal, operation: str, fault: Any, *, times: int = 1, where: Any = lambda _: True) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from packager.errors import RequestError
 from packager.portal.fields import LONGEST_TEXT, Fields, wrong
-from packager.portal.users import User, caller
+from packager.portal.users import User, caller, came_through_gateway
 
 _API = "/api/v1/"
 _PACKAGE_PATH = re.compile(r"/api/v1/training/([^/]*)/package/?")
@@ -36,7 +36,12 @@ class Route:
 
     @property
     def is_package(self) -> bool:
-        return self.method == "POST" and _PACKAGE_PATH.fullmatch(self.path) is not None
+        return self.method == "POST" and self.is_of_package
+
+    @property
+    def is_of_package(self) -> bool:
+        """Whether the path is that of packaging, whatever the method."""
+        return _PACKAGE_PATH.fullmatch(self.path) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ class PackageCall:
     """A request of the portal to package a training job; without targets, all that are compiled.
 
     `request_id` is the same when the request is delivered again; empty when nothing is known of it.
+    `through_gateway`: whether it came from outside. `done` are the entries of targets that an earlier call of the state
+    machine for this request has done; None when it is no call of the machine. `status_url` is where its state is seen.
     """
 
     training_id: str
@@ -51,6 +58,9 @@ class PackageCall:
     auto_triggered: bool
     user: User
     request_id: str = ""
+    through_gateway: bool = False
+    done: tuple[dict[str, Any], ...] | None = None
+    status_url: str = ""
 
 
 def is_api_event(event: object) -> bool:
@@ -86,17 +96,47 @@ def package_call(event: dict[str, Any], route: Route, request_id: str = "") -> P
     user = caller(event)
     body = Fields(_json(_body(Fields(event))), "body")
     targets = body.texts("targets") if body["targets"] is not None else ()
-    return PackageCall(training_id, targets, body.optional_flag("auto_triggered") or False, user, request_id)
+    auto_triggered = body.optional_flag("auto_triggered") or False
+    done = None
+    if isinstance(event.get("execution"), dict):
+        execution = Fields(event).object("execution")
+        request_id, done = execution.text("id"), _done(execution)
+    outside = came_through_gateway(event)
+    return PackageCall(training_id, targets, auto_triggered, user, request_id, outside, done, _public_path(event))
 
 
-def sender(event: dict[str, Any], nobody: str) -> tuple[str, str]:
-    """The ids of the user and the training job in a proxy event, `nobody` for either that it does not name."""
-    user_id = training_id = nobody
+def status_call(event: dict[str, Any], route: Route) -> PackageCall:
+    """The request for the state of packaging in a proxy event. RequestError names a field that is missing or wrong."""
+    return PackageCall(_training_id(event, route), (), auto_triggered=False, user=caller(event))
+
+
+def _done(execution: Fields) -> tuple[dict[str, Any], ...]:
+    entries = [Fields(each, execution.named(f"done[{number}]")) for number, each in enumerate(execution.list("done"))]
+    known = ("target", "status", "component_package_s3", "error", "fault")
+    return tuple(
+        {name: each.text(name, LONGEST_TEXT) for name in known if name in each or name in ("target", "status")}
+        for each in entries
+    )
+
+
+def _public_path(event: dict[str, Any]) -> str:
+    """The path as the caller has it, with stage and base path."""
+    context = event.get("requestContext")
+    own = context.get("path") if isinstance(context, dict) else None
+    found = next((each for each in (own, event.get("rawPath"), event.get("path")) if isinstance(each, str)), "")
+    return found if found.isprintable() and len(found) <= LONGEST_TEXT else ""
+
+
+def sender(event: dict[str, Any], nobody: str) -> tuple[str, str, str]:
+    """The ids of the user and the training job in a proxy event, and its method; `nobody` for what it does not name."""
+    user_id = training_id = method = nobody
     with suppress(RequestError):
         user_id = caller(event).id
     with suppress(RequestError):
-        training_id = _training_id(event, route(event))
-    return user_id, training_id
+        asked = route(event)
+        method = asked.method
+        training_id = _training_id(event, asked)
+    return user_id, training_id, method
 
 
 def _filled(template: str, fields: Fields) -> str:

@@ -27,6 +27,19 @@ def left_s(lambda_context: object) -> float:
     return left_ms / 1000 if isinstance(left_ms, int | float) else math.inf
 
 
+class ApiClock:
+    """Lambda's context of a request whose caller waits no longer than `seconds` from here on."""
+
+    def __init__(self, lambda_context: LambdaContext, seconds: float) -> None:
+        self._lambda_context = lambda_context
+        self._latest_s = time.monotonic() + seconds
+        self.aws_request_id = str(getattr(lambda_context, "aws_request_id", "") or "")
+
+    def get_remaining_time_in_millis(self) -> float:
+        here_s = self._latest_s - time.monotonic()
+        return 1000 * max(0.0, min(here_s, left_s(self._lambda_context)))
+
+
 @contextmanager
 def telemetry_before_timeout(lambda_context: LambdaContext) -> Iterator[None]:
     """Write the telemetry of work that does not stop in time, before Lambda kills the process.

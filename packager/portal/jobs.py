@@ -179,6 +179,17 @@ def merged(before: object, entries: Sequence[Entry]) -> list[Any]:
     return together
 
 
+def recorded_entries(record: Mapping[str, Any]) -> list[Entry]:
+    """The entries of `packaged_components` with the fields that replies have, whatever else stands there."""
+    entries = record.get("packaged_components")
+    known = ("target", "component_package_s3", "status", "error", "fault")
+    return [
+        {name: each[name] for name in known if isinstance(each.get(name), str)}
+        for each in (entries if isinstance(entries, list) else ())
+        if isinstance(each, dict)
+    ]
+
+
 def _served(compilation: Compilation, wanted: Sequence[str]) -> tuple[str, ...]:
     """The wanted targets that an artifact serves; an unknown target serves itself, to be refused by name."""
     try:

@@ -18,7 +18,7 @@ from packager.portal.settings import cors_headers
 if TYPE_CHECKING:
     from packager.results import PackageResult
 
-OK, BAD_REQUEST, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 200, 400, 403, 404, 500
+OK, ACCEPTED, BAD_REQUEST, FORBIDDEN, NOT_FOUND, SERVER_ERROR = 200, 202, 400, 403, 404, 500
 
 LARGEST_BYTES = 5 << 20
 """Limit of a document: Lambda takes 6 MB, quotes included. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
@@ -37,7 +37,11 @@ def http_reply(status: int, body: dict[str, Any] | None, origin: str) -> dict[st
         return {"statusCode": status, "headers": {**headers, "Access-Control-Max-Age": "86400"}, "body": ""}
     return {
         "statusCode": status,
-        "headers": {**headers, "Content-Type": "application/json"},
+        "headers": {
+            **headers,
+            "Content-Type": "application/json",
+            **({"Location": body["status_url"]} if status == ACCEPTED else {}),
+        },
         "body": json.dumps(body),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from packager.errors import OperationAbortedError, PackagerError, RequestError, printable
@@ -12,11 +12,12 @@ from packager.portal.audit import Audit
 from packager.portal.aws import AwsRefusedError
 from packager.portal.credentials import usecase_s3
 from packager.portal.events import PackageArguments
+from packager.portal.executions import RUNNING, Executions, ExecutionState
+from packager.portal.outcome import RequestOutcome
 from packager.portal.publish import publish_once, trigger_publish
-from packager.portal.replies import BAD_REQUEST, OK, SERVER_ERROR, ForbiddenError, shared_failure
+from packager.portal.replies import OK, ForbiddenError, shared_failure
 from packager.portal.tables import Records, now_ms, retry_on_conflict
-from packager.portal.tally import Tally, of_request
-from packager.portal.users import User, may_package
+from packager.portal.users import Role, User, has_role
 from packager.results import LEFT, ComponentResult, PackageResult
 from packager.stores import Stores
 from telemetry import context
@@ -24,7 +25,6 @@ from telemetry import context
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from packager.errors import Fault
     from packager.portal.api import PackageCall
     from packager.portal.jobs import ChosenTargets, Entry, TrainingJob
     from packager.portal.settings import PortalSettings
@@ -34,57 +34,6 @@ class NotRecordedError(PackagerError):
     """The components exist, but the record could not be updated; `packaged_components` and `left` say which."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOutcome:
-    """The outcome of one request by target, and the job's record after it was updated.
-
-    `bad_before` tells whether one of its artifacts was found at fault by an earlier request.
-    """
-
-    entries: tuple[Entry, ...]
-    left: tuple[str, ...]
-    missing: tuple[str, ...]
-    record: dict[str, Any]
-    bad_before: bool = False
-
-    @property
-    def faults(self) -> list[Fault]:
-        """Whose failure it is, of each target that failed."""
-        return [entry["fault"] for entry in self.entries if "fault" in entry and entry["target"] not in self.left]
-
-    @property
-    def tally(self) -> Tally:
-        return of_request(self.faults, self.packaged, len(self.left), bad_before=self.bad_before)
-
-    @property
-    def packaged(self) -> int:
-        return sum(entry["status"] == "packaged" for entry in self.entries)
-
-    @property
-    def failed(self) -> int:
-        return len(self.entries) - self.packaged - len(self.left)
-
-    @property
-    def status(self) -> int:
-        """The HTTP status: an error when every target failed."""
-        if self.failed < len(self.entries):
-            return OK
-        return SERVER_ERROR if "service" in self.faults else BAD_REQUEST
-
-    @property
-    def message(self) -> str:
-        """What was packaged, failed, left and not found, in one to three sentences."""
-        text = f"Packaged {self.packaged} of {len(self.entries)} targets" if self.packaged else "No target was packaged"
-        text += f", {self.failed} failed." if self.failed else "."
-        if self.failed == len(self.entries):
-            text = f"No target was packaged: all {self.failed} failed."
-        if self.left:
-            text += f" Not done for want of time or space: {', '.join(self.left)}; send the request again for them."
-        if self.missing:
-            text += f" {len(self.missing)} requested targets have no completed compilation job."
-        return text
-
-
 class Portal:
     """Serves the portal's requests; `package` is `packager.packaging.package` within the function's time."""
 
@@ -92,6 +41,8 @@ class Portal:
         self.settings = settings
         self.records = Records(settings)
         self.audit = Audit(self.records, settings.audit_days)
+        machine = settings.request_machine_arn
+        self._executions = Executions(self.records, machine) if machine else None
         self._package = package
 
     def answer(self, call: PackageCall) -> tuple[RequestOutcome, dict[str, Any]]:
@@ -99,14 +50,20 @@ class Portal:
 
         Errors: RequestError and its kind for what the caller can correct, ForbiddenError, AwsRefusedError, StoreError.
         """
-        job = jobs.training_job(self._record_of(call.training_id))
+        record = self._record_of(call.training_id)
+        job = jobs.training_job(record)
         with context(usecase_id=job.usecase_id):
-            if not may_package(call.user, job.usecase_id, self.records):
-                raise ForbiddenError(
-                    "Insufficient permissions", next_step="Ask for the role DataScientist in this use case."
-                )
-            outcome = self.package(job, call.targets, call.user)
-            triggered = call.auto_triggered and outcome.packaged > 0 and self._publish(job, outcome, call)
+            self._authorize(call.user, job, Role.DataScientist)
+            executions = self._executions if call.through_gateway else None
+            if executions and executions.is_running(record, call):
+                return _handed_over(call, RequestOutcome((), (), (), record))
+            outcome = self._outcome(job, call.targets, call.user)
+            if outcome.left and executions and executions.hand_over(call, outcome):
+                self.audit.write(call.user.id, job.training_id, "accepted", _details(outcome))
+                return _handed_over(call, outcome)
+            self.audit.write(call.user.id, job.training_id, _verdict(outcome), _details(outcome))
+            outcome = _with_done(outcome, call.done or ())
+            triggered = _is_publishable(call, outcome) and self._publish(job, outcome, call)
         body = {
             "training_id": job.training_id,
             "packaged_components": list(outcome.entries),
@@ -119,6 +76,28 @@ class Portal:
             body["error"] = f"Failed to package components: {outcome.message}"
         return outcome, body
 
+    def state(self, call: PackageCall) -> dict[str, Any]:
+        """What has become of the last request for a training job that was handed to the state machine, as a document.
+
+        Errors as for `answer`.
+        """
+        record = self._record_of(call.training_id)
+        job = jobs.training_job(record)
+        with context(usecase_id=job.usecase_id):
+            self._authorize(call.user, job, Role.Viewer)
+            state = self._executions.state(record) if self._executions else ExecutionState()
+        return {
+            "training_id": job.training_id,
+            **state.as_fields(),
+            "packaged_components": jobs.recorded_entries(record),
+        }
+
+    def _authorize(self, user: User, job: TrainingJob, least: Role) -> None:
+        if not has_role(user, job.usecase_id, least, self.records):
+            raise ForbiddenError(
+                "Insufficient permissions", next_step=f"Ask for the role {least.name} in this use case."
+            )
+
     def _publish(self, job: TrainingJob, outcome: RequestOutcome, call: PackageCall) -> bool:
         function = self.settings.publish_function
         if not function or not call.request_id:
@@ -126,7 +105,12 @@ class Portal:
         return publish_once(self.records, function, job, outcome.record, call.request_id)
 
     def package(self, job: TrainingJob, wanted: Sequence[str], user: User) -> RequestOutcome:
-        """Package the wanted targets of a job (without any, all), and record the outcome of each."""
+        """Package the wanted targets of a job (without any, all), record the outcome of each, and audit it."""
+        outcome = self._outcome(job, wanted, user)
+        self.audit.write(user.id, job.training_id, _verdict(outcome), _details(outcome))
+        return outcome
+
+    def _outcome(self, job: TrainingJob, wanted: Sequence[str], user: User) -> RequestOutcome:
         choice = jobs.choose(job, wanted)
         usecase = self.records.get("usecases", {"usecase_id": job.usecase_id})
         if usecase is None:
@@ -150,9 +134,7 @@ class Portal:
             about = {"error_type": type(error).__name__, "targets": list(choice.targets)}
             self.audit.write(user.id, job.training_id, "failure", about)
             raise
-        outcome = RequestOutcome(entries, left, choice.missing, record, bad_before=job.bad_before)
-        self.audit.write(user.id, job.training_id, _verdict(outcome), _details(outcome))
-        return outcome
+        return RequestOutcome(entries, left, choice.missing, record, bad_before=job.bad_before)
 
     def _record_of(self, training_id: str) -> dict[str, Any]:
         record = self.records.get("training_jobs", {"training_id": training_id})
@@ -266,6 +248,31 @@ def _entry(component: ComponentResult) -> Entry:
         why = "Not done for want of time or space. Send the request again."
         return jobs.failed_entry(component.target, why, "service")
     return jobs.failed_entry(component.target, str(error), error.fault)
+
+
+def _handed_over(call: PackageCall, outcome: RequestOutcome) -> tuple[RequestOutcome, dict[str, Any]]:
+    """The outcome without what the machine goes on with, and the body of a reply that says where to look."""
+    done = tuple(entry for entry in outcome.entries if entry["target"] not in outcome.left)
+    body = {
+        "training_id": call.training_id,
+        "state": RUNNING,
+        "status_url": call.status_url,
+        "message": "Packaging goes on. GET status_url tells what has become of it.",
+        "packaged_components": list(done),
+        "left": list(outcome.left),
+    }
+    return replace(outcome, entries=done, left=(), handed_over=True), body
+
+
+def _with_done(outcome: RequestOutcome, done: Sequence[Entry]) -> RequestOutcome:
+    """The outcome together with what earlier calls for the same request have done."""
+    targets = {entry["target"] for entry in outcome.entries}
+    return replace(outcome, entries=(*(each for each in done if each["target"] not in targets), *outcome.entries))
+
+
+def _is_publishable(call: PackageCall, outcome: RequestOutcome) -> bool:
+    """Whether publishing follows: once, at the end of a request that takes several calls."""
+    return call.auto_triggered and outcome.packaged > 0 and (call.done is None or not outcome.left)
 
 
 def _verdict(outcome: RequestOutcome) -> str:

@@ -12,6 +12,7 @@ _TABLE = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1000}"
 _INDEX = r"[A-Za-z0-9_.-]{3,255}"
 _FUNCTION = r"[A-Za-z0-9_:$-]{1,170}"
 _QUEUE = r"https?://[A-Za-z0-9.:-]{1,253}/[A-Za-z0-9_/.-]{1,255}"
+_MACHINE = r"arn:[A-Za-z0-9-]{3,20}:states:[a-z0-9-]{1,40}:[0-9]{12}:stateMachine:[A-Za-z0-9_-]{1,80}"
 _PLACE = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9_/-]{1,200}"
 _ORIGIN = r"\*|https?://[A-Za-z0-9.:-]{1,253}"
 
@@ -64,6 +65,15 @@ class PortalSettings(EnvironmentSettings):
         "Bucket and prefix that probes write to and clear again, s3://BUCKET/PREFIX; empty: there are no probes.",
         form=_PLACE,
     )
+    request_machine_arn: str = setting(
+        "REQUEST_MACHINE_ARN",
+        "",
+        "State machine for what does not end while API Gateway waits; empty: the reply says what is left.",
+        form=_MACHINE,
+    )
+    integration_s: int = setting(
+        "INTEGRATION_S", 29, "Seconds that API Gateway waits, when REQUEST_MACHINE_ARN is set.", least=1
+    )
     function_time_s: int = setting(
         "FUNCTION_TIME_S", 0, "Seconds that an invocation has, for the check of TIME_RESERVE_S; 0: unknown.", least=0
     )
@@ -79,6 +89,14 @@ class PortalSettings(EnvironmentSettings):
                 next_step="Lower it, or give the function more time.",
                 setting="TIME_RESERVE_S",
                 value=self.time_reserve_s,
+            )
+
+        if self.request_machine_arn and self.integration_s <= self.time_reserve_s:
+            raise SettingsError(
+                f"INTEGRATION_S ({self.integration_s}) has to be above TIME_RESERVE_S ({self.time_reserve_s}).",
+                next_step="Lower TIME_RESERVE_S, or clear REQUEST_MACHINE_ARN.",
+                setting="INTEGRATION_S",
+                value=self.integration_s,
             )
 
     def required_probe_place(self) -> str:
@@ -109,7 +127,7 @@ def cors_headers(origin: str) -> dict[str, str]:
     return {
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Allow-Headers": "Content-Type,Authorization,X-Amz-Date,X-Api-Key,X-Amz-Security-Token",
-        "Access-Control-Allow-Methods": "POST,OPTIONS",
+        "Access-Control-Allow-Methods": "GET,POST,OPTIONS",
     }
 
 

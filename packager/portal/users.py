@@ -58,13 +58,13 @@ def caller(event: dict[str, Any]) -> User:
     else:
         user_id = authorizer.text("userId")
         authorizer.optional_text("email", _LONGEST_EMAIL)
-    return User(user_id, is_portal=user_id == SYSTEM and not _came_through_gateway(event))
+    return User(user_id, is_portal=user_id == SYSTEM and not came_through_gateway(event))
 
 
 _GATEWAY_ONLY = {"resource", "multiValueHeaders", "stageVariables", "isBase64Encoded"}
 
 
-def _came_through_gateway(event: dict[str, Any]) -> bool:
+def came_through_gateway(event: dict[str, Any]) -> bool:
     """Whether the event came through API Gateway, which no client can hide.
 
     API Gateway always fills `requestContext` with more than the authorizer (apiId, requestId, stage, ...) and passes
@@ -74,18 +74,17 @@ def _came_through_gateway(event: dict[str, Any]) -> bool:
     headers = event.get("headers")
     if isinstance(headers, dict):
         headers = {name.lower() for name in headers} - {"content-type"}
-    return bool(event["requestContext"].keys() - {"authorizer"} or event.keys() & _GATEWAY_ONLY or headers)
+    context = event.get("requestContext")
+    of_gateway = context.keys() - {"authorizer"} if isinstance(context, dict) else set()
+    return bool(of_gateway or event.keys() & _GATEWAY_ONLY or headers)
 
 
-def may_package(user: User, usecase_id: str, records: Records) -> bool:
-    """Whether the user is the portal, has DataScientist or above for the use case, or administers the portal."""
+def has_role(user: User, usecase_id: str, least: Role, records: Records) -> bool:
+    """Whether the user is the portal, has the role or a higher one for the use case, or administers the portal."""
     with observe(catalog.AUTHORIZE_REQUEST) as step:
         allowed = user.is_portal or (
             user.id != SYSTEM
-            and (
-                _role(user, usecase_id, records) >= Role.DataScientist
-                or _role(user, GLOBAL, records) >= Role.PortalAdmin
-            )
+            and (_role(user, usecase_id, records) >= least or _role(user, GLOBAL, records) >= Role.PortalAdmin)
         )
         step.add(denied=int(not allowed))
         return allowed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import re
@@ -23,6 +24,8 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 
 from infra.state_machine import package_model, package_models
 from packager.errors import StoreError
+from packager.portal import aws as portal_aws
+from packager.portal import settings as portal_settings
 from packager.portal.replies import state_document
 from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
@@ -57,6 +60,8 @@ def makeable(template):
                 return {"Fn::GetAtt": [function, "Arn"]}
             case {"Ref": name} | {"Fn::GetAtt": [name, _]} if name in gone:
                 return name
+            case {"Type": "MOCK", **others}:  # moto wants to know who is called
+                return {"Type": "MOCK", "IntegrationHttpMethod": "POST", "Uri": "", **filled(others)}
             case dict():
                 return {key: filled(each) for key, each in value.items()}
             case list():
@@ -256,6 +261,7 @@ def _impatient(template):
     for long, short in (
         ('\\"IntervalSeconds\\": 2', '\\"IntervalSeconds\\": 1'),
         ('\\"pause_s\\": 15', '\\"pause_s\\": 0'),
+        ('\\"Seconds\\": 60', '\\"Seconds\\": 0'),
     ):
         assert long in text
         text = text.replace(long, short)
@@ -506,3 +512,116 @@ def test_many_models_are_an_execution_each_and_their_records_are_kept(run, model
     records = [record for each in each_model for record in _output(each["executionArn"])["components"]]
     assert sorted((each["target"], each["status"]) for each in records) == [(each, "packaged") for each in TARGETS]
     assert [len(function.about(each)) for each in ("prepare", *TARGETS)] == [len(inputs), 1, 1, 1]
+
+
+@pytest.fixture
+def portal(run, monkeypatch, tmp_path, s3_server, bucket):
+    """The portal's tables with one job of three targets, a user who may package it, and the function's environment."""
+    names = {name: f"{name.lower()}" for name in ("TRAINING_JOBS_TABLE", "USECASES_TABLE", "USER_ROLES_TABLE")}
+    names["AUDIT_LOG_TABLE"] = "audit"
+    for name, value in {**names, "REQUEST_MACHINE_ARN": run.machine, "INTEGRATION_S": "11"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.endpoint_url)
+    _forget_clients(monkeypatch)
+    uris = {}
+    made = {target: models.neo(tmp_path / f"{target}.tar.gz", 1 << 16, seed=target) for target in TARGETS}
+    for name, path in {"trained": models.trained(tmp_path / "model.tar.gz", 1 << 16), **made}.items():
+        s3_server.client().upload_file(str(path), bucket, name)
+        uris[name] = f"s3://{bucket}/{name}"
+    tables = boto3.resource("dynamodb")
+    keys = {"TRAINING_JOBS_TABLE": ["training_id"], "USECASES_TABLE": ["usecase_id"]}
+    keys |= {"USER_ROLES_TABLE": ["user_id", "usecase_id"], "AUDIT_LOG_TABLE": ["event_id"]}
+    jobs, cases, roles, _ = (_table(tables, names[name], each) for name, each in keys.items())
+    compiled = [{"target": target, "status": "COMPLETED", "compiled_model_s3": uris[target]} for target in TARGETS]
+    job = {"training_id": "job", "usecase_id": "case", "artifact_s3": uris["trained"], "compilation_jobs": compiled}
+    jobs.put_item(Item=job)
+    cases.put_item(Item={"usecase_id": "case", "s3_bucket": bucket})
+    roles.put_item(Item={"user_id": "user", "usecase_id": "case", "role": "DataScientist"})
+    yield jobs
+    _forget_clients(monkeypatch)
+
+
+def _forget_clients(monkeypatch):
+    portal_settings.from_process_environment.cache_clear()
+    portal_aws._client.cache_clear()
+    portal_aws._session.cache_clear()
+    monkeypatch.setattr(s3_client, "_clients", {})
+
+
+def _table(tables, name, keys):
+    return tables.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": key, "KeyType": kind} for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)],
+        AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in keys],
+    )
+
+
+@dataclass
+class LambdaOfRequests:
+    """The function behind moto's Lambda; `faults` are what the next invocations of a request meet: as in `Lambda`."""
+
+    faults: list[Any]
+
+    def invoke(self, _function_name, _qualifier, body, _headers, response_headers):
+        from packager.handler import handler  # noqa: PLC0415  what runs in Lambda
+
+        event = json.loads(body)
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, str):
+            response_headers["x-amz-function-error"] = "Unhandled"
+            return json.dumps({"errorType": fault, "errorMessage": f"{fault} told by the test"}).encode()
+        return json.dumps(fault if isinstance(fault, dict) else handler(event, (fault or Context)())).encode()
+
+
+def ask(method):
+    from packager.handler import handler  # noqa: PLC0415  what runs in Lambda
+
+    event = {
+        "httpMethod": method,
+        "resource": "/api/v1/training/{id}/package",
+        "path": "/api/v1/training/job/package",
+        "pathParameters": {"id": "job"},
+        "requestContext": {"apiId": "a", "authorizer": {"claims": {"sub": "user"}}},
+    }
+    reply = handler(event, Context())
+    return reply["statusCode"], json.loads(reply["body"])
+
+
+def state_at_the_end():
+    while (told := ask("GET"))[1]["state"] == "running":
+        time.sleep(0.05)
+    return told[1]
+
+
+LATE = functools.partial(Context, left_s=11.0)
+BUSY = {"statusCode": 500, "body": '{"error": "Failed to package components: S3 is busy."}'}
+
+
+def test_a_request_that_takes_longer_goes_on_in_the_machine_until_nothing_is_left(run, portal):
+    run.as_function(LambdaOfRequests([BUSY, "Sandbox.Timedout", LATE, None]))
+    status, body = ask("POST")
+    assert (status, body["left"], body["status_url"]) == (202, list(TARGETS), "/api/v1/training/job/package")
+    told = state_at_the_end()
+    assert (told["state"], told["reply"]["statusCode"]) == ("succeeded", 200)
+    assert told["reply"]["body"]["message"] == "Packaged 3 of 3 targets."
+    assert {each["status"] for each in told["packaged_components"]} == {"packaged"}
+    assert portal.get_item(Key={"training_id": "job"})["Item"]["packaged_components"] == told["packaged_components"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reply"),
+    [
+        (LATE, {"statusCode": 500, "left": list(TARGETS)}),
+        ({"statusCode": 200, "body": "no JSON"}, None),
+    ],
+)
+def test_a_request_that_is_not_served_after_all_tries_fails_the_execution(run, portal, fault, reply):
+    run.as_function(LambdaOfRequests([fault] * 100))
+    ask("POST")
+    told = state_at_the_end()
+    assert told["state"] == "failed"
+    found = told.get("reply")
+    assert (found and {"statusCode": found["statusCode"], "left": found["body"].get("left")}) == (
+        reply and {"statusCode": reply["statusCode"], "left": reply.get("left")}
+    )

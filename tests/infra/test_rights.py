@@ -32,6 +32,7 @@ FUNCTION = ALONE | {
     "s3:GetObjectVersion",
     "dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem",
     "kms:Decrypt", "kms:GenerateDataKey", "lambda:InvokeFunction", "sts:AssumeRole",
+    "states:DescribeExecution", "states:StartExecution",
 }  # fmt: skip
 MAY = {
     ("service", "Role"): FUNCTION,
@@ -161,7 +162,7 @@ def test_the_function_reaches_only_the_places_tables_roles_and_keys_of_the_setti
     }
     named = ("models/trained/*", "compiled-models/*", "components/edge/model_artifacts/*", "role/use-case")
     named += ("table/training-jobs", "table/usecases", "table/user-roles", "table/audit-log", "key/1234")
-    named += ("function:publish-components",)
+    named += ("function:publish-components", ":stateMachine:edge-model-packager-test", ":execution:edge-model-packager")
     for each in named:
         assert [resource for resource in reached if each in resource], each
     allowed = (
@@ -222,12 +223,14 @@ CALLS = {
     "abort_multipart_upload": "s3:AbortMultipartUpload", "assume_role": "sts:AssumeRole",
     "complete_multipart_upload": "s3:PutObject", "create_multipart_upload": "s3:PutObject",
     "delete_item": "dynamodb:DeleteItem", "delete_object": "s3:DeleteObject",
+    "describe_execution": "states:DescribeExecution",
     "get_item": "dynamodb:GetItem", "get_object": "s3:GetObject", "get_object_tagging": "s3:GetObjectTagging",
     "head_object": "s3:GetObject", "invoke": "lambda:InvokeFunction",
     "list_objects_v2": "s3:ListBucket",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads", "list_parts": "s3:ListMultipartUploadParts",
     "put_item": "dynamodb:PutItem", "put_object": "s3:PutObject",
-    "query": "dynamodb:Query", "scan": "dynamodb:Scan", "update_item": "dynamodb:UpdateItem",
+    "query": "dynamodb:Query", "scan": "dynamodb:Scan", "start_execution": "states:StartExecution",
+    "update_item": "dynamodb:UpdateItem",
     "upload_part": "s3:PutObject",
 }  # fmt: skip
 """The right that each call of the packager needs."""
@@ -238,9 +241,8 @@ OF_CALLERS = {"download_file", "get_caller_identity", "upload_file", "upload_fil
 def test_every_call_that_the_packager_makes_is_one_that_the_function_may_make():
     import boto3  # noqa: PLC0415  beside its use
 
-    names = {
-        name for service in ("s3", "dynamodb", "sts", "lambda") for name in dir(boto3.client(service, "us-east-1"))
-    }
+    services = ("s3", "dynamodb", "sts", "lambda", "stepfunctions")
+    names = {name for service in services for name in dir(boto3.client(service, "us-east-1"))}
     spoken = (
         {
             node.attr

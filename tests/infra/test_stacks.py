@@ -45,6 +45,8 @@ def test_the_function_has_exactly_the_limits_of_the_settings(deployment, request
     variables = dict(function["Environment"]["Variables"])
     assert variables.pop("DEAD_LETTER_QUEUE_URL")["Ref"].startswith("DeadLetters")
     assert "/probes" in json.dumps(variables.pop("PROBE_PLACE"))
+    if deployment.user_pool:
+        assert f":stateMachine:{deployment.function_name}" in json.dumps(variables.pop("REQUEST_MACHINE_ARN"))
     assert variables == environment(deployment)
 
 
@@ -345,6 +347,7 @@ def test_the_portal_and_its_api_are_there_only_when_the_settings_name_them(small
     methods = of_type(service, "AWS::ApiGateway::Method").values()
     assert {each["HttpMethod"]: each["AuthorizationType"] for each in methods} == {
         "POST": "COGNITO_USER_POOLS",
+        "GET": "COGNITO_USER_POOLS",
         "OPTIONS": "NONE",
     }
 
