@@ -17,7 +17,7 @@ help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
 	@echo "make test   lint, types and every test"
 	@echo "make soak   the slow tests: gigabytes, hundreds of signals"
-	@echo "make reliability  S3 servers of other people, faults and signals in full counts"
+	@echo "make reliability  attacks, faults, kills and load in full counts, and docs/reliability.md from them"
 	@echo "make fuzz   inputs of an outsider for every reader, FUZZ_S seconds in all (300)"
 	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
@@ -53,7 +53,7 @@ mutate: $(READY)
 
 reliability: $(READY)
 	-npm install --prefix build/servers --no-audit --no-fund --silent s3rver@3.7.1
-	$(BIN)/pytest -n 2 --dist worksteal -m reliability
+	$(BIN)/python -m tests.reliability $(RELIABILITY)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(FUZZ)

@@ -79,7 +79,8 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         version: of the component, in the layout `files`.
         prefix: a folder to put its files below, in the layout `files`.
 
-    Memory: about 30 MiB a target besides the interpreter, whatever the size of the artifacts. Raises RequestError for
+    Memory over the idle process, whatever the size of the artifacts: from S3 to S3 at most 64 MiB for one target, and
+    400 MiB for eight at once (two ranges of 6 MiB, two parts of 8 MiB and buffers for each). Raises RequestError for
     wrong arguments only.
     """
     settings = settings or from_process_environment()

@@ -121,7 +121,9 @@ class Settings(EnvironmentSettings):
         "Memory the process may use; 0 takes Lambda's or the control group's limit.",
         least=0,
     )
-    max_members: int = setting("MAX_ARCHIVE_MEMBERS", 100_000, "Members an archive may have.")
+    max_members: int = setting(
+        "MAX_ARCHIVE_MEMBERS", 100_000, "Members an archive may have, and tiny compressed streams."
+    )
     max_unpacked_bytes: int = setting("MAX_UNPACKED_BYTES", 64 * GIB, "Bytes an archive may unpack to.")
     max_ratio: int = setting("MAX_COMPRESSION_RATIO", 200, "Unpacked bytes per packed byte an archive may have.")
     ratio_grace_bytes: int = setting(

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from packager.settings import Settings
 
 _PIECE_BYTES = 1 << 18
+_FIRST_BYTES = 1 << 10
+"""What a stream is given at first: it copies what lies behind its end, and a file can be a million tiny streams."""
+
+_TINY_BYTES = 1 << 9
+"""Streams that hold less on the average, a block of tar, are counted: to begin one takes longer than to unpack it."""
+
 _XZ_MEMORY_BYTES = 96 << 20
 """`xz -9` takes 65 MiB to unpack."""
 
@@ -50,7 +56,8 @@ class Unpacked:
         self._new = new
         self._name = name
         self._stream: Decompressor | None = None
-        self._input = b""
+        self._input, self._at = b"", 0
+        self._streams, self._next_bytes = 0, _FIRST_BYTES
         self._ready = memoryview(b"")
         self.bytes_read = 0
 
@@ -85,30 +92,40 @@ class Unpacked:
 
     def _begin(self, new: Callable[[], Decompressor]) -> bool:
         """Begin the next stream, behind zeros; False when there is none."""
-        self._input = self._input.lstrip(b"\0")
-        while not self._input:
-            piece = self._packed.read(_PIECE_BYTES)
-            if not piece:
+        while True:
+            piece = self._input[self._at : self._at + _FIRST_BYTES]
+            self._at += len(piece) - len(piece.lstrip(b"\0"))
+            if piece.strip(b"\0"):
+                break
+            if self._at == len(self._input) and not self._refill():
                 return False
-            self._input = piece.lstrip(b"\0")
-        self._stream = new()
+        self._streams += 1
+        tiny = self._streams - self.bytes_read // _TINY_BYTES
+        within("MAX_ARCHIVE_MEMBERS", self._settings.max_members, tiny, f"The number of tiny {self._name} streams")
+        self._stream, self._next_bytes = new(), _FIRST_BYTES
         return True
+
+    def _refill(self) -> bool:
+        self._input, self._at = self._packed.read(_PIECE_BYTES), 0
+        return bool(self._input)
 
     def _unpack(self) -> None:
         stream = self._stream
         if stream is None:
             return
-        if not self._input and stream.needs_input:
-            self._input = self._packed.read(_PIECE_BYTES)
-            if not self._input:
+        given = b""
+        if stream.needs_input:
+            if self._at == len(self._input) and not self._refill():
                 raise self._damaged("ends too early")
+            given = self._input[self._at : self._at + self._next_bytes]
+            self._at, self._next_bytes = self._at + len(given), _PIECE_BYTES
         try:
-            self._ready = memoryview(stream.decompress(self._input, _PIECE_BYTES))
+            self._ready = memoryview(stream.decompress(given, _PIECE_BYTES))
         except Exception as error:
             raise self._damaged(f"is damaged, or followed by other data ({error})") from error
-        self._input = b""
         if stream.eof:
-            self._input, self._stream = stream.unused_data, None
+            # A stream is given nothing while it has something left: what it did not use is the end of the last input.
+            self._at, self._stream = self._at - len(stream.unused_data), None
 
     def _damaged(self, what: str) -> ExtractionError:
         return ExtractionError(

@@ -18,9 +18,13 @@ from typing import Any
 
 import pytest
 
+from packager.errors import InsufficientStorageError, StoreError
+from packager.packaging import package
+from packager.settings import Settings
 from tests import archives
 from tests.packages import content
 from tests.s3_server import CREDENTIALS
+from tests.small_disk import needs_root, on_small_disk
 
 PACKAGER = str(Path(sys.executable).with_name("packager"))
 WEIGHTS_BYTES = 20 << 20
@@ -28,8 +32,15 @@ WEIGHTS_BYTES = 20 << 20
 
 KEPT_GOING_S = 60.0
 
-FEW, MANY = 2, 12
-"""Moments for each way to package: SIGTERM at FEW or MANY of each four, SIGKILL at half as many."""
+FEW = {"sigterm": 2, "sighup": 1, "sigkill": 1, "full disk": 4, "two writers": 1}
+MANY = {"sigterm": 50, "sighup": 13, "sigkill": 13, "full disk": 50, "two writers": 13}
+"""How often each is tried in each of the four ways to package, and on a full disk in all."""
+
+
+def heed_signals() -> None:
+    """Whoever runs the tests in the background of a shell has some ignored, and their children with them."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass
@@ -45,7 +56,11 @@ class Way:
 
     def start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [PACKAGER, *self.arguments], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [PACKAGER, *self.arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=heed_signals,  # noqa: PLW1509  no thread of ours is in the way
         )
 
     def run(self) -> dict[str, Any]:
@@ -96,10 +111,10 @@ def artifacts(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(
-    params=[(store, strategy) for store in ("folder", "s3") for strategy in ("streaming", "standard")],
-    ids=" ".join,
-)
+WAYS = [(store, strategy) for store in ("folder", "s3") for strategy in ("streaming", "standard")]
+
+
+@pytest.fixture(params=WAYS, ids=" ".join)
 def way(request, artifacts, tmp_path) -> Way:
     store, strategy = request.param
     scratch = tmp_path / "scratch"
@@ -148,30 +163,43 @@ def assert_only_whole_components_are_visible(way: Way) -> None:
             assert component.testzip() is None
 
 
-counts = pytest.mark.parametrize(
-    "count", [pytest.param(FEW, id="few"), pytest.param(MANY + 1, id="many", marks=pytest.mark.slow)]
-)
+def times(what: str) -> pytest.MarkDecorator:
+    """Few times where every test is run, many in `make reliability`."""
+    many = pytest.param(MANY[what], id="many", marks=pytest.mark.reliability)
+    return pytest.mark.parametrize("count", [pytest.param(FEW[what], id="few"), many])
 
 
-@counts
-def test_sigterm_at_random_moments_leaves_nothing_half_made(way, count):
+def assert_a_signal_leaves_nothing_half_made(way: Way, number: signal.Signals, count: int) -> None:
     whole_s = undisturbed(way)
     ended_early = 0
     for moment_s in moments(count, whole_s, count):
         way.empty()
-        status = strike(way, signal.SIGTERM, moment_s)
-        assert status in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
+        status = strike(way, number, moment_s)
+        assert status in {0, -number, 128 + number}
         ended_early += status != 0
         assert_only_whole_components_are_visible(way)
         assert way.half_made() == []
-    assert ended_early or count == FEW, "every signal came too late to tell anything"
+    assert ended_early or count < 10, "every signal came too late to tell anything"
 
 
-@counts
-def test_sigkill_at_random_moments_leaves_nothing_half_made_after_the_next_start(way, count):
+@times("sigterm")
+def test_sigterm_at_random_moments_leaves_nothing_half_made(way, count, record_property):
+    record_property("tried", count)
+    assert_a_signal_leaves_nothing_half_made(way, signal.SIGTERM, count)
+
+
+@times("sighup")
+def test_sighup_at_random_moments_leaves_nothing_half_made(way, count, record_property):
+    record_property("tried", count)
+    assert_a_signal_leaves_nothing_half_made(way, signal.SIGHUP, count)
+
+
+@times("sigkill")
+def test_sigkill_at_random_moments_leaves_nothing_half_made_after_the_next_start(way, count, record_property):
+    record_property("tried", count)
     whole_s = undisturbed(way)
     left_something = 0
-    for moment_s in moments((count + 1) // 2, whole_s, count):
+    for moment_s in moments(count, whole_s, count):
         way.empty()
         strike(way, signal.SIGKILL, moment_s)
         left_something += bool(way.half_made())
@@ -181,4 +209,58 @@ def test_sigkill_at_random_moments_leaves_nothing_half_made_after_the_next_start
         assert_only_whole_components_are_visible(way)
         assert way.half_made() == []
         assert len(way.components()) == 1
-    assert left_something or count == FEW, "no signal came when anything was half made"
+    assert left_something or count < 10, "no signal came when anything was half made"
+
+
+@pytest.mark.parametrize(
+    ("way", "count"),
+    [
+        pytest.param(("s3", "streaming"), FEW["two writers"], id="few"),
+        *(pytest.param(each, MANY["two writers"], id=f"many {each}", marks=pytest.mark.reliability) for each in WAYS),
+    ],
+    indirect=["way"],
+)
+def test_two_writers_of_one_component_leave_one_whole_component(way, count, record_property):
+    record_property("tried", count)
+    del way.environment["ABANDONED_UPLOAD_AGE"]  # else each takes the upload of the other for a dead run's
+    whole_s = undisturbed(way)
+    for wait_s in moments(count, whole_s, count):
+        way.empty()
+        with way.start() as first:
+            with suppress(subprocess.TimeoutExpired):
+                first.wait(wait_s / 2)
+            way.run()
+            out, err = first.communicate(timeout=KEPT_GOING_S)
+        assert (first.returncode, err) == (0, b""), out.decode()
+        assert_only_whole_components_are_visible(way)
+        assert way.half_made() == []
+        assert len(way.components()) == 1
+
+
+@needs_root
+@times("full disk")
+def test_a_full_disk_at_any_moment_leaves_nothing_half_made(artifacts, count, record_property):
+    record_property("tried", count)
+    refused = 0
+    for number in range(count):
+        strategy = ("streaming", "standard")[number % 2]
+
+        def work(disk: Path, strategy: str = strategy) -> bool:
+            limits = Settings(scratch_dir=disk / "scratch", max_attempts=1)
+            result = package(
+                f"{artifacts}/trained.tar.gz",
+                {"x86_64-cpu": f"{artifacts}/compiled.tar.gz"},
+                str(disk / "out"),
+                strategy=strategy,
+                settings=limits,
+            )
+            [component] = result.components
+            there = [path for path in disk.rglob("*") if path.is_file()]
+            assert there == ([Path(component.uri)] if component.uri else [])
+            if component.error:
+                full = isinstance(component.error, StoreError) and component.error.code == "ENOSPC"
+                assert full or isinstance(component.error, InsufficientStorageError), component.error
+            return component.uri is None
+
+        refused += on_small_disk(work, (1 << 20) + 2 * WEIGHTS_BYTES * number // count)
+    assert 0 < refused < count

@@ -1,7 +1,7 @@
-"""Fuzz the readers of what outsiders give us: `python -m tests.fuzz [--seconds N] [--seed N] [--atheris] [TARGET...]`.
+"""Fuzz the readers of what outsiders give us: `python -m tests.fuzz [--seconds N] [--seed N] [TARGET...]`.
 
-Prints executions by target. What fails is kept below build/fuzz; mended, it moves into tests/fuzz/corpus. With
---atheris (pip install atheris; not among the requirements) inputs are also steered towards code not reached yet.
+Prints executions by target. What fails is kept below build/fuzz; mended, it moves into tests/fuzz/corpus.
+`tests.fuzz.steered` fuzzes the same targets under atheris.
 """
 
 from __future__ import annotations
@@ -60,30 +60,13 @@ def _keep(name: str, data: bytes, kind: str, failure: str) -> str:
     return kind
 
 
-def steered(name: str, seconds: float) -> None:
-    """Run one target under atheris, which ends the process."""
-    import atheris  # noqa: PLC0415  an extra of who fuzzes
-
-    folder = FOUND / "corpus" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for data in TARGETS[name].seeds():
-        (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-    atheris.instrument_all()
-    prefix = f"-artifact_prefix={FOUND}/{name}-"
-    atheris.Setup(["fuzz", str(folder), f"-max_total_time={seconds:.0f}", "-max_len=8192", prefix], TARGETS[name].read)
-    atheris.Fuzz()
-
-
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; default: all")
     parser.add_argument("--seconds", type=float, default=300, help="processor time, shared by the targets")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--atheris", action="store_true", help="one target, under atheris")
     options = parser.parse_args(arguments)
     names = options.targets or list(TARGETS)
-    if options.atheris:
-        steered(names[0], options.seconds)
     all_executions = all_failures = 0
     for name in names:
         executions, failures = fuzz(name, options.seconds / len(names), options.seed)

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import TARGETS
 
+MANY = 100_000
+"""Of each target: a million in all."""
+
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds_and_what_once_failed_end_in_words(name):
@@ -24,6 +27,16 @@ def test_seeds_and_what_once_failed_end_in_words(name):
 def test_whatever_an_outsider_makes_of_a_file_ends_in_words(name, seed):
     target = TARGETS[name]
     target.read(target.mutate(Random(seed), target.seeds()))
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_hundred_thousand_inputs_of_an_outsider_end_in_words(name, record_property):
+    target, random = TARGETS[name], Random(name)
+    seeds = target.seeds()
+    record_property("tried", MANY)
+    for _ in range(MANY):
+        target.read(target.mutate(random, seeds))
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -57,6 +57,31 @@ PACKERS = {
 }
 
 
+TINY = {"tar.bz2": bz2.compress(b""), "tar.xz": lzma.compress(b""), "tar.zst": b"\x50\x2a\x4d\x18" + bytes(4)}
+"""Streams of nothing; of zstd, a frame to be skipped."""
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_streams_of_nothing_count_as_members(here, kind):
+    whole = PACKERS[kind](archives.tar(FILES.items()))
+    limits = Settings(scratch_dir=here.root / "scratch", max_attempts=1, max_members=50)
+    path = here.root / f"m.{kind}"
+    path.write_bytes(whole + TINY[kind] * 49)
+    assert make(here, path, settings=limits).error is None
+    path.write_bytes(whole + bytes(64) + TINY[kind] * 3000 + whole[:40])
+    error = make(here, path, settings=limits).error
+    assert isinstance(error, LimitExceededError)
+    assert (error.setting, error.limit) == ("MAX_ARCHIVE_MEMBERS", 50)
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_a_tar_in_many_streams_is_read_like_one_in_one_stream(here, kind):
+    tar = archives.tar([("model.onnx", b"model")])
+    path = here.root / f"m.{kind}"
+    path.write_bytes(b"".join(PACKERS[kind](tar[at : at + 300]) + TINY[kind] for at in range(0, len(tar), 300)))
+    assert make(here, path).error is None
+
+
 def zipped(files, method=zipfile.ZIP_DEFLATED):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as made:
