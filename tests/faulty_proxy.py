@@ -8,12 +8,13 @@ with faulty_proxy(server.endpoint_url) as proxy:
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -60,7 +61,7 @@ class Exchange(BaseHTTPRequestHandler):
     def pass_on(self, request: Request) -> Answer:
         """Ask the real server."""
         if self.upstream is None:
-            self.upstream = HTTPConnection(self.server.proxy.upstream, timeout=60)
+            self.upstream = self.server.proxy.connection()
         self.upstream.request(request.method, request.target, request.body or None, request.headers)
         answer = self.upstream.getresponse()
         headers = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP}
@@ -100,12 +101,22 @@ class Exchange(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def _body(self) -> bytes:
+        if self.headers.get("transfer-encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
     def _exchange(self) -> None:
-        size = int(self.headers.get("content-length") or 0)
+        body = self._body()
         headers = {name.lower(): value for name, value in self.headers.items()}
         if headers.get("expect", "").lower() == "100-continue":
             headers.pop("expect")
-        body = self.rfile.read(size)
+        headers.pop("transfer-encoding", None)
         request = Request(_operation(self.command, self.path), self.command, self.path, headers, body)
         self.server.proxy.fault_for(request)(self, request)
 
@@ -126,14 +137,21 @@ class _Rule:
 class FaultyProxy:
     """What was asked so far, and what is still to be broken."""
 
-    def __init__(self, upstream_url: str) -> None:
-        self.upstream = urlsplit(upstream_url).netloc
+    def __init__(self, upstream_url: str, usually: Fault) -> None:
+        self.upstream = urlsplit(upstream_url)
+        self.usually = usually
         self.endpoint_url = ""
         self.requests: list[Request] = []
         self.connections = 0
         self.lock = threading.Lock()
         self.released = threading.Event()
         self._rules: list[_Rule] = []
+
+    def connection(self) -> HTTPConnection:
+        """A new connection to the real server, whose certificate nobody checks."""
+        if self.upstream.scheme == "http":
+            return HTTPConnection(self.upstream.netloc, timeout=60)
+        return HTTPSConnection(self.upstream.netloc, timeout=60, context=ssl._create_unverified_context())  # noqa: S323
 
     def break_next(
         self,
@@ -165,7 +183,7 @@ class FaultyProxy:
                 if rule.times and rule.operation == request.operation and rule.where(request):
                     rule.times -= 1
                     return rule.fault
-        return unbroken
+        return self.usually
 
 
 class _Server(ThreadingHTTPServer):
@@ -176,13 +194,25 @@ class _Server(ThreadingHTTPServer):
         pass  # clients that hang up are what this is about
 
 
+def unbroken(exchange: Exchange, request: Request) -> None:
+    """No fault: what a proxy does."""
+    exchange.reply(exchange.pass_on(request))
+
+
 @contextmanager
-def faulty_proxy(upstream_url: str) -> Iterator[FaultyProxy]:
-    """Listen on a free port of this machine until the block ends."""
-    proxy = FaultyProxy(upstream_url)
+def faulty_proxy(
+    upstream_url: str, *, tls: ssl.SSLContext | None = None, usually: Fault = unbroken
+) -> Iterator[FaultyProxy]:
+    """Listen on a free port of this machine until the block ends, over TLS when there is a context for it.
+
+    `usually` is what is done with a request that nobody wants broken.
+    """
+    proxy = FaultyProxy(upstream_url, usually)
     with _Server(("127.0.0.1", 0), Exchange) as server:
         server.proxy = proxy
-        proxy.endpoint_url = f"http://127.0.0.1:{server.server_address[1]}"
+        proxy.endpoint_url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
+        if tls:  # the handshake is made where the first bytes are read, by the thread of the connection
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
@@ -193,14 +223,9 @@ def faulty_proxy(upstream_url: str) -> Iterator[FaultyProxy]:
             thread.join()
 
 
-def unbroken(exchange: Exchange, request: Request) -> None:
-    """No fault: what a proxy does."""
-    exchange.reply(exchange.pass_on(request))
-
-
 def refuse(status: int, code: str) -> Fault:
     """S3 answers with an error and does nothing."""
-    return lambda exchange, _: exchange.reply(Answer(status, {"Content-Type": "application/xml"}, _error(code)))
+    return lambda exchange, _: exchange.reply(Answer(status, {"Content-Type": "application/xml"}, error_body(code)))
 
 
 def lacks(headers: Mapping[str, str]) -> Callable[[Request], bool]:
@@ -299,8 +324,9 @@ def _broken_body(count_bytes: int, *, reset: bool) -> Fault:
     return act
 
 
-def _error(code: str) -> bytes:
-    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>made up</Message></Error>'
+def error_body(code: str, more: str = "") -> bytes:
+    """The XML of an error of S3; `more` are further elements of it."""
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>made up</Message>{more}</Error>'
     return text.encode()
 
 

@@ -35,15 +35,16 @@ CREDENTIALS = {
 
 @dataclass(frozen=True)
 class S3Server:
-    """Where the server listens, and which process it is."""
+    """Where the server listens, which process it is, and the file of the certificate that it is known by."""
 
     endpoint_url: str
     process_id: int
     credentials: tuple[str, str] = (CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+    ca: str = ""
 
     def client(self, **config: Any) -> S3Client:
         """A client of boto3 that tries everything once, so that a test sees each fault; `config` as for botocore."""
-        return client(self.endpoint_url, self.credentials, **config)
+        return client(self.endpoint_url, self.credentials, self.ca, **config)
 
     def bucket(self) -> str:
         """The name of a new, empty bucket."""
@@ -52,7 +53,7 @@ class S3Server:
         return name
 
 
-def client(endpoint_url: str, credentials: tuple[str, str] | None = None, **config: Any) -> S3Client:
+def client(endpoint_url: str, credentials: tuple[str, str] | None = None, ca: str = "", **config: Any) -> S3Client:
     """A client of boto3 for any endpoint, a proxy before the server for instance."""
     given = {
         "retries": {"total_max_attempts": 1},
@@ -63,7 +64,7 @@ def client(endpoint_url: str, credentials: tuple[str, str] | None = None, **conf
         **config,
     }
     keys = credentials or (CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
-    return _session(*keys).client("s3", endpoint_url=endpoint_url, config=Config(**given))
+    return _session(*keys).client("s3", endpoint_url=endpoint_url, config=Config(**given), verify=ca or None)
 
 
 @cache

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.s3_server import CREDENTIALS, S3Server, s3_server
+from tests.strict_s3 import strict_s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,13 @@ def moto(_: Path) -> Iterator[S3Server]:
     """Nearly all of S3, and no check of a signature or a checksum."""
     with s3_server() as server:
         yield server
+
+
+@contextmanager
+def strict(folder: Path) -> Iterator[S3Server]:
+    """Over TLS: verifies signatures, and demands a right checksum with every body and part."""
+    with strict_s3(folder) as made:
+        yield made.server
 
 
 @contextmanager
@@ -73,6 +81,7 @@ def s3rver(folder: Path) -> Iterator[S3Server]:
 
 SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[S3Server]]] = {
     "moto": moto,
+    "strict": strict,
     "rclone": rclone,
     "nanio": nanio,
     "s3rver": s3rver,

@@ -86,12 +86,16 @@ class _Input:
 
     def take_text(self) -> bytes:
         """Up to a NUL, which is part of it."""
-        text = bytearray()
+        text = b""
         while not text.endswith(b"\0"):
-            text += self.take(1)
+            if self.at == len(self.view) and not self.refill():
+                raise EOFError
+            piece = bytes(self.view[self.at : self.at + 1024])
+            text += piece[: piece.find(b"\0") + 1 or len(piece)]
+            self.at += piece.find(b"\0") + 1 or len(piece)
             if len(text) > _FIELD_BYTES:
                 raise _DamageError(f"a name in its header is longer than {_FIELD_BYTES} bytes")
-        return bytes(text)
+        return text
 
     def skip_zeros(self) -> bool:
         """Go to the next byte that is none; False when there is no such byte."""

@@ -73,6 +73,11 @@ PROMISES = (
     ),
     Promise(
         "faults",
+        "What a bucket demands (encryption, owner, payer, region, access point, renewed keys) is given, or named.",
+        ("tests/packager/stores/test_strict.py",),
+    ),
+    Promise(
+        "faults",
         "When S3 says nothing, a signal ends the command in 5 s, and no signal in `S3_GIVE_UP_S`.",
         (f"{_STOPPING}::",),
     ),
