@@ -18,7 +18,10 @@ _FETCH_AGAIN = "Fetch or upload the artifact again, and look at it with `file` f
 
 
 class Format(NamedTuple):
-    """What a file is, for people, and what makes a tar.gz of it. `{file}` in the command stands for its name."""
+    """What a file is, for people, and what makes a tar.gz of it. `{file}` in the command stands for its name.
+
+    The tar.gz is called `repacked.tar.gz`: the file itself is often `model.tar.gz`, and would be emptied first.
+    """
 
     name: str
     next_step: str
@@ -30,17 +33,19 @@ class Format(NamedTuple):
 
 _ZIP = Format(
     "a ZIP",
-    "Unpack it, and pack what is inside: unzip {file} -d model && tar -czf model.tar.gz -C model . (a PyTorch file "
-    "is a ZIP too: pack it together with the files around it).",
+    "Unpack it, and pack what is inside: unzip ./{file} -d model && tar -czf repacked.tar.gz -C model . (a PyTorch "
+    "file is a ZIP too: pack it together with the files around it).",
 )
-_TAR = Format("a tar archive that is not compressed", "Compress it: gzip {file}")
+_TAR = Format("a tar archive that is not compressed", "Compress it: gzip -c < {file} > repacked.tar.gz")
 LFS_POINTER = Format("a Git LFS pointer, not the file itself", "Fetch the file: git lfs pull")
-_ONNX = Format("a bare ONNX model", "Pack it: tar -czf model.tar.gz {file}")
+_ONNX = Format(
+    "a bare ONNX model", "Pack it: mkdir model && cp ./{file} model/model.onnx && tar -czf repacked.tar.gz -C model ."
+)
 
 
 def _compressed(name: str, program: str) -> Format:
     return Format(
-        f"compressed with {name}", f"Compress it with gzip instead: {program} -dc {{file}} | gzip > model.tar.gz"
+        f"compressed with {name}", f"Compress it with gzip instead: {program} -dc < {{file}} | gzip > repacked.tar.gz"
     )
 
 
@@ -55,11 +60,11 @@ _MAGIC = (
     (b"\x1f\x9d", _compressed("compress", "gzip")),
     (
         b"7z\xbc\xaf\x27\x1c",
-        Format("a 7z archive", "Unpack it, and pack what is inside: tar -czf model.tar.gz -C model ."),
+        Format("a 7z archive", "Unpack it, and pack what is inside: tar -czf repacked.tar.gz -C model ."),
     ),
     (b"version https://git-lfs", LFS_POINTER),
-    (b"\x7fELF", Format("a bare library", "Pack it with the files around it: tar -czf model.tar.gz -C model .")),
-    (b"\x80\x02", Format("a pickle", "Pack it with the files around it: tar -czf model.tar.gz -C model .")),
+    (b"\x7fELF", Format("a bare library", "Pack it with the files around it: tar -czf repacked.tar.gz -C model .")),
+    (b"\x80\x02", Format("a pickle", "Pack it with the files around it: tar -czf repacked.tar.gz -C model .")),
 )
 _TEXTS = (
     (b"<!doctype html", Format("an HTML page", f"It may be the answer of a sign-in page. {_FETCH_AGAIN}")),
@@ -117,7 +122,7 @@ def _known(head: bytes) -> Format | None:
 def _of_gzip(inside: Format) -> Format:
     return Format(
         f"compressed with gzip, but inside it is {inside.name}",
-        f"Take the gzip off first: gunzip -c {{file}} > unpacked. Then: {inside.next_step.format(file='unpacked')}",
+        f"Take the gzip off first: gunzip -c < {{file}} > unpacked. Then: {inside.next_step.format(file='unpacked')}",
     )
 
 

@@ -4,8 +4,10 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import shutil
 import subprocess
+import tarfile
 import zipfile
 
 import pytest
@@ -71,17 +73,34 @@ def test_a_tar_gz_is_none_of_these():
     assert recognized(gz(old_tar())) is None
 
 
-@pytest.mark.parametrize("program", ["xz", "zstd", "bzip2"])
-def test_what_the_programs_write_is_told_and_the_command_makes_a_tar_gz(program, tmp_path):
+def compressed_by(program):
     if not shutil.which(program):
         pytest.skip(f"{program} is not installed")
-    path = tmp_path / "it's a model.tar.gz"
-    path.write_bytes(subprocess.run([program, "-c"], input=tar([("a", b"b")]), capture_output=True, check=True).stdout)
-    found = recognized(path.read_bytes()[:HEAD_BYTES])
-    assert found.name == f"compressed with {program}"
-    command = found.step_for(str(path)).split(": ", 1)[1]
-    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
-    assert gzip.decompress((tmp_path / "model.tar.gz").read_bytes()) == tar([("a", b"b")])
+    return subprocess.run([program, "-c"], input=tar([("a", b"b")]), capture_output=True, check=True).stdout
+
+
+MADE = {
+    **{program: lambda program=program: compressed_by(program) for program in ("xz", "zstd", "bzip2")},
+    "plain tar": lambda: tar([("a", b"b")]),
+    "gzip twice": lambda: gzip.compress(gzip.compress(tar([("a", b"b")]))),
+    "ZIP": a_zip,
+    "ONNX": lambda: ONNX,
+}
+
+
+@pytest.mark.parametrize("name", ["it's a model.tar.gz", "model.tar.gz", "-n.tar.gz", "model.onnx"])
+@pytest.mark.parametrize("made", MADE)
+def test_the_command_makes_a_tar_gz_and_leaves_the_file_whatever_it_is_called(made, name, tmp_path):
+    data = MADE[made]()
+    (tmp_path / name).write_bytes(data)
+    step = recognized(data[:HEAD_BYTES]).step_for(f"s3://bucket/{name}")
+    for part in step.split(". Then: "):
+        command = re.sub(r"^.*?: ", "", part).partition(" (")[0]
+        subprocess.run(["sh", "-ec", command], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / name).read_bytes() == data
+    with tarfile.open(tmp_path / "repacked.tar.gz") as archive:
+        found = [each.name.removeprefix("./") for each in archive if each.isfile()]
+    assert found == (["model.onnx"] if made in {"ZIP", "ONNX"} else ["a"])
 
 
 def test_a_hostile_name_cannot_leave_the_command():
