@@ -14,13 +14,15 @@ from packager.cli.compare_commands import diff, verify
 from packager.cli.options import endpoint_option, exclude_option, json_option, quiet_option, verbose_option
 from packager.cli.output import FAILED, failures, finding_line, progress, show, usage_errors
 from packager.cli.publish_commands import bundle_local, publish
+from packager.cli.recipe_beside import RecipeBeside
 from packager.cli.recipe_commands import recipe
 from packager.cli.recorded import RunReport, recorded
 from packager.errors import OperationAbortedError, in_units, printable
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
+from packager.stores.standard_streams import STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from packager.extractor import ArchiveInfo
     from packager.results import ComponentResult, PackageResult
@@ -112,8 +114,10 @@ def _package_options(command: Command) -> Command:
     return command
 
 
-def _model_of(layout: str, trained: str | None, model: str | None) -> str:
+def _model_of(layout: str, trained: str | None, model: str | None, compiled: Mapping[str, str]) -> str:
     """The one artifact that the layout asks for, by the option that stands for it."""
+    if STREAM in {trained, *compiled.values()}:
+        raise click.UsageError("Standard input (-) can be --model alone: a trained artifact is looked at again.")
     needed, given, other, left_over = (
         ("--model", model, "--trained", trained) if layout == FILES_LAYOUT else ("--trained", trained, "--model", model)
     )
@@ -137,6 +141,12 @@ def _model_of(layout: str, trained: str | None, model: str | None) -> str:
     help="Write telemetry.jsonl and spans.jsonl there.",
 )
 @click.option(
+    "--recipe",
+    "template",
+    metavar="TEMPLATE",
+    help="Write the recipe beside the component, from a template as `recipe` takes it; for the layout files.",
+)
+@click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.html",
@@ -149,6 +159,7 @@ def package(  # noqa: PLR0913, PLR0917  one an option
     as_json: bool,  # noqa: FBT001  click's
     telemetry: Path | None,
     report: Path | None,
+    template: str | None,
     trace: bool,  # noqa: FBT001  same
     quiet: bool,  # noqa: FBT001  same
     verbose: bool,  # noqa: FBT001  same
@@ -162,11 +173,12 @@ def package(  # noqa: PLR0913, PLR0917  one an option
     from packager.packaging import package as package_model  # noqa: PLC0415  kept off the path of --help
     from packager.results import PackageResult  # noqa: PLC0415  same
 
-    trained = _model_of(layout, trained, model)
-    page = RunReport(report)
+    trained = _model_of(layout, trained, model, wanted["compiled"])
+    _check_streams(trained, wanted["output"], wanted["compiled"], template)
+    page, beside = RunReport(report), RecipeBeside(template, layout, wanted)
 
     def show_result(result: PackageResult) -> None:
-        _show_result(result, as_json=as_json, quiet=quiet)
+        _show_result(result, beside, as_json=as_json, quiet=quiet, on_error=wanted["output"] == STREAM)
 
     with stop_on_signals(lambda: show_result(PackageResult(error=_stopped()))):
         with (
@@ -175,10 +187,12 @@ def package(  # noqa: PLR0913, PLR0917  one an option
             progress(quiet=quiet, verbose=verbose) as bars,
             page.recording,
         ):
+            beside.check()
             result = package_model(trained, **wanted, layout=layout, on_progress=page.on_progress(bars))
         page.write(result, trained)
+        beside.write(result)
         show_result(result)
-    sys.exit(0 if result.succeeded and not page.failed else FAILED)
+    sys.exit(0 if result.succeeded and not page.failed and not beside.failed else FAILED)
 
 
 @packager.command()
@@ -189,7 +203,9 @@ def plan(as_json: bool, trained: str | None, model: str | None, layout: str, **w
     """Say what packaging would need and take, and write nothing."""
     from packager.plan import plan as plan_package  # noqa: PLC0415  kept off the path of --help
 
-    trained = _model_of(layout, trained, model)
+    trained = _model_of(layout, trained, model, wanted["compiled"])
+    if STREAM in {trained, wanted["output"]}:
+        raise click.UsageError("A plan reads a model twice, and writes nothing: name a file and an output.")
     with failures(as_json=as_json), progress() as bars:
         planned = plan_package(trained, **wanted, layout=layout, on_progress=bars)
     show(planned.as_dict() if as_json else "\n".join(planned.lines()))
@@ -222,18 +238,35 @@ def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -
 
 @packager.command()
 @click.argument("uri", metavar="ZIP|URI")
-@click.option("--target", metavar="TARGET", help="Also what this target alone needs.")
+@click.option("--target", metavar="TARGET", shell_complete=_complete_target, help="Also what this target alone needs.")
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUT_NAMES),
+    default=MODEL_LAYOUT,
+    show_default=True,
+    help="files: the rules of Greengrass alone, for a component of any model.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 when there is any finding.")
 @endpoint_option
 @json_option
-def check(uri: str, target: str | None, strict: bool, stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
+def check(  # noqa: PLR0913, PLR0917  one an option
+    uri: str,
+    target: str | None,
+    layout: str,
+    strict: bool,  # noqa: FBT001  click's
+    stores: Stores,
+    as_json: bool,  # noqa: FBT001  same
+) -> None:
     """Say whether a device would take a component, or Greengrass a recipe (.json, .yaml), rule by rule."""
     from packager.device.check import check_component  # noqa: PLC0415  kept off the path of --help
     from packager.device.recipe_check import check_recipe_file, is_recipe  # noqa: PLC0415  same
 
     with failures(as_json=as_json):
         source = stores.source(uri)
-        findings = check_recipe_file(source) if is_recipe(uri) else check_component(uri, target, stores=stores)
+        if is_recipe(uri):
+            findings = check_recipe_file(source)
+        else:
+            findings = check_component(uri, target, stores=stores, layout=layout)
     if as_json:
         show({"uri": uri, "findings": [asdict(finding) for finding in findings]})
     else:
@@ -245,6 +278,23 @@ def check(uri: str, target: str | None, strict: bool, stores: Stores, as_json: b
             else f"A device would take this {'recipe' if is_recipe(uri) else 'component'}."
         )
     sys.exit(FAILED if findings and strict else 0)
+
+
+def _check_streams(model: str, output: str, compiled: Mapping[str, str], template: str | None) -> None:
+    """Refuse what standard input and output cannot be."""
+    if model == STREAM and output.startswith("s3://"):
+        raise click.UsageError(
+            "What is piped in cannot go to S3: the key of a component is made of all its bytes, and is needed before. "
+            "Write it to a file first, or give a folder as --output."
+        )
+    if STREAM == model == template:
+        raise click.UsageError("Standard input (-) cannot be both --model and --recipe.")
+    if output != STREAM:
+        return
+    if len(compiled) > 1 or template:
+        raise click.UsageError("Standard output (-) takes one component, and no recipe beside it: give a folder.")
+    if sys.stdout.isatty():
+        raise click.UsageError("Standard output is a terminal: send the component to a file or another program.")
 
 
 def _stopped() -> OperationAbortedError:
@@ -269,11 +319,12 @@ def _archive_lines(info: ArchiveInfo) -> Iterator[str]:
         yield f"... and {info.findings_in_all - len(info.findings)} more of such findings"
 
 
-def _show_result(result: PackageResult, *, as_json: bool, quiet: bool) -> None:
+def _show_result(result: PackageResult, beside: RecipeBeside, *, as_json: bool, quiet: bool, on_error: bool) -> None:
+    """Say what came of it: on standard error when the component itself is on standard output."""
     if as_json:
-        show(result.as_dict())
+        show({**result.as_dict(), **beside.as_dict()}, err=on_error)
     elif not quiet:
-        show("\n".join(_package_lines(result)))
+        show("\n".join([*_package_lines(result), *beside.lines()]), err=on_error)
     else:
         errors = [result.error, *(component.error for component in result.components)]
         for message in dict.fromkeys(str(error) for error in errors if error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import partial
@@ -30,7 +31,11 @@ exclude_option = click.option(
 def _stores(_: click.Context, __: click.Parameter, endpoint_url: str | None) -> Stores:
     from packager.stores import Stores  # noqa: PLC0415  kept off the path of --help
 
-    return Stores(endpoint_url=endpoint_url)
+    return Stores(
+        endpoint_url=endpoint_url,
+        standard_input=getattr(sys.stdin, "buffer", None),
+        standard_output=getattr(sys.stdout, "buffer", None),
+    )
 
 
 def _change_settings(context: click.Context, _: click.Parameter, changes: tuple[str, ...]) -> None:

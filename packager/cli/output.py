@@ -26,8 +26,12 @@ UNDECIDED = 3
 """A comparison could not be made, which is neither equal nor different."""
 
 
-def show(what: dict[str, Any] | str) -> None:
-    write(f"{what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False)}\n")
+def show(what: dict[str, Any] | str, *, err: bool = False) -> None:
+    text = what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False)
+    if err:
+        click.echo(text, err=True)
+    else:
+        write(f"{text}\n")
 
 
 def write(what: str | bytes) -> None:

@@ -97,7 +97,7 @@ def _from_template(uri: str, template: str, names: RecipeNames, published_as: st
     from packager.device.check import published_artifact  # noqa: PLC0415  kept off the path of --help
     from packager.device.recipe_template import fill_template, read_template, render  # noqa: PLC0415  same
 
-    read, is_json = read_template(template)
+    read, is_json = read_template(template, stores)
     made, findings = fill_template(read, published_artifact(uri, None, stores, published_as), names)
     warn(findings)
     return render(made, as_json=is_json)

@@ -25,7 +25,7 @@ from packager.device.recipe import Artifact, check_artifact, check_publishable
 from packager.errors import ArtifactNotFoundError, OutOfTimeError, RequestError, StoreError, printable
 from packager.model import targets
 from packager.model.manifest import is_onnx
-from packager.settings import Settings, from_process_environment
+from packager.settings import FILES_LAYOUT, MODEL_LAYOUT, Settings, from_process_environment
 from packager.stores import Stores
 from packager.stores.archive import COMPONENT, naming
 from telemetry import catalog, log, observe
@@ -60,13 +60,18 @@ def check_component(  # noqa: PLR0913  every choice of a call, by name
     stores: Stores | None = None,
     client: S3Client | None = None,
     endpoint_url: str | None = None,
+    layout: str = MODEL_LAYOUT,
 ) -> list[Finding]:
     """Every rule of the device that the component breaks; every byte of it is read against its checksum.
 
-    Errors: ExtractionError when it is damaged or no ZIP, RequestError for an unknown target, ComponentRefusedError in
-    strict mode, StoreError and its kinds.
+    In the layout `files`, the rules of Greengrass alone. Errors: ExtractionError when it is damaged or no ZIP,
+    RequestError for an unknown target, ComponentRefusedError in strict mode, StoreError and its kinds.
     """
-    known = targets.target(target) if target else None
+    if layout == FILES_LAYOUT and target:
+        raise RequestError(
+            "The layout `files` is for no target.", next_step="Leave out the target or the layout.", field="target"
+        )
+    known = targets.target(target) if target else targets.NO_TARGET if layout == FILES_LAYOUT else None
     source = (stores or Stores(client, endpoint_url)).source(str(uri))
     return check(source, known, strict=strict, settings=settings, verify=True)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from packager.device import recipe_reference as reference
 from packager.device.lite import lite_findings
-from packager.device.recipe_file import MAX_FILE_BYTES, read_recipe, render_json
+from packager.device.recipe_file import read_recipe_source, render_json
 from packager.device.recipe_variables import variable_findings
 from packager.errors import printable
 from packager.results import Finding
@@ -38,14 +38,13 @@ def check_recipe(recipe: Any) -> list[Finding]:  # noqa: ANN401  any plain value
 
 
 def is_recipe(uri: str) -> bool:
-    """Whether a path or URI is that of a recipe, by its ending."""
-    return uri.endswith((".json", ".yaml", ".yml"))
+    """Whether a path or URI is that of a recipe, by its ending; what is piped in is one."""
+    return uri == "-" or uri.endswith((".json", ".yaml", ".yml"))
 
 
 def check_recipe_file(source: Source) -> list[Finding]:
     """As check_recipe, for a recipe in a file or object. RequestError when it cannot be read as one."""
-    size_bytes = min(source.size_bytes(), MAX_FILE_BYTES + 1)
-    recipe, _ = read_recipe(source.read_range(0, size_bytes) if size_bytes else b"", source.uri)
+    recipe, _ = read_recipe_source(source)
     return check_recipe(recipe)
 
 

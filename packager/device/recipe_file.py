@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packager.errors import ManifestError, RequestError, printable
 from packager.model.strict import read_json
+
+if TYPE_CHECKING:
+    from packager.stores import Source
 
 MAX_FILE_BYTES = 64_000
 """What a template may have, with its comments."""
@@ -37,6 +40,15 @@ def read_recipe(data: bytes, name: str) -> tuple[Any, bool]:
     except (ValueError, RecursionError) as error:
         raise _refused(name, error) from error
     return value, is_json
+
+
+def read_recipe_source(source: Source) -> tuple[Any, bool]:
+    """As read_recipe, of a file, an object or what is piped in."""
+    data = b""
+    with source.open() as reader:
+        while len(data) <= MAX_FILE_BYTES and (more := reader.read(MAX_FILE_BYTES + 1 - len(data))):
+            data += more
+    return read_recipe(data, source.uri)
 
 
 def render_json(recipe: Any) -> bytes:  # noqa: ANN401  any plain value

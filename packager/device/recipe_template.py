@@ -11,7 +11,7 @@ from posixpath import basename
 from typing import TYPE_CHECKING, Any
 
 from packager.device.recipe_check import LITE, check_recipe, get
-from packager.device.recipe_file import MAX_FILE_BYTES, read_recipe, render_json, render_yaml
+from packager.device.recipe_file import MAX_FILE_BYTES, read_recipe, read_recipe_source, render_json, render_yaml
 from packager.device.recipe_reference import nearest
 from packager.errors import RequestError, printable
 from packager.os_errors import map_os_errors
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from packager.device.recipe import Artifact
     from packager.results import Finding
+    from packager.stores import Stores
 
 SHIPPED = ("onnxruntime", "tflite", "model")
 """Templates that come with the package, by name."""
@@ -53,8 +54,13 @@ def shipped_template(name: str) -> bytes:
     return files("packager.device").joinpath("templates", f"{name}.yaml").read_bytes()
 
 
-def read_template(named: str) -> tuple[Any, bool]:
-    """The template in a file, or the shipped one of that name; and whether it is JSON. Errors: as for a file."""
+def read_template(named: str, stores: Stores | None = None) -> tuple[Any, bool]:
+    """The template in a file, or the shipped one of that name; and whether it is JSON. Errors: as for a file.
+
+    `-` is the standard input of `stores`.
+    """
+    if named == "-" and stores is not None:
+        return read_recipe_source(stores.source(named))
     if named in SHIPPED and not Path(named).exists():
         return read_recipe(shipped_template(named), named)
     path = Path(named)

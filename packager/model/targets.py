@@ -35,6 +35,10 @@ class Target:
         return self.name.startswith(f"{COMPILED_ONNX}-")
 
 
+NO_TARGET = Target("", architecture="", dependency="")
+"""For components of the layout `files`, which no server component runs."""
+
+
 def _server(name: str, architecture: str, variant: str) -> Target:
     return Target(name, architecture, f"aws.edgeml.dda.LocalServer.{variant}")
 

@@ -12,7 +12,7 @@ from packager.device import recipe_reference as reference
 from packager.device.check import read, sha256_of
 from packager.device.recipe import Artifact
 from packager.device.recipe_check import get
-from packager.device.recipe_file import MAX_FILE_BYTES, read_recipe
+from packager.device.recipe_file import read_recipe_source
 from packager.device.recipe_template import RecipeNames, digest_of, fill_template
 from packager.errors import ArtifactChangedError, RequestError, printable
 
@@ -72,8 +72,7 @@ def finish_recipe(
     RequestError for a recipe that breaks the reference, or speaks of other bytes; ExtractionError for a ZIP that is
     damaged: every byte of it is read.
     """
-    size_bytes = min(recipe.size_bytes(), MAX_FILE_BYTES + 1)
-    template, is_json = read_recipe(recipe.read_range(0, size_bytes) if size_bytes else b"", recipe.uri)
+    template, is_json = read_recipe_source(recipe)
     read(zip_file, settings, verify=True)
     measured = Artifact(zip_file.uri, sha256_of(zip_file), zip_file.size_bytes())
     file_name = basename(zip_file.uri)

@@ -87,4 +87,9 @@ def bundle_local(
 
 
 def _place(placing: Placing) -> str:
-    return placing.named or f"s3://{_NO_BUCKET}/{placing.name}/{placing.version}/{placing.file_name}"
+    return placing.named or without_bucket(placing.name, placing.version, placing.file_name)
+
+
+def without_bucket(name: str, version: str, file_name: str) -> str:
+    """The URI of an artifact that lies in no bucket yet."""
+    return f"s3://{_NO_BUCKET}/{name}/{version}/{file_name}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 
 from packager.errors import RequestError, printable
 from packager.stores.collection import local_folder
 from packager.stores.file import FileSource
 from packager.stores.folder import FolderSink
+from packager.stores.standard_streams import STREAM, StandardInput, StandardOutput
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -48,19 +49,24 @@ class Stores:
         endpoint_url: address of an S3 service other than AWS.
         s3: what is asked of S3 beside the bytes; default: from the environment.
         scratch: where the files of a client that knows only whole files are staged.
+        standard_input, standard_output: what `-` stands for; without them it is refused.
     """
 
     client: S3Client | None = None
     endpoint_url: str | None = None
     s3: S3Options | None = None
     scratch: Scratch | None = None
+    standard_input: IO[bytes] | None = None
+    standard_output: IO[bytes] | None = None
 
     def with_scratch(self, scratch: Scratch) -> Stores:
         """The same stores, with a place to stage whole files unless they have one."""
         return self if self.scratch else replace(self, scratch=scratch)
 
     def source(self, uri: str) -> Source:
-        """The artifact at `uri`, an object or a file; nothing is read yet."""
+        """The artifact at `uri`, an object or a file; nothing is read yet. With `-` it is what is piped in."""
+        if uri == STREAM and self.standard_input is not None:
+            return StandardInput(self.standard_input)
         path = _local_path(uri, ACCEPTED)
         if path is not None:
             return FileSource(path)
@@ -76,8 +82,10 @@ class Stores:
     def model(self, uri: str, settings: Settings) -> Source:
         """The model at `uri`: a file, a folder, an object, or every object below a prefix that ends in a slash."""
         path = _local_path(uri, ACCEPTED)
-        if uri == "-":
-            raise _refused(uri, "standard input cannot be read twice", "Write it to a file first, and name that.")
+        if uri == STREAM:
+            if self.standard_input is None:
+                raise _refused(uri, "there is no standard input here", "Write it to a file first, and name that.")
+            return self.source(uri)
         if path is not None:
             return local_folder(path, settings.max_members) if path.is_dir() else FileSource(path)
         bucket, key = _bucket_and_rest(uri, ACCEPTED)
@@ -90,7 +98,9 @@ class Stores:
     def sink(self, uri: str) -> Sink:
         """The output at `uri`, a bucket with an optional prefix or a folder; nothing is made yet."""
         path = _local_path(uri, ACCEPTED_OUTPUT)
-        if uri == "-" or (uri.lower().endswith(".zip") and not (path and path.is_dir())):
+        if uri == STREAM and self.standard_output is not None:
+            return StandardOutput(self.standard_output)
+        if uri == STREAM or (uri.lower().endswith(".zip") and not (path and path.is_dir())):
             raise _refused(uri, "components get names of their own below a folder or a prefix", ACCEPTED_OUTPUT)
         if path is not None:
             if path.exists() and not path.is_dir():

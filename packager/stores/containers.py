@@ -11,6 +11,7 @@ from packager.core.tar import Entry, TarReader
 from packager.errors import ExtractionError
 from packager.stores import formats
 from packager.stores.entries import PlainEntries, ZipEntries
+from packager.stores.standard_streams import STREAM
 from packager.stores.unpacked import Unpacked, new_bzip2, new_xz, zstd
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ def entries_of(source: Source) -> OpenEntries:
         return partial(ZipEntries, source=source)
     if known in _TARS:
         return partial(_tar, begin=_TARS[known], name=known)
+    if source.uri == STREAM:
+        raise ExtractionError(
+            "Standard input is no tar, and neither a ZIP nor a single file can be read from it.",
+            next_step="Write it to a file first: its name says what it is.",
+        )
     _refuse_no_model(source, head)
     return lambda packed, _: PlainEntries(packed, [Entry(file_name(source), source.size_bytes(), "file")])
 

@@ -80,9 +80,7 @@ def test_bars_fit_the_terminal(monkeypatch, width):
     assert "50%" in drawn[-1] or width >= 80
 
 
-@pytest.mark.parametrize(
-    "output", ["-", "out.zip", "sub/OUT.ZIP", "file", "file:///x/out.zip", "s3://bucket/a/out.zip"]
-)
+@pytest.mark.parametrize("output", ["out.zip", "sub/OUT.ZIP", "file", "file:///x/out.zip", "s3://bucket/a/out.zip"])
 def test_an_output_that_is_no_folder_is_wrong_use(here, output, monkeypatch):
     monkeypatch.chdir(here.root)
     Path("file").write_bytes(b"mine")
@@ -99,12 +97,11 @@ def test_a_folder_may_be_called_like_a_zip(here):
     assert run(*asked(here)[:-1], folder).exit_code == 0
 
 
-def test_standard_input_is_refused_with_what_to_do(here):
-    done = run(*asked(here, "-"))
-    assert done.exit_code == 2
-    assert "Write it to a file first" in done.output
-    with pytest.raises(RequestError):
+def test_the_library_has_no_standard_streams_of_its_own():
+    with pytest.raises(RequestError, match="there is no standard input here"):
         Stores().model("-", Settings())
+    with pytest.raises(RequestError, match="components get names of their own"):
+        Stores().sink("-")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
