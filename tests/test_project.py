@@ -20,6 +20,7 @@ import packager
 from native.build import TARGETS
 from packager import errors
 from packager.cli.commands import packager as command_line
+from packager.device.recipe_template import SHIPPED, shipped_template
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 from packager.stores.s3_options import S3Options
@@ -213,10 +214,13 @@ def test_the_wheel_holds_the_rooms_with_their_types_and_no_tests(tmp_path):
     (wheel,) = tmp_path.iterdir()
     with zipfile.ZipFile(wheel) as packed:
         names = packed.namelist()
+        templates = {name: packed.read(f"packager/device/templates/{name}.yaml") for name in SHIPPED}
     shipped = [room for room in ROOMS if room != "infra"]
     assert [f"{room}/py.typed" for room in shipped if f"{room}/py.typed" not in names] == []
     assert {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")} == set(shipped)
     assert {f"packager/core/native-{platform}.so" for platform in TARGETS} <= set(names)
+    assert templates == {name: shipped_template(name) for name in SHIPPED}
+    assert {"packager/report/assets/run.html", "packager/report/assets/run.css"} <= set(names)
 
 
 def test_no_file_speaks_of_the_machine_it_was_written_on():
