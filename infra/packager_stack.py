@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import aws_cdk as cdk
 from aws_cdk import (
@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from infra.settings import Deployment
 
 HANDLER = "packager.handler.handler"
+PRE_TRAFFIC, NEW_VERSION = "packager.portal.pre_traffic.handler", "NEW_VERSION"
+"""The hook of deployments, and its variable with the version to probe."""
 ALIAS = "live"
+HOOKS = "CodeDeployHook_"
+"""How the names of functions begin that CodeDeploy may invoke."""
 DEAD_LETTERS, PROBE_PLACE, MACHINE = "DEAD_LETTER_QUEUE_URL", "PROBE_PLACE", "REQUEST_MACHINE_ARN"
 """The variables of the function that are known only when it is deployed."""
 
@@ -60,6 +64,7 @@ class PackagerStack(cdk.Stack):
         self.log_group = self._log_group("Logs", f"/aws/lambda/{self.name}")
         self.bucket = self._bucket()
         self.dead_letters = self._dead_letters()
+        self._code = code
         self.alias = self._alias(self._function(code))
         self.machine = self._machine(
             "Model",
@@ -186,6 +191,17 @@ class PackagerStack(cdk.Stack):
                 failed_deployment=True, stopped_deployment=True, deployment_in_alarm=True
             ),
         )
+        if self.deployment.probe_minutes:
+            hook = self._pre_traffic(function.current_version)
+            # Not the group's `pre_hook`, which adds rights: AWS's policy lets CodeDeploy invoke functions of this name.
+            made = cast("aws_lambda.CfnAlias", alias.node.default_child)
+            made.cfn_options.update_policy = cdk.CfnUpdatePolicy(
+                code_deploy_lambda_alias_update=cdk.CfnCodeDeployLambdaAliasUpdate(
+                    application_name=application.application_name,
+                    deployment_group_name=group.deployment_group_name,
+                    before_allow_traffic_hook=hook.function_name,
+                )
+            )
         acknowledge(
             group,
             {
@@ -194,6 +210,29 @@ class PackagerStack(cdk.Stack):
             },
         )
         return alias
+
+    def _pre_traffic(self, version: aws_lambda.Version) -> aws_lambda.Function:
+        """Return the hook that has a version probe itself before it gets traffic."""
+        name = f"{HOOKS}{self.name}"
+        log_group = self._log_group("PreTrafficLogs", f"/aws/lambda/{name}")
+        hook = aws_lambda.Function(
+            self,
+            "PreTraffic",
+            function_name=name,
+            runtime=aws_lambda.Runtime.PYTHON_3_13,
+            architecture=_ARCHITECTURES[self.deployment.architecture],
+            handler=PRE_TRAFFIC,
+            code=self._code,
+            memory_size=256,
+            timeout=cdk.Duration.minutes(5),
+            environment={NEW_VERSION: version.function_arn},
+            role=rights.role(
+                self, "PreTrafficRole", "lambda.amazonaws.com", rights.pre_traffic(self.name, name)
+            ).without_policy_updates(),
+            log_group=log_group,
+        )
+        acknowledge(hook, {"AwsSolutions-L1": "The newest Python that the packager is tested with."})
+        return hook
 
     def _machine(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from infra.tasks import States, caught, invocation
+from infra.tasks import NOT_INVOKED, States, caught, invocation
 
 if TYPE_CHECKING:
     from infra.settings import Deployment
@@ -75,7 +75,7 @@ def request_states(deployment: Deployment) -> States:
         "RequestServed": {"Type": "Pass", "OutputPath": "$.answer", "End": True},
         "RequestFailed": _fail("RequestFailed", f"States.JsonToString({_BODY})"),
         "RequestLeft": _fail("RequestLeft", f"States.JsonToString({_BODY})"),
-        "RequestUnserved": {"Type": "Fail", "ErrorPath": "$.failure.Error", "CausePath": "$.failure.Cause"},
+        "RequestUnserved": NOT_INVOKED,
     }
 
 

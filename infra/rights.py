@@ -91,6 +91,25 @@ def function(deployment: Deployment, dead_letters_arn: str, own_bucket: str) -> 
     ]
 
 
+def pre_traffic(function: str, hook: str) -> list[Right]:
+    """Return what the hook of deployments may do: have a version probe itself, and tell CodeDeploy."""
+    streams = "Lambda names the streams of the hook's own log group."
+    logs = arn("logs", f"log-group:/aws/lambda/{hook}:*")
+    return [
+        Right(("logs:CreateLogStream", "logs:PutLogEvents"), (logs,), streams),
+        Right(
+            ("lambda:InvokeFunction",),
+            (arn("lambda", f"function:{function}:*"),),
+            "Lambda numbers the versions of the function.",
+        ),
+        Right(
+            ("codedeploy:PutLifecycleEventHookExecutionStatus",),
+            (arn("codedeploy", f"deploymentgroup:{function}/*"),),
+            "CodeDeploy names the group of the deployments.",
+        ),
+    ]
+
+
 def _handing_over(machine: str) -> list[Right]:
     """Return what the function does with requests that take longer than the API waits."""
     name = "The function names the executions."

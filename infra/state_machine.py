@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from infra.request_states import START as SERVE_REQUEST
 from infra.request_states import request_states
-from infra.tasks import BACKOFF, INVOKE, TURNS, States, caught, invocation
+from infra.tasks import BACKOFF, INVOKE, NOT_INVOKED, TURNS, UNREACHED, States, caught, invocation
+from packager.portal.settings import SYSTEM_CLAIMS
 
 if TYPE_CHECKING:
     from infra.settings import Deployment
@@ -26,7 +27,16 @@ _NOT_STARTED = [
     "StepFunctions.ExecutionLimitExceededException",
     "StepFunctions.SdkClientException",
 ]
-_PREPARE = {"trained.$": "$.trained", "output.$": "$.output", "options.$": "$.options", "manifest": "prepare"}
+_PREPARE = {
+    "trained.$": "$.trained",
+    "output.$": "$.output",
+    "options.$": "$.options",
+    "manifest": "prepare",
+    "execution": {"id.$": "$$.Execution.Name"},
+}
+
+
+_UNINVOKED = {"ErrorEquals": UNREACHED, "ResultPath": "$.failure", "Next": "NotInvoked"}
 
 
 def package_model(deployment: Deployment) -> States:
@@ -34,8 +44,9 @@ def package_model(deployment: Deployment) -> States:
 
     Its input is the function's event for machines: `trained`, `compiled`, `output`, and if wanted `options` and
     `publish`. Its output is `components`, one record per target whatever became of it. What Lambda or AWS failed at is
-    called again with backoff; a partial result is gone on with; nothing a target does stops another. An input with
-    `request` is one of the portal's instead, see `request_states`.
+    called again with backoff; a partial result is gone on with; nothing a target does stops another. It fails where the
+    function cannot be reached at all, and for an input without a model or with something else than a list. An input
+    with `request` is one of the portal's instead, see `request_states`.
     """
     states = {
         "Request?": {
@@ -62,11 +73,23 @@ def _preparation(deployment: Deployment) -> States:
             "Type": "Pass",
             "Parameters": {"with.$": f"States.JsonMerge(States.StringToJson('{defaults}'), $, false)"},
             "OutputPath": "$.with",
+            "Next": "NoCompiled?",
+        },
+        # Null stands for a field that is missing.
+        "NoCompiled?": _if_null("compiled", "NoCompiled", "NoOptions?"),
+        "NoCompiled": {"Type": "Pass", "Result": [], "ResultPath": "$.compiled", "Next": "NoOptions?"},
+        "NoOptions?": _if_null("options", "NoOptions", "Count"),
+        "NoOptions": {"Type": "Pass", "Result": {}, "ResultPath": "$.options", "Next": "Count"},
+        # What is no list cannot be counted, which fails the execution: it must not pass for an imported model.
+        "Count": {
+            "Type": "Pass",
+            "Parameters": {"compiled.$": "States.ArrayLength($.compiled)"},
+            "ResultPath": "$.number_of",
             "Next": "Compiled?",
         },
         "Compiled?": {
             "Type": "Choice",
-            "Choices": [{"Variable": "$.compiled[0]", "IsPresent": True, "Next": "Prepare"}],
+            "Choices": [{"Variable": "$.number_of.compiled", "NumericGreaterThan": 0, "Next": "Prepare"}],
             "Default": "ImportedModel",
         },
         # What the trained artifact lacks fails every target. What only this call failed at is up to each of them.
@@ -74,7 +97,7 @@ def _preparation(deployment: Deployment) -> States:
             **invocation(deployment, _PREPARE),
             "ResultSelector": {"statusCode.$": "$.Payload.statusCode", "error.$": "$.Payload.error"},
             "ResultPath": "$.prepared",
-            "Catch": caught("$.unprepared", "EachTarget"),
+            "Catch": [_UNINVOKED, *caught("$.unprepared", "EachTarget")],
             "Next": "EachTarget",
         },
         # An imported model needs no compilation: its artifact is both, and one invocation serves all its targets.
@@ -96,6 +119,7 @@ def _all_targets(deployment: Deployment) -> States:
             "MaxConcurrency": deployment.map_concurrency,
             "ItemSelector": {
                 # An entry without a target is for the function to refuse; it must not end the others.
+                "number.$": "$$.Map.Item.Index",
                 "item.$": "States.JsonMerge(States.StringToJson('{\"target\": null}'), $$.Map.Item.Value, false)",
                 "trained.$": "$.trained",
                 "output.$": "$.output",
@@ -108,8 +132,13 @@ def _all_targets(deployment: Deployment) -> States:
                 "States": _one_target(deployment),
             },
             "ResultPath": "$.packaged",
+            # Whatever becomes of a target is a record. This fails where the function was not reached, or for an entry
+            # that is no object.
+            "Catch": caught("$.failure", "TargetsNotRun"),
             "Next": "Merge",
         },
+        "NotInvoked": NOT_INVOKED,
+        "TargetsNotRun": {"Type": "Fail", "Error": "TargetsNotRun", "Cause": "See the failed runs of EachTarget."},
         "Merge": {
             "Type": "Pass",
             "Parameters": {
@@ -146,7 +175,7 @@ def _one_target(deployment: Deployment) -> States:
             # Under the name that it has in the options of the next call, should there be one.
             "ResultSelector": {"previous.$": "$.Payload"},
             "ResultPath": "$.answer",
-            "Catch": caught("$.failure", "Failed"),
+            "Catch": [{**_UNINVOKED, "Next": "TargetNotInvoked"}, *caught("$.failure", "Failed")],
             "Next": "Complete?",
         },
         "Complete?": {
@@ -163,6 +192,7 @@ def _one_target(deployment: Deployment) -> States:
         "Pause": {"Type": "Wait", "SecondsPath": "$.pause_s", "Next": "TryAgain"},
         "TryAgain": _again(retried=1, pause_s=_PAUSE_S),
         "Recorded": {"Type": "Pass", "Parameters": {"components.$": f"{document}.components"}, "End": True},
+        "TargetNotInvoked": NOT_INVOKED,
         "Unprepared": _failed("$.item.target", {"error.$": "$.prepared.error"}),
         # The function answered, but could not even begin.
         "Refused": _failed("$.target", {"error.$": f"{document}.error"}),
@@ -190,6 +220,7 @@ def _event(compiled: States) -> States:
             "target.$": "$.item.target",
             **_COUNTERS,
             "event": {
+                "execution": {"id.$": "$$.Execution.Name", "target_number.$": "$.number"},
                 **compiled,
                 "trained.$": "$.trained",
                 "output.$": "$.output",
@@ -211,11 +242,20 @@ def _again(**more: int) -> States:
         "output.$": "$.event.output",
         "options.$": "States.JsonMerge($.event.options, $.answer, false)",
         "manifest.$": "$.event.manifest",
+        "execution.$": "$.event.execution",
     }
     return {
         "Type": "Pass",
         "Parameters": {"target.$": "$.target", **counters, **raised, "event": event},
         "Next": "Package",
+    }
+
+
+def _if_null(name: str, then: str, otherwise: str) -> States:
+    return {
+        "Type": "Choice",
+        "Choices": [{"Variable": f"$.{name}", "IsNull": True, "Next": then}],
+        "Default": otherwise,
     }
 
 
@@ -266,9 +306,7 @@ def _publishing() -> States:
                     "path.$": "States.Format('/api/v1/training/{}/publish', $.publish.training_id)",
                     "pathParameters": {"id.$": "$.publish.training_id"},
                     "body.$": "States.JsonToString($.publish)",
-                    "requestContext": {
-                        "authorizer": {"claims": dict.fromkeys(("sub", "email", "cognito:username"), "system")}
-                    },
+                    "requestContext": {"authorizer": {"claims": SYSTEM_CLAIMS}},
                 },
             },
             "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 3, "IntervalSeconds": 2, "BackoffRate": 2.0}],
@@ -300,8 +338,8 @@ def package_models(deployment: Deployment) -> States:
                     "Parameters": {"Bucket.$": "$.bucket", "Key.$": "$.key"},
                 },
                 "MaxConcurrency": deployment.map_concurrency,
-                # A model that fails is a record in the results, not the end of the others.
-                "ToleratedFailurePercentage": 100.0,
+                # A model that fails is a record in the results, not the end of the others; when all fail, so does this.
+                "ToleratedFailurePercentage": 99.999,
                 "ItemProcessor": {
                     "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
                     "StartAt": "Model",

@@ -37,6 +37,18 @@ _PASSING = [
 ]
 """Failures after which the same call can succeed; all others would fail the same way, and are recorded at once."""
 
+UNREACHED = [
+    "Lambda.AWSLambdaException",  # the role may not invoke the function, among others
+    "Lambda.AccessDeniedException",
+    "Lambda.ResourceNotFoundException",
+    "Lambda.SdkClientException",
+    "Lambda.ServiceException",
+    "Lambda.TooManyRequestsException",
+    "States.Permissions",
+]
+"""Failures to reach the function at all, after all attempts: none of the targets can be at fault."""
+NOT_INVOKED: States = {"Type": "Fail", "ErrorPath": "$.failure.Error", "CausePath": "$.failure.Cause"}
+
 
 def invocation(deployment: Deployment, payload: str | States) -> States:
     """Return a task that invokes the function with a payload, or with what lies at a path."""

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from packager.portal.aws import AwsRefusedError, call_aws, client, map_aws_errors
+from packager.portal.settings import SYSTEM_CLAIMS
 from packager.portal.tables import ConflictError, now_ms
-from packager.portal.users import SYSTEM
 from telemetry import catalog, log, observe
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ _ABANDONED_MS = 15 * 60 * 1000
 """After this time, Lambda's longest, whoever began to publish and did not finish is dead."""
 
 COMPONENT_VERSION = "1.0.0"
-SYSTEM_EMAIL = "system@edge-model-packager.internal"
-"""An address that cannot exist: the portal wants one in its claims."""
 
 
 def component_name(model_name: str) -> str:
@@ -99,11 +97,10 @@ def _event(job: TrainingJob, name: str) -> dict[str, object]:
         "friendly_name": job.model_name,
         "auto_triggered": True,
     }
-    claims = {"sub": SYSTEM, "email": SYSTEM_EMAIL, "cognito:username": SYSTEM}
     return {
         "httpMethod": "POST",
         "path": f"/api/v1/training/{job.training_id}/publish",
         "pathParameters": {"id": job.training_id},
         "body": json.dumps(body),
-        "requestContext": {"authorizer": {"claims": claims}},
+        "requestContext": {"authorizer": {"claims": SYSTEM_CLAIMS}},
     }

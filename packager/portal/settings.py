@@ -8,6 +8,10 @@ from functools import cache
 from packager.errors import SettingsError
 from packager.settings import EnvironmentSettings, setting
 
+SYSTEM = "system"
+SYSTEM_CLAIMS = {"sub": SYSTEM, "email": "system@edge-model-packager.internal", "cognito:username": SYSTEM}
+"""Claims of the portal itself towards the publishing function; the address is one that cannot exist."""
+
 _TABLE = r"[A-Za-z0-9_.-]{3,255}|arn:[A-Za-z0-9_.:/-]{1,1000}"
 _INDEX = r"[A-Za-z0-9_.-]{3,255}"
 _FUNCTION = r"[A-Za-z0-9_:$-]{1,170}"

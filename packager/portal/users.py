@@ -7,12 +7,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from packager.portal.fields import Fields
+from packager.portal.settings import SYSTEM
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from packager.portal.tables import Records
 
-SYSTEM = "system"
 GLOBAL = "global"
 """Stands for the use case in the roles of the whole portal's administrators."""
 

@@ -112,3 +112,13 @@ def of_type(template: Template, kind: str) -> dict[str, Any]:
         for name, resource in template["Resources"].items()
         if resource["Type"] == kind
     }
+
+
+def main_function(template: Template) -> tuple[str, dict[str, Any]]:
+    """The name and the properties of the function that packages: the other is the hook of deployments."""
+    (found,) = (
+        (name, each)
+        for name, each in of_type(template, "AWS::Lambda::Function").items()
+        if each["Handler"] == "packager.handler.handler"
+    )
+    return found

@@ -27,12 +27,13 @@ from packager.errors import StoreError
 from packager.portal import aws as portal_aws
 from packager.portal import settings as portal_settings
 from packager.portal.replies import state_document
+from packager.portal.settings import SYSTEM_CLAIMS
 from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
 from telemetry import aws_lambda
 from telemetry.engine.testing import recorded
 from tests import archives, models
-from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, of_type
+from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, main_function, of_type
 
 MADE = get_model_map()
 WORLD = {"lambda": {"use_docker": False}, "stepfunctions": {"execute_state_machine": True}}
@@ -52,7 +53,7 @@ def makeable(template):
     """The template without the types that moto does not know; the function stands in for its alias."""
     gone = {name for name, each in template["Resources"].items() if each["Type"] not in MADE}
     aliases = set(of_type(template, "AWS::Lambda::Alias"))
-    function = next(iter(of_type(template, "AWS::Lambda::Function")), None)
+    function = main_function(template)[0] if aliases else None
 
     def filled(value):
         match value:
@@ -97,7 +98,7 @@ def deploy(name, template):
         boto3.client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="30", Type="String")
         assets = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
         boto3.client("s3").create_bucket(Bucket=assets)
-        (function,) = of_type(template, "AWS::Lambda::Function").values()
+        _, function = main_function(template)
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             archive.writestr("empty.py", "")
@@ -231,26 +232,33 @@ def run(aws, service, monkeypatch):
     arn = machines.create_state_machine(name=made.name, roleArn=made.roleArn, definition=made.definition)
     arn = arn["stateMachineArn"]
 
-    def run_(given, function):
+    def ended(given, function):
         as_function(function)
         started = machines.start_execution(stateMachineArn=arn, name=uuid.uuid4().hex, input=json.dumps(given))
-        return _output(started["executionArn"])
+        return _ended(started["executionArn"])
+
+    def run_(given, function):
+        return _output(ended(given, function))
 
     def as_function(function):
         monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda _, *given: function.invoke(*given))
 
-    run_.as_function, run_.machine = as_function, arn
+    run_.as_function, run_.machine, run_.ended = as_function, arn, ended
     yield run_
     aws_lambda.RUNTIME.close()  # later tests of this process record what they like
 
 
-def _output(execution):
-    """The output of an execution that has succeeded, when it has."""
+def _ended(execution):
+    """The description of an execution, when it has ended."""
     machines = boto3.client("stepfunctions")
     ended = machines.describe_execution(executionArn=execution)
     while ended["status"] == "RUNNING":
         time.sleep(0.05)
         ended = machines.describe_execution(executionArn=execution)
+    return ended
+
+
+def _output(ended):
     assert ended["status"] == "SUCCEEDED", ended
     return json.loads(ended["output"])
 
@@ -343,13 +351,63 @@ def test_a_killed_invocation_is_called_again_as_often_as_the_setting_says(run, m
     assert len(function.about(TARGETS[0])) == 1 + EVERYTHING.retries
 
 
-@pytest.mark.parametrize("error", ["ValueError", "Runtime.ImportModuleError", "Lambda.ResourceNotFoundException"])
+@pytest.mark.parametrize("error", ["ValueError", "Runtime.ImportModuleError"])
 def test_what_would_fail_the_same_way_is_not_called_again(run, model, error):
     model["compiled"] = model["compiled"][:1]
     function = Lambda({TARGETS[0]: [error] * 100})
     (record,) = run(model, function)["components"]
     assert (record["status"], record["error"]["type"]) == ("failed", error)
     assert len(function.about(TARGETS[0])) == 1
+
+
+@pytest.mark.parametrize("at", ["prepare", TARGETS[0]])
+def test_a_machine_that_cannot_reach_the_function_fails(run, model, at):
+    model["compiled"] = model["compiled"][:1]
+    function = Lambda({at: ["Lambda.ResourceNotFoundException"] * 100})
+    assert run.ended(model, function)["status"] == "FAILED"
+    assert len(function.about(at)) == 1
+
+
+MALFORMED = [
+    {},
+    {"trained": None},
+    {"compiled": {}},
+    {"compiled": "text"},
+    {"compiled": 7},
+    {"compiled": {"0": {}}},
+    {"compiled": [7]},
+    {"compiled": [None]},
+    {"compiled": [[]]},
+    {"compiled": [{}]},
+    {"output": 7},
+    {"options": "text"},
+    {"options": {"unknown": 1}},
+    {"request": None},
+    {"request": "text"},
+    {"request": {"training_id": "../x", "user_id": 7, "body": [], "done": {}}},
+]
+
+
+def test_whatever_the_input_a_machine_ends_in_records_or_fails_but_never_without_either(run, model):
+    for given in MALFORMED:
+        whole = {**model, "compiled": model["compiled"][:1], **given} if given else {}
+        ended = run.ended(whole, Lambda())
+        if ended["status"] == "SUCCEEDED":
+            told = json.loads(ended["output"])
+            assert told["statusCode"] == 400 if "request" in given else told["components"], given
+            assert {each["status"] for each in told.get("components", ())} <= {"failed"}, given
+        else:
+            assert ended["status"] == "FAILED", given
+
+
+def test_null_for_an_optional_field_of_an_input_is_the_field_missing(run, model, tmp_path):
+    whole = {**model, "compiled": model["compiled"][:1], "options": None, "publish": None}
+    function = Lambda({TARGETS[0]: [Context(left_s=1.0)]})
+    (record,) = run(whole, function)["components"]
+    assert (record["status"], len(function.about(TARGETS[0]))) == ("packaged", 2)
+    assert [each["execution"].get("target_number") for each in function.about(TARGETS[0])] == [0, 0]
+    trained = models.imported_onnx(tmp_path / "imported.tar.gz", 1 << 16)
+    assert run({"trained": str(trained), "compiled": None, "output": str(tmp_path / "out")}, Lambda())["components"]
 
 
 def test_without_a_trained_artifact_every_target_fails_with_its_error_at_once(run, model, tmp_path):
@@ -451,7 +509,7 @@ def test_components_are_published_when_that_is_asked_for_and_there_are_any(run, 
         assert name.endswith("function:publish-components")
         assert (event["path"], event["pathParameters"]) == ("/api/v1/training/job-7/publish", {"id": "job-7"})
         assert json.loads(event["body"]) == wanted
-        assert event["requestContext"]["authorizer"]["claims"]["sub"] == "system"
+        assert event["requestContext"]["authorizer"]["claims"] == SYSTEM_CLAIMS
 
 
 @pytest.mark.parametrize("machine", [package_model, package_models])
@@ -504,12 +562,12 @@ def test_many_models_are_an_execution_each_and_their_records_are_kept(run, model
     execution = machines.start_execution(
         stateMachineArn=arn, input=json.dumps({"bucket": own, "key": "lists/today.json"})
     )
-    written = _output(execution["executionArn"])["ResultWriterDetails"]
+    written = _output(_ended(execution["executionArn"]))["ResultWriterDetails"]
     assert written["Bucket"] == own
     assert written["Key"].startswith("runs/")
     s3.head_object(Bucket=own, Key=written["Key"])
     each_model = machines.list_executions(stateMachineArn=run.machine)["executions"]
-    records = [record for each in each_model for record in _output(each["executionArn"])["components"]]
+    records = [record for each in each_model for record in _output(_ended(each["executionArn"]))["components"]]
     assert sorted((each["target"], each["status"]) for each in records) == [(each, "packaged") for each in TARGETS]
     assert [len(function.about(each)) for each in ("prepare", *TARGETS)] == [len(inputs), 1, 1, 1]
 

@@ -36,6 +36,12 @@ FUNCTION = ALONE | {
 }  # fmt: skip
 MAY = {
     ("service", "Role"): FUNCTION,
+    ("service", "PreTrafficRole"): {
+        "codedeploy:PutLifecycleEventHookExecutionStatus",
+        "lambda:InvokeFunction",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    },
     ("service", "ModelRole"): MACHINE | {"lambda:InvokeFunction"},
     ("service", "ModelsRole"): MACHINE
     | {"events:DescribeRule", "events:PutRule", "events:PutTargets"}

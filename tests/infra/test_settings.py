@@ -23,7 +23,7 @@ from telemetry import VOCABULARY
 from telemetry.engine import settings as telemetry_settings
 from telemetry.watch import Severity
 from telemetry.watch.prices import prices
-from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, SMALL, of_type, synthesize, templates
+from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, SMALL, main_function, of_type, synthesize, templates
 
 LIMITS = st.fixed_dictionaries(
     {
@@ -60,7 +60,7 @@ def test_one_setting_changes_function_alarms_and_dashboards_together(limits, tmp
     folder = tmp_path_factory.mktemp("synth") / "out"
     synthesize(deployment, folder)
     made = templates(folder)
-    (function,) = of_type(made["service"], "AWS::Lambda::Function").values()
+    _, function = main_function(made["service"])
     assert function["EphemeralStorage"]["Size"] * MIB == deployment.scratch_bytes
     assert function["MemorySize"] * MIB == deployment.memory_bytes
     assert function["Timeout"] == deployment.time_s

@@ -14,11 +14,12 @@ from dashboards.product.stages import of_the_stage
 from infra.environment import environment
 from infra.monitoring_stack import catalog_of
 from infra.values import MIB
+from packager.portal import pre_traffic
 from packager.portal.settings import cors_headers
 from telemetry import observe, to_stdout
 from telemetry.catalog import NAMESPACE, RESERVE_STORAGE
 from telemetry.check import check_line
-from tests.infra.conftest import EVERYTHING, SMALL, of_type, synthesize, templates
+from tests.infra.conftest import EVERYTHING, SMALL, main_function, of_type, synthesize, templates
 
 KEPT = {"AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SQS::Queue", "AWS::KMS::Key", "AWS::Lambda::Version"}
 
@@ -31,7 +32,7 @@ def only(template, kind):
 @pytest.mark.parametrize("deployment", [EVERYTHING, SMALL], ids=lambda each: each.stage)
 def test_the_function_has_exactly_the_limits_of_the_settings(deployment, request):
     folder = request.getfixturevalue("everything" if deployment is EVERYTHING else "small")
-    function = only(templates(folder)["service"], "AWS::Lambda::Function")
+    function = main_function(templates(folder)["service"])[1]
     assert function["FunctionName"] == deployment.function_name
     assert function["MemorySize"] * MIB == deployment.memory_bytes
     assert function["EphemeralStorage"]["Size"] * MIB == deployment.scratch_bytes
@@ -51,7 +52,7 @@ def test_the_function_has_exactly_the_limits_of_the_settings(deployment, request
 
 
 def test_the_default_limits_are_those_the_models_need(service):
-    function = only(service, "AWS::Lambda::Function")
+    function = main_function(service)[1]
     assert (function["EphemeralStorage"]["Size"], function["MemorySize"], function["Timeout"]) == (8192, 3008, 900)
 
 
@@ -125,7 +126,7 @@ def test_the_stacks_fit_into_every_partition_of_aws(small):
 
 
 def test_the_function_writes_its_metrics_where_its_stage_looks_for_them(service, capfd, monkeypatch):
-    variables = only(service, "AWS::Lambda::Function")["Environment"]["Variables"]
+    variables = main_function(service)[1]["Environment"]["Variables"]
     for name, value in variables.items():
         if isinstance(value, str):  # the address of the queue is known when it is deployed
             monkeypatch.setenv(name, value)
@@ -168,7 +169,7 @@ def test_events_are_tried_three_times_through_the_alias_before_they_are_dead_let
     queue = next(iter(of_type(service, "AWS::SQS::Queue")))
     (rule,) = rules_with(service, "EventPattern")
     assert json.dumps(queue) in json.dumps(rule["Targets"][0]["DeadLetterConfig"])
-    assert json.dumps(queue) in json.dumps(only(service, "AWS::Lambda::Function")["DeadLetterConfig"])
+    assert json.dumps(queue) in json.dumps(main_function(service)[1]["DeadLetterConfig"])
 
 
 def test_a_dead_letter_is_a_ticket(service, monitoring):
@@ -228,6 +229,7 @@ def test_every_log_group_forgets_after_the_days_of_the_settings(service):
         "/aws/vendedlogs/states/edge-model-packager-test",
         "/aws/vendedlogs/states/edge-model-packager-test-many",
         "/aws/apigateway/edge-model-packager-test",
+        "/aws/lambda/CodeDeployHook_edge-model-packager-test",
     }
     assert {each["RetentionInDays"] for each in groups.values()} == {EVERYTHING.log_retention_days}
 
@@ -245,6 +247,22 @@ def test_a_deployment_is_undone_by_an_alarm_on_the_new_version_alone(service):
     assert version in json.dumps(filtered["FilterPattern"])
 
 
+def test_a_new_version_is_probed_before_it_gets_traffic(service):
+    (alias,) = [each for each in service["Resources"].values() if each["Type"] == "AWS::Lambda::Alias"]
+    hook = alias["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["BeforeAllowTrafficHook"]["Ref"]
+    function = of_type(service, "AWS::Lambda::Function")[hook]
+    # AWS's policy for CodeDeploy lets it invoke functions whose names begin so.
+    assert function["FunctionName"] == "CodeDeployHook_edge-model-packager-test"
+    assert function["Environment"]["Variables"] == {pre_traffic.VERSION: alias_version(alias)}
+    module, _, name = function["Handler"].rpartition(".")
+    assert (module, getattr(pre_traffic, name)) == (pre_traffic.__name__, pre_traffic.handler)
+
+
+def alias_version(alias):
+    version = alias["Properties"]["FunctionVersion"]["Fn::GetAtt"][0]
+    return {"Ref": version}
+
+
 def rules_with(template, member):
     return [each for each in of_type(template, "AWS::Events::Rule").values() if member in each]
 
@@ -253,7 +271,7 @@ def test_probes_come_on_schedule_write_below_a_prefix_that_expires_and_are_off_b
     (rule,) = rules_with(service, "ScheduleExpression")
     assert rule["ScheduleExpression"] == "rate(15 minutes)"
     assert json.loads(rule["Targets"][0]["Input"]) == {"probe": True}
-    place = only(service, "AWS::Lambda::Function")["Environment"]["Variables"]["PROBE_PLACE"]
+    place = main_function(service)[1]["Environment"]["Variables"]["PROBE_PLACE"]
     assert "/probes" in json.dumps(place)
     rules = only(service, "AWS::S3::Bucket")["LifecycleConfiguration"]["Rules"]
     assert {each.get("Prefix"): each.get("ExpirationInDays") for each in rules}["probes/"] == 1
