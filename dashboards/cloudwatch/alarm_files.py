@@ -6,16 +6,15 @@ Each alarm is evaluated or named with the reason; what cannot be evaluated keeps
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import partial, partialmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dashboards.cloudwatch import terraform
 from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, MetricAlarm, MuteRule
 from dashboards.cloudwatch.body import dashboard_body
+from dashboards.cloudwatch.documents import load, parsed
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.metric_math import needs_band
 from dashboards.cloudwatch.parameters import composite_alarm, log_alarm, metric_alarm, mute_rule
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Json = Mapping[str, Any]
-_INTEGER = "tag:yaml.org,2002:int"
-_PLAIN = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "null")}
 _Make = Callable[[Json], Alarm] | Callable[[Json], MuteRule]
 _KINDS: dict[str, _Make] = {
     "AWS::CloudWatch::Alarm": metric_alarm,
@@ -38,7 +35,7 @@ _KINDS: dict[str, _Make] = {
     terraform.COMPOSITE: composite_alarm,
 }
 _DASHBOARD = "AWS::CloudWatch::Dashboard"
-_NESTED = {"AWS::CloudFormation::Stack", "AWS::Serverless::Application"}
+_NESTED = {"AWS::CloudFormation::Stack", "AWS::CloudFormation::StackSet", "AWS::Serverless::Application"}
 _DESCRIBED: dict[str, _Make] = {
     "MetricAlarms": metric_alarm,
     "CompositeAlarms": composite_alarm,
@@ -135,11 +132,13 @@ def read_definitions(paths: Iterable[Path], parameters: Mapping[str, str] | None
 
 
 def _check_parameters(given: Mapping[str, str], loaded: Iterable[object]) -> None:
-    wanted: set[str] = set().union(*map(_parameters_of, loaded))
-    unknown = sorted(name for name in given if name not in wanted and "::" not in name)
-    if unknown:
-        near = get_close_matches(unknown[0], wanted, 3) or sorted(wanted)[:3]
-        raise DefinitionError(f"no file has the parameter {unknown[0]!r}; there are {', '.join(near) or 'none'}")
+    documents = list(loaded)
+    wanted: set[str] = set().union(*map(_parameters_of, documents))
+    deployed: set[str] = set().union(*map(_resources_of, documents))
+    missing = sorted({name for name in given if name.split(".")[0] not in deployed and "::" not in name} - wanted)
+    if missing:
+        near = get_close_matches(missing[0], wanted, 3) or sorted(wanted)[:3]
+        raise DefinitionError(f"no file has the parameter {missing[0]!r}; there are {', '.join(near) or 'none'}")
 
 
 def parse_alarms(data: object, where: str) -> dict[str, Alarm]:
@@ -183,11 +182,26 @@ def _parameters_of(data: object) -> set[str]:
     }
 
 
+def _resources_of(data: object) -> set[str]:
+    """Return the logical ids of a template: what a deployment calls them may be given, as a parameter is."""
+    match data:
+        case {"Resources": {**resources}} | {"resources": {"Resources": {**resources}}}:
+            return {str(name) for name in resources}
+        case {"planned_values": {}} | {"values": {}}:
+            return {str(each.get("type")) for each in terraform.every_resource(cast("Json", data))} | {
+                "module",
+                "data",
+                "local",
+            }
+    return set()
+
+
 def collect(found: Definitions, data: Any, where: str, parameters: Mapping[str, str]) -> None:  # noqa: ANN401  JSON
     """Add what loaded JSON or YAML defines; raise DefinitionError when it is nothing that defines alarms."""
     match data:
         case {"TemplateBody": body}:
-            collect(found, _inner_template(body, where) if isinstance(body, str) else body, where, parameters)
+            inner = parsed(body, f"{where}: its TemplateBody") if isinstance(body, str) else body
+            collect(found, inner, where, parameters)
         case {"Resources": {}}:
             _from_template(found, data, where, parameters)
         case {"resources": {"Resources": {}} as inner}:
@@ -202,13 +216,6 @@ def collect(found: Definitions, data: Any, where: str, parameters: Mapping[str, 
                 raise DefinitionError(f"{where} holds neither alarms nor a template")
             for make, each in _of_api(data, where):
                 _add(found, make, each, Origin(where))
-
-
-def _inner_template(text: str, where: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DefinitionError(f"{where} holds a TemplateBody that is no JSON: {error}") from error
 
 
 def _of_api(data: Json, where: str) -> Iterator[tuple[_Make, Json]]:
@@ -228,17 +235,35 @@ def _of_api(data: Json, where: str) -> Iterator[tuple[_Make, Json]]:
 def _from_template(found: Definitions, data: Json, where: str, parameters: Mapping[str, str]) -> None:
     template = Template(data, parameters)
     try:
-        resources = template.resources(lambda kind: kind.startswith("AWS::CloudWatch::") or kind in _NESTED)
+        resources = template.resources(_may_alarm)
     except _BROKEN as error:
         if isinstance(error, DashboardError):
             raise type(error)(f"{where}: {error}") from error
         raise DefinitionError(f"{where} holds something that is no template: {error!r}") from error
     for resource in resources:
         _from_resource(found, template, resource, where)
+    _name_what_may_alarm(found, template, where)
     for name in _macros(data.get("Transform")):
         found.leave_out(
             "", Origin(where, "Transform"), f"the macro {name} may add alarms, which only a deployment knows"
         )
+
+
+def _may_alarm(kind: str) -> bool:
+    """Whether resources of a type are alarms or dashboards, or may hold some."""
+    foreign = kind.endswith("::MODULE") or (kind.startswith("Custom::") and "alarm" in kind.lower())
+    return kind.startswith("AWS::CloudWatch::") or kind in _NESTED or foreign
+
+
+def _name_what_may_alarm(found: Definitions, template: Template, where: str) -> None:
+    """Name the loops that cannot be written out where alarms are in them, and what is included from elsewhere."""
+    written = template.body["Resources"]
+    for name, reason in template.left_out.items():
+        if "AWS::CloudWatch::" in json.dumps(written[name], default=str):
+            found.leave_out("", Origin(where, name), reason)
+    if "Fn::Transform" in written:
+        told = "what it includes may hold alarms, which only a deployment knows"
+        found.leave_out("", Origin(where, "Fn::Transform"), told)
 
 
 def _macros(transform: object) -> list[str]:
@@ -261,6 +286,9 @@ def _from_resource(found: Definitions, template: Template, resource: Resource, w
             found.leave_out(name, source, resource.absent, dashboard=True)
         else:
             add_dashboard(found, name, resource.properties.get("DashboardBody"), source, template)
+    elif not resource.type.startswith("AWS::CloudWatch::"):
+        told = f"{resource.type} may make alarms, which only a deployment knows"
+        found.leave_out("" if name == resource.logical_id else name, source, told)
     elif resource.type not in _KINDS:
         if "Alarm" in resource.type:
             found.leave_out(name, source, f"{resource.type} is a kind of alarm that this version does not know")
@@ -280,6 +308,10 @@ def _from_terraform(found: Definitions, data: Json, where: str, parameters: Mapp
         source = Origin(where, address)
         if not isinstance(attributes, Mapping):
             found.leave_out(address, source, "has no attributes")
+            continue
+        if kind not in terraform.TYPES:
+            name = str(attributes.get("alarm_name") or attributes.get("name") or address)
+            found.leave_out(name, source, f"{kind} may make alarms, which this version does not read")
             continue
         if kind == terraform.DASHBOARD:
             name = str(attributes.get("dashboard_name") or address)
@@ -395,45 +427,3 @@ def _below(name: str, rules: Mapping[str, Any]) -> set[str]:
             found.add(each)
             waiting += rules[each].children
     return found
-
-
-def load(path: Path) -> object:
-    """Return the JSON or YAML of a file; CloudFormation's short forms (`!Ref`) read as their long ones."""
-    import yaml  # noqa: PLC0415  reading JSON needs it not
-
-    # A class of our own, since what is registered changes the class; libyaml's is ten times as fast where it is there.
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    loader: Any = type("Loader", (base,), {"construct_mapping": partialmethod(_mapping, base.construct_mapping)})
-    loader.yaml_implicit_resolvers = {
-        first: [pair for pair in pairs if pair[0] not in {_INTEGER, "tag:yaml.org,2002:timestamp"}]
-        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    # `0x60` is the text it is: a series of zeros, not the number 96. A date stays text as well, as in JSON.
-    loader.add_implicit_resolver(_INTEGER, re.compile(r"[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789"))
-    loader.add_multi_constructor("!", _intrinsic)
-    try:
-        text = path.read_text("utf-8-sig")
-        if text.lstrip().startswith(("{", "[")):
-            try:
-                return json.loads(text)
-            except ValueError:
-                if path.suffix == ".json":
-                    raise
-        return yaml.load(text, loader)  # noqa: S506  a SafeLoader
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DefinitionError(f"{path} cannot be read: {error}") from error
-
-
-def _mapping(loader: Any, construct: Any, node: Any, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002  PyYAML's
-    """Return a mapping whose names are text, as in JSON: an account's number, `No`, `On`."""
-    for key, _ in node.value if isinstance(node.value, list) else ():
-        if key.tag in _PLAIN:
-            key.tag = "tag:yaml.org,2002:str"
-    return construct(loader, node, deep=deep)
-
-
-def _intrinsic(loader: Any, suffix: str, node: Any) -> dict[str, object]:  # noqa: ANN401  the types of PyYAML
-    """Return a short form of CloudFormation (`!Sub`) as its long one (`Fn::Sub`)."""
-    construct = {"scalar": loader.construct_scalar, "sequence": partial(loader.construct_sequence, deep=True)}
-    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
-    return {name: construct.get(node.id, partial(loader.construct_mapping, deep=True))(node)}

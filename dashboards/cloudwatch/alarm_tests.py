@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.actions import taken
 from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, LogAlarm, Metric, MetricAlarm, MuteRule, State
-from dashboards.cloudwatch.alarm_files import Definitions, load, read_definitions
+from dashboards.cloudwatch.alarm_files import Definitions, read_definitions
+from dashboards.cloudwatch.documents import load
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.explanations import explain, in_moments, moment
 from dashboards.cloudwatch.notation import add_series_to

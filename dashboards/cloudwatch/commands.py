@@ -187,7 +187,11 @@ def add_alarms(command: argparse.ArgumentParser) -> None:
 
 def _add_parameter(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--parameter", action="append", default=[], metavar="K=V", help="the value of a template's parameter"
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="the value of a template's parameter, or what a deployment calls a resource: Queue.QueueName=orders",
     )
 
 
@@ -200,6 +204,13 @@ def chosen(options: argparse.Namespace) -> tuple[Definitions, Callable[[str], st
     for each in definitions.unevaluated:
         say(f"not evaluated: {each}", sys.stderr)
     return definitions, str if options.alarms else options.own.namespace
+
+
+def _named(files: Sequence[Path], what: str) -> Sequence[Path]:
+    """Return files; raise when there are none, of ours neither: nothing checked would look like all being well."""
+    if not files:
+        raise DefinitionError(f"name a file with {what}")
+    return files
 
 
 def given_parameters(texts: Sequence[str]) -> dict[str, str]:
@@ -244,7 +255,7 @@ def _test_once(options: argparse.Namespace) -> int:
     definitions, namespace = chosen(options)
     outcomes = [
         outcome
-        for file in options.files or options.own.tests
+        for file in _named(options.files or options.own.tests, "tests")
         for outcome in alarm_tests.run_file(file, definitions, namespace)
     ]
     for outcome in outcomes:
@@ -268,6 +279,7 @@ def _backtest(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace, files: Sequence[Path]) -> int:
+    _named(options.alarms or options.own.alarms, "alarms")
     definitions, namespace = chosen(options)
     recording = _recorded(files, namespace, [definitions])
     span_s = backtest.bounds_s(recording.store, recording.lines)
@@ -321,7 +333,8 @@ def _lint(options: argparse.Namespace) -> int:
     unknown = sorted(set(options.ignore) - RULES.keys())
     if unknown:
         raise DefinitionError(f"there is no rule {unknown[0]}; there are {', '.join(RULES)}")
-    definitions = read_definitions(options.alarms or options.own.alarms, given_parameters(options.parameter))
+    alarms = _named(options.alarms or options.own.alarms, "alarms")
+    definitions = read_definitions(alarms, given_parameters(options.parameter))
     recording = _recorded(options.history, options.own.namespace, [definitions]) if options.history else None
     span_s = backtest.bounds_s(recording.store) if recording else (0, 0)
     found = [
@@ -341,6 +354,7 @@ def _lint(options: argparse.Namespace) -> int:
 
 
 def _queries(options: argparse.Namespace) -> int:
+    _named(options.alarms or options.own.alarms, "alarms")
     definitions, _ = chosen(options)
     now_s = time.time()
     end_s = moment_s(options.end) if options.end else now_s
@@ -348,7 +362,7 @@ def _queries(options: argparse.Namespace) -> int:
     start_s = now_s - duration_s(options.start) if ago else moment_s(options.start)
     commands, open_ = queries.calls(definitions.alarms, start_s, end_s, now_s)
     for metric in open_:
-        say(f"not asked for: {metric}: only a deployment knows its name; --parameter K=V may say it", sys.stderr)
+        say(f"not asked for: {metric}: only a deployment knows its name; --parameter K=V says it", sys.stderr)
     for command in commands:
         say(command)
     return 0 if commands else 1

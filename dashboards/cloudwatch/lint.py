@@ -62,7 +62,7 @@ class LintFinding:
 
     def __str__(self) -> str:
         where = self.origin.file + (f": {self.origin.logical_id}" if self.origin.logical_id else "")
-        called = "" if self.name == self.origin.logical_id else f" ({self.name})"
+        called = "" if self.name in {"", self.origin.logical_id} else f" ({self.name})"
         return f"{where}{called}: {self.rule} {self.text}"
 
 

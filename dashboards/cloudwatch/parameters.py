@@ -105,7 +105,7 @@ def check_known(parameters: Json, known: set[str]) -> None:
         if key not in known | _STATE | _LATER:
             near = get_close_matches(key, known, 1)
             raise UnsupportedError(
-                f"property {key!r} is not known to this version" + f"; is it {near[0]}?" * bool(near)
+                f"property {key!r} is not known to this version" + "".join(f"; is it {name}?" for name in near)
             )
         if key in _NEEDED_NOW and (isinstance(value, Mapping) or "${" in str(value) or "{{resolve:" in str(value)):
             raise UnsupportedError(f"{key} is {value}, which only a deployment knows")
@@ -279,7 +279,7 @@ def _unit(source: Json) -> str | None:
     unit = source.get("Unit")
     if unit and unit not in UNITS:
         near = get_close_matches(str(unit), UNITS, 1)
-        raise DefinitionError(f"unit {unit!r} is none of CloudWatch's" + f"; is it {near[0]}?" * bool(near))
+        raise DefinitionError(f"unit {unit!r} is none of CloudWatch's" + "".join(f"; is it {name}?" for name in near))
     return unit or None
 
 

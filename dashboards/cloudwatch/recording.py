@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch import emf, exports
-from dashboards.cloudwatch.alarm_files import load
+from dashboards.cloudwatch.documents import load
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.notation import add_series_to, parse_metric
 from dashboards.cloudwatch.schedules import duration_s, moment_s

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from dashboards.cloudwatch.errors import DefinitionError
@@ -22,6 +23,8 @@ _NOTHING = object()
 _PSEUDO = {"AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com"}
 _LOOP = "Fn::ForEach::"
 _MOST_LOOPED = 10_000
+_MOST_LETTERS = 1_000_000
+"""Of a value, as of a whole template: functions within each other could double it without end."""
 _CONDITIONS = {"Condition", "Fn::Equals", "Fn::Not", "Fn::And", "Fn::Or"}
 
 
@@ -52,12 +55,16 @@ class Template:
         given: Values for parameters, and for what AWS knows (`AWS::Region`), by name.
         names: What a reference to a resource gives, by logical id, where that is known.
         used: The parameters that were looked up and are not known.
+        held: By their names the conditions that were worked out.
+        left_out: By their names the loops that cannot be written out, and why.
     """
 
     body: Json
     given: Mapping[str, str] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    left_out: dict[str, str] = field(default_factory=dict)
+    held: dict[str, bool | None] = field(default_factory=dict)
 
     def resources(self, wanted: Callable[[str], bool]) -> list[Resource]:
         """Return the resources of the wanted types. A name property that is known becomes what references give."""
@@ -90,10 +97,14 @@ class Template:
             return Resource(name, kind, {}, known, absent or _reason(error))
 
     def _written_out(self) -> Iterator[tuple[str, Json]]:
-        """Yield every resource, those of loops (`Fn::ForEach`) written out."""
-        for name, each in self.looped(self.body.get("Resources") or {}).items():
-            if isinstance(each, Mapping):
-                yield name, each
+        """Yield every resource, those of loops (`Fn::ForEach`) written out; note the loops that cannot be."""
+        for key, member in (self.body.get("Resources") or {}).items():
+            try:
+                found = self.looped({key: member})
+            except _BROKEN as error:
+                self.left_out[key] = _reason(error)
+                continue
+            yield from ((name, each) for name, each in found.items() if isinstance(each, Mapping))
 
     def looped(self, members: Json) -> dict[str, Any]:
         """Return members with every `Fn::ForEach::NAME: [variable, collection, body]` among them written out."""
@@ -109,8 +120,8 @@ class Template:
                 raise DefinitionError(text + self.hint(text))
             for value in values:
                 found |= self.looped(_replaced(body, str(variable), str(value)))
-            if len(found) > _MOST_LOOPED:
-                raise DefinitionError(f"{key}: more than {_MOST_LOOPED} resources")
+                if len(found) > _MOST_LOOPED:
+                    raise DefinitionError(f"{key}: more than {_MOST_LOOPED} resources")
         return found
 
     def _absence(self, resource: Json) -> str:
@@ -134,9 +145,11 @@ class Template:
     def _behind(self, text: str, seen: set[str]) -> set[str]:
         """Return the parameters that a condition depends on, through others too."""
         names = set(re.findall(r'"Ref": "([^"]+)"', text))
-        for other in set(re.findall(r'"(?:Condition)": "([^"]+)"', text)) - seen:
-            inner = json.dumps(self.body.get("Conditions", {}).get(other), default=str)
-            names |= self._behind(inner, seen | {other})
+        for other in set(re.findall(r'"(?:Condition)": "([^"]+)"', text)):
+            if other not in seen:
+                seen.add(other)
+                inner = json.dumps(self.body.get("Conditions", {}).get(other), default=str)
+                names |= self._behind(inner, seen)
         return names
 
     def hint(self, text: str) -> str:
@@ -153,7 +166,7 @@ class Template:
         if len(given) == 1:
             ((name, argument),) = given.items()
             if name in _FUNCTIONS:
-                return _FUNCTIONS[name](self, argument)
+                return _no_larger(_FUNCTIONS[name](self, argument), name)
             if name.startswith("Fn::") and not name.startswith(_LOOP):
                 return placeholder(name[4:], argument if isinstance(argument, list) else [argument])
         pairs = ((key, self.value(item)) for key, item in self.looped(given).items())
@@ -173,6 +186,8 @@ class Template:
     def ref(self, name: str) -> Any:  # noqa: ANN401  as `value`
         if name == "AWS::NoValue":
             return _NOTHING
+        if name in (self.body.get("Resources") or {}) and name in self.given:
+            return self.given[name]
         if name in self.names:
             return self.names[name]
         known = self._parameter(name)
@@ -184,19 +199,20 @@ class Template:
 
     def attribute(self, target: Any) -> str:  # noqa: ANN401  as `value`
         parts = str(target).split(".") if isinstance(target, str) else [str(self.value(part)) for part in target]
-        return self.names.get(parts[0], f"${{{'.'.join(parts)}}}")
+        path = ".".join(parts)
+        return self.given.get(path) or self.names.get(parts[0], f"${{{path}}}")
 
     def substituted(self, target: Any) -> str:  # noqa: ANN401  as `value`
         text, own = (target, {}) if isinstance(target, str) else target
 
-        def known(match: re.Match[str]) -> str:
-            name = match[1].strip()
+        @cache
+        def known(name: str) -> str:
             if name.startswith("!"):
                 return f"${{{name[1:]}}}"
             found = self.value(own[name]) if name in own else self.attribute(name) if "." in name else self.ref(name)
             return ",".join(map(str, found)) if isinstance(found, list) else str(found)
 
-        return re.sub(r"\$\{([^{}]*)\}", known, str(text))
+        return re.sub(r"\$\{([^{}]*)\}", lambda match: known(match[1].strip()), str(text))
 
     def looked_up(self, path: list[Any]) -> Any:  # noqa: ANN401  as `value`
         keys, fallback = [self.value(key) for key in path[:3]], path[3:]
@@ -218,7 +234,9 @@ class Template:
             conditions = self.body.get("Conditions") or {}
             if argument not in conditions:
                 raise DefinitionError(f"there is no condition {argument!r}")
-            return self.holds(conditions[argument])
+            if argument not in self.held:  # asked once: conditions of conditions would take twice as long each
+                self.held[argument] = self.holds(conditions[argument])
+            return self.held[argument]
         if name == "Fn::Equals":
             left, right = (self.value(side) for side in argument)
             if str(left) == str(right):
@@ -260,6 +278,12 @@ class Template:
     def length(self, argument: Any) -> Any:  # noqa: ANN401  as `value`
         items = self.value(argument)
         return len(items) if isinstance(items, list) else placeholder("Length", [items])
+
+
+def _no_larger(value: Any, function: str) -> Any:  # noqa: ANN401  as `Template.value`
+    if isinstance(value, str) and len(value) > _MOST_LETTERS:
+        raise DefinitionError(f"{function} gives {len(value)} letters; at most {_MOST_LETTERS} are worked out")
+    return value
 
 
 def unknown(value: object) -> bool:

@@ -17,6 +17,7 @@ METRIC, COMPOSITE, DASHBOARD = (
     "aws_cloudwatch_composite_alarm",
     "aws_cloudwatch_dashboard",
 )
+NESTED = "aws_cloudformation_stack"
 TYPES = (METRIC, COMPOSITE, DASHBOARD)
 _NAMES = {
     "alarm_name": "AlarmName", "alarm_description": "AlarmDescription", "actions_enabled": "ActionsEnabled",
@@ -44,13 +45,25 @@ def resources(document: Json, given: Mapping[str, str]) -> Iterator[tuple[str, s
     }
     expressions = dict(_expressions((document.get("configuration") or {}).get("root_module") or {}, ""))
     for resource in _planned(values.get("root_module") or {}):
-        if resource.get("type") in TYPES and resource.get("mode", "managed") == "managed":
+        if _wanted(str(resource.get("type"))) and resource.get("mode", "managed") == "managed":
             address = str(resource.get("address"))
             plain = re.sub(r"\[[^\]]*\]", "", address)
             filled = _filled(
                 resource.get("values") or {}, unknown.get(address, {}), expressions.get(plain, {}), address
             )
-            yield address, str(resource["type"]), filled
+            yield address, str(resource["type"]), _with_variables(filled, given)
+
+
+def every_resource(document: Json) -> Iterator[Json]:
+    """Yield what is planned, or is in a state, of any type."""
+    for values in (document.get("planned_values"), document.get("values")):
+        if isinstance(values, Mapping):
+            yield from _planned(values.get("root_module") or {})
+
+
+def _wanted(kind: str) -> bool:
+    """Whether a type is one that is read, or one that looks as if it made alarms: it has to be named."""
+    return kind in TYPES or ("cloudwatch" in kind and "alarm" in kind) or kind == NESTED
 
 
 def _planned(module: Json) -> Iterator[Json]:
@@ -108,8 +121,8 @@ def _configured(document: Json, given: Mapping[str, str]) -> Iterator[tuple[str,
         for name, each in (document.get("variable") or {}).items()
         if isinstance(each, Mapping) and "default" in each
     }
-    for kind in TYPES:
-        for name, bodies in ((document["resource"] or {}).get(kind) or {}).items():
+    for kind, named in (document["resource"] or {}).items():
+        for name, bodies in ((named or {}) if _wanted(kind) else {}).items():
             for body in bodies if isinstance(bodies, list) else [bodies]:
                 yield f"{kind}.{name}", kind, _with_variables(body, {**defaults, **given})
 

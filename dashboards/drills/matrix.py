@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.actions import taken
 from dashboards.cloudwatch.alarm import MetricAlarm, State
-from dashboards.cloudwatch.alarm_files import load, parse_alarms
+from dashboards.cloudwatch.alarm_files import parse_alarms
+from dashboards.cloudwatch.documents import load
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.schedules import duration_s
 from dashboards.cloudwatch.timeline import Timeline, run, with_composites

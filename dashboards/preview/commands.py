@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboards.cloudwatch.alarm_files import Definitions, collect, load, without_bands
+from dashboards.cloudwatch.alarm_files import Definitions, collect, without_bands
 from dashboards.cloudwatch.commands import Commands, Own, add_alarms, chosen, given_parameters, say
+from dashboards.cloudwatch.documents import load
 from dashboards.cloudwatch.errors import DefinitionError
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.alarm import LogAlarm
-from dashboards.cloudwatch.alarm_files import Definitions, Origin, add_dashboard, collect, load
+from dashboards.cloudwatch.alarm_files import Definitions, Origin, add_dashboard, collect
 from dashboards.cloudwatch.backtest import bounds_s
 from dashboards.cloudwatch.body import widgets
+from dashboards.cloudwatch.documents import load
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.recording import read_recording
 from dashboards.preview.page import render_page

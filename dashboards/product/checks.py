@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from dashboards.cloudwatch.alarm_files import load, parse_alarms
+from dashboards.cloudwatch.alarm_files import parse_alarms
 from dashboards.cloudwatch.body import lines, problems
+from dashboards.cloudwatch.documents import load
 from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.rules import in_order, parse_rule
 from dashboards.product.specs import Catalog, alarm_parameters, metric_of

@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboards.cloudwatch.alarm_files import Definitions, collect, load
+from dashboards.cloudwatch.alarm_files import Definitions, collect
+from dashboards.cloudwatch.documents import load
 from dashboards.cloudwatch.emf import EmfReader, RejectedError
 from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.expressions import parse_expression

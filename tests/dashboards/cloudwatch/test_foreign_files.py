@@ -452,3 +452,101 @@ def test_a_dashboard_that_cannot_be_worked_out_is_named_with_its_file_and_logica
     assert reasons.keys() == expected.keys()
     assert [name for name, part in expected.items() if part not in reasons[name]] == []
     assert {*definitions(tmp_path, BOARDS, P="6").dashboards} == {"good", "Number"}
+
+
+def test_a_loop_over_what_only_a_deployment_knows_is_named_and_the_rest_is_evaluated(tmp_path):
+    loops = """
+          Fn::ForEach::Late: [N, !Ref Later, {'A${N}': {Type: AWS::CloudWatch::Alarm}}]
+          Fn::ForEach::Buckets: [N, !Ref Later, {'B${N}': {Type: AWS::S3::Bucket}}]
+    """
+    text = (
+        "Parameters: {Later: {Type: CommaDelimitedList}}\n"
+        + template(Cpu=alarm())
+        + textwrap.dedent(loops).replace("\nFn", "\n  Fn")
+    )
+    found = definitions(tmp_path, text)
+    assert [*found.alarms] == ["Cpu"]
+    expected = "Fn::ForEach::Late: its collection is ${Later}, which only a deployment knows; --parameter Later=VALUE"
+    assert told(found) == [("Fn::ForEach::Late", expected)]
+
+
+def test_whatever_may_make_alarms_is_named(tmp_path):
+    others = {
+        "Include": {"Type": "AWS::CloudFormation::StackSet", "Properties": {}},
+        "Module": {"Type": "My::Team::Alarms::MODULE", "Properties": {}},
+        "Custom": {"Type": "Custom::AlarmMaker", "Properties": {}},
+        "Bucket": {"Type": "Custom::Bucket", "Properties": {}},
+        "Fn::Transform": {"Name": "AWS::Include", "Parameters": {"Location": "s3://b/x"}},
+        "Cpu": {"Type": "AWS::CloudWatch::Alarm", "Properties": PARAMETERS},
+        "New": {"Type": "AWS::CloudWatch::Alarm", "Properties": {**PARAMETERS, "AlarmName": "n", "Xyzzy": 1}},
+    }
+    found = definitions(tmp_path, json.dumps({"Resources": others}), name="t.json")
+    named = {each.source.logical_id for each in found.unevaluated}
+    assert named == {"Include", "Module", "Custom", "Fn::Transform", "New"}
+    assert "property 'Xyzzy' is not known" in found.reason("n")
+    kinds = ("aws_cloudwatch_log_alarm", "awscc_cloudwatch_alarm", "aws_cloudformation_stack", "aws_sqs_queue")
+    planned = [{"address": f"{kind}.x", "type": kind, "values": {"name": "x"}} for kind in kinds]
+    planned.append(
+        {"address": "a.b", "type": "aws_cloudwatch_dashboard", "values": {"dashboard_body": '{"widgets": []}'}}
+    )
+    found = definitions(tmp_path, json.dumps({"values": {"root_module": {"resources": planned}}}), name="s.json")
+    assert [each.source.logical_id for each in found.unevaluated] == [f"{kind}.x" for kind in kinds[:3]]
+
+
+def test_a_template_within_a_reply_is_read_as_yaml_too_and_so_are_several_documents(tmp_path):
+    inner = template(Cpu=alarm())
+    assert [*definitions(tmp_path, json.dumps({"TemplateBody": inner}), name="t.json").alarms] == ["Cpu"]
+    assert [*definitions(tmp_path, f"---\n{inner}\n---\n{template(Disk=alarm())}").alarms] == ["Cpu", "Disk"]
+
+
+def test_what_a_deployment_calls_a_resource_may_be_given(tmp_path):
+    text = template(
+        Cpu=alarm(", Dimensions: [{Name: A, Value: !Ref Queue}, {Name: B, Value: !GetAtt Queue.QueueName}]")
+    )
+    found = definitions(
+        tmp_path, text + "  Queue: {Type: AWS::SQS::Queue}\n", **{"Queue": "url", "Queue.QueueName": "q"}
+    )
+    assert found.alarms["Cpu"].metrics[0].dimensions == (("A", "url"), ("B", "q"))
+    with pytest.raises(DefinitionError, match=r"no file has the parameter 'Quene.QueueName'"):
+        definitions(tmp_path, text, **{"Quene.QueueName": "q"})
+
+
+ALIASES = "a: &a [1, 1]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Resources: &r {A: {Type: T, Properties: &p {B: [*p]}}}", "aliases stand for themselves"),
+        (ALIASES, "values and more"),
+        ("Resources:\n  A: {Type: T}\n  A: {Type: T}\n", "the resource A stands twice"),
+        ('{"Resources": {"A": {"Type": "T"}, "A": {"Type": "T"}}}', "the resource A stands twice"),
+        ("a: " + "[" * 3000 + "]" * 3000, "cannot be read"),
+        ("\x00", "cannot be read"),
+    ],
+    ids=["itself", "many", "twice", "twice in JSON", "deep", "binary"],
+)  # fmt: skip
+def test_a_file_that_would_lose_something_or_never_end_is_refused(tmp_path, text, reason):
+    with pytest.raises(DefinitionError, match=reason):
+        definitions(tmp_path, text)
+
+
+def test_functions_within_each_other_do_not_double_without_end(tmp_path):
+    doubled = "x"
+    conditions = {"C0": {"Fn::Equals": ["a", "a"]}}
+    for number in range(40):
+        conditions[f"C{number + 1}"] = {"Fn::And": [{"Condition": f"C{number}"}] * 2}
+        doubled = {"Fn::Sub": ["${A}${A}", {"A": doubled}]}
+    resources = {"Cpu": {"Type": "AWS::CloudWatch::Alarm", "Condition": "C40", "Properties": PARAMETERS}}
+    resources["Large"] = {"Type": "AWS::CloudWatch::Alarm", "Properties": {**PARAMETERS, "AlarmName": doubled}}
+    found = definitions(tmp_path, json.dumps({"Conditions": conditions, "Resources": resources}), name="t.json")
+    assert [*found.alarms] == ["x"]
+    assert "letters; at most" in found.unevaluated[0].reason
+
+
+@pytest.mark.parametrize("command", [["lint"], ["test"], ["queries", "--start", "1d"], ["backtest", "--history", "x"]])
+def test_a_command_without_a_file_says_that_it_needs_one(command, capsys):
+    assert main(command) == 2
+    assert "name a file with" in capsys.readouterr().err
