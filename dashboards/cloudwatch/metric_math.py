@@ -10,6 +10,7 @@ from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.cloudwatch.expressions import Node, calls, names, parse_expression
 from dashboards.cloudwatch.metric_functions import (
     CLOCKS,
+    ELSEWHERE,
     KEYWORDS,
     LOOKING_BACK,
     Scope,
@@ -119,7 +120,8 @@ def calculate(node: Node, scope: Scope) -> Value:
         return value
     if kind == "name":
         return _named(str(value), scope)
-    arguments = [calculate(child, scope) for child in children]
+    # What is not evaluated offline is named before its arguments, which may be words that only it knows.
+    arguments = [] if value in ELSEWHERE else [calculate(child, scope) for child in children]
     match kind:
         case "array":
             return [series for argument in arguments for series in _series(argument)]

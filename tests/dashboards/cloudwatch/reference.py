@@ -42,20 +42,59 @@ def statistic(name, samples):
         return basic[name]
     if name == "IQM":
         return trimmed(each, Fraction(1, 4), Fraction(3, 4))
-    fraction = Fraction(name[1:].lstrip("m")) / 100 if name[0] in "pt" else None
-    if name.startswith("tm"):
-        return trimmed(each, Fraction(0), fraction)
+    kind, low, high, percent = bounds(name)
+    if kind == "p":
+        return percentile(each, high)
+    if kind == "wm":
+        return winsorised(each, low, high, percent)
+    if percent:
+        low, high = low or Fraction(0), Fraction(1) if high is None else high
+        kept = [(value, weight) for value, weight in weighted(each, low, high) if weight]
+    else:
+        kept = [(v, Fraction(1)) for v in each if (low is None or v > low) and (high is None or v <= high)]
+    total = sum((Fraction(value) * weight for value, weight in kept), Fraction())
+    weight = sum((weight for _, weight in kept), Fraction())
+    means = {"tm": float(total / weight) if weight else None, "tc": float(weight), "ts": float(total)}
+    return means[kind] if kind in means else float(100 * weight / len(each))
+
+
+def bounds(name):
+    """The kind of a statistic, its bounds, and whether these are shares: of `tm90` the upper is 90 %."""
+    if "(" not in name:
+        kind = name.rstrip("0123456789.")
+        return kind, None, Fraction(name[len(kind) :]) / 100, True
+    kind, _, inside = name[:-1].partition("(")
+    ends = [Fraction(end.rstrip("%")) if end else None for end in inside.split(":")]
+    if "%" in inside:
+        ends = [None if end is None else end / 100 for end in ends]
+    return kind.lower(), *ends, "%" in inside
+
+
+def percentile(each, fraction):
     position = fraction * (len(each) - 1)
     low = math.floor(position)
     return each[low] + (each[min(low + 1, len(each) - 1)] - each[low]) * float(position - low)
 
 
+def winsorised(each, low, high, percent):
+    """The mean of values of which each beyond a bound is taken for the bound."""
+    if percent:
+        low, high = (None if end is None else percentile(each, end) for end in (low, high))
+    held = [v if low is None else max(v, low) for v in each]
+    return exact_sum([v if high is None else min(v, high) for v in held]) / len(each)
+
+
 def trimmed(each, low, high):
-    """The mean of what lies between two shares of ordered values; a value at a bound counts with its part inside."""
+    """The mean of what lies between two shares of ordered values."""
+    parts = weighted(each, low, high)
+    total = sum(weight for _, weight in parts)
+    return float(sum(Fraction(value) * weight for value, weight in parts) / total) if total else None
+
+
+def weighted(each, low, high):
+    """Ordered values with how much of each lies between two shares: one at a bound counts with its part inside."""
     first, last = low * len(each), high * len(each)
-    weights = [max(Fraction(0), min(Fraction(n + 1), last) - max(Fraction(n), first)) for n in range(len(each))]
-    total = sum(weights)
-    return float(sum(Fraction(v) * w for v, w in zip(each, weights, strict=True)) / total) if total else None
+    return [(v, max(Fraction(0), min(Fraction(n + 1), last) - max(Fraction(n), first))) for n, v in enumerate(each)]
 
 
 # -- the decision -----------------------------------------------------------------------------------------------------

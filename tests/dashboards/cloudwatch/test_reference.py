@@ -15,7 +15,21 @@ from dashboards.cloudwatch.series import Sample, Store
 from dashboards.cloudwatch.timeline import metric_timeline, run
 from tests.dashboards.cloudwatch import reference
 
-STATISTICS = ("Sum", "Average", "Minimum", "Maximum", "SampleCount", "p50", "p90", "p99", "tm90", "IQM")
+BASIC = ("Sum", "Average", "Minimum", "Maximum", "SampleCount")
+BOUNDED = (
+    "TM(10%:90%)",
+    "TM(1:3)",
+    "tc90",
+    "TC(0:2)",
+    "TC(:1)",
+    "ts80",
+    "TS(1:3)",
+    "wm80",
+    "WM(1:2)",
+    "PR(0:2)",
+    "PR(1:)",
+)
+STATISTICS = (*BASIC, *BASIC, "p50", "p90", "p99", "tm90", "IQM", *BOUNDED)
 TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
 IDS = "abc"
 
@@ -74,7 +88,7 @@ def parameters(alarm):
     known = {key: value for key, value in alarm.items() if key not in {"expression", "stats", "Period"}}
     if alarm["expression"] == "a":
         statistic = alarm["stats"]["a"]
-        key = "Statistic" if statistic[0].isupper() and statistic != "IQM" else "ExtendedStatistic"
+        key = "Statistic" if statistic in BASIC else "ExtendedStatistic"
         return known | {"Namespace": "N", "MetricName": "a", "Period": alarm["Period"], key: statistic}
     metrics = [
         {
