@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.cloudwatch.actions import taken
 from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, LogAlarm, Metric, MetricAlarm, MuteRule, State
-from dashboards.cloudwatch.alarm_files import Definitions, read_definitions
+from dashboards.cloudwatch.alarm_files import Definitions, Unevaluated, read_definitions
 from dashboards.cloudwatch.documents import load
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.explanations import explain, in_moments, moment
@@ -54,10 +54,8 @@ class _Evaluated:
     delayed: set[Metric] = field(default_factory=set)
 
 
-def run_file(path: Path, definitions: Definitions, namespace: Callable[[str], str] = str) -> list[Outcome]:
-    """Run the tests of a file against its own `alarms:` files, else against those given.
-
-    `namespace` gives the namespace that a recorded one stands for.
+def tests_of(path: Path) -> tuple[Mapping[str, Any], list[Path]]:
+    """Return a test file, and the files that hold its own alarms.
 
     Raises:
         DefinitionError: The file is no test file.
@@ -66,10 +64,32 @@ def run_file(path: Path, definitions: Definitions, namespace: Callable[[str], st
     if not isinstance(data, Mapping) or not isinstance(data.get("tests"), list):
         raise DefinitionError(f"{path}: `tests` is to be a list; each has name, series and expect")
     refuse_unknown(data, _FILE_KEYS, str(path))
+    named = data.get("alarms") or []
+    if not isinstance(named, list | str) or not isinstance(data.get("parameters") or {}, Mapping):
+        raise DefinitionError(f"{path}: `alarms` is to be a list of files, and `parameters` names with values")
+    return data, [path.parent / str(name) for name in ([named] if isinstance(named, str) else named)]
+
+
+def run_file(
+    path: Path,
+    definitions: Definitions,
+    namespace: Callable[[str], str] = str,
+    left_out: list[Unevaluated] | None = None,
+) -> list[Outcome]:
+    """Run the tests of a file against its own `alarms:` files, else against those given.
+
+    `namespace` gives the namespace that a recorded one stands for; `left_out` takes the alarms of its own files that
+    are not evaluated.
+
+    Raises:
+        DefinitionError: The file is no test file.
+    """
+    data, files = tests_of(path)
     known = definitions
-    if data.get("alarms"):
-        files = [path.parent / name for name in data["alarms"]]
+    if files:
         own = read_definitions(files, {str(k): str(v) for k, v in (data.get("parameters") or {}).items()})
+        if left_out is not None:
+            left_out += own.unevaluated
         known = Definitions(
             {**known.alarms, **own.alarms}, {**known.sources, **own.sources}, {**known.given, **own.given},
             [*known.unevaluated, *own.unevaluated], [*known.mutes, *own.mutes],

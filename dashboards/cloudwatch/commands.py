@@ -7,13 +7,14 @@ import json
 import re
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dashboards.cloudwatch import alarm_tests, backtest, changes, queries
 from dashboards.cloudwatch.alarm import LogAlarm
-from dashboards.cloudwatch.alarm_files import Definitions, read_definitions, without_bands
+from dashboards.cloudwatch.alarm_files import Definitions, Unevaluated, read_definitions, without_bands
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.explanations import moment
 from dashboards.cloudwatch.lint import RULES, lint
@@ -226,6 +227,9 @@ def _test(options: argparse.Namespace) -> int:
     if not options.watch:
         return _test_once(options)
     files = [*options.files, *options.alarms] or [*options.own.tests, *options.own.alarms]
+    for file in options.files:
+        with suppress(DashboardError):  # it is told when the tests run, and may be mended while they are watched
+            files += alarm_tests.tests_of(file)[1]
     status = 0
     for _ in changing(files, _EVERY_S):
         try:
@@ -253,11 +257,14 @@ def changing(files: Sequence[Path], every_s: float) -> Iterator[None]:
 
 def _test_once(options: argparse.Namespace) -> int:
     definitions, namespace = chosen(options)
+    left_out: list[Unevaluated] = []
     outcomes = [
         outcome
         for file in _named(options.files or options.own.tests, "tests")
-        for outcome in alarm_tests.run_file(file, definitions, namespace)
+        for outcome in alarm_tests.run_file(file, definitions, namespace, left_out)
     ]
+    for each in left_out:
+        say(f"not evaluated: {each}", sys.stderr)
     for outcome in outcomes:
         for failure in outcome.failures:
             say(f"FAILED {outcome.file}: {outcome.name}\n  {failure}")

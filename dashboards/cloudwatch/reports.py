@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ def _property(text: str) -> str:
 def sarif(findings: Iterable[LintFinding], rules: Mapping[str, str], page: str) -> str:
     """Return findings of the lint as SARIF 2.1.0, which code hosts show beside the lines of a change.
 
-    `rules` tells what each id is about, `page` is the address of the page that explains them.
+    `rules` tells what each id is about, `page` is the page of the documentation that explains them. It is no address:
+    SARIF wants absolute ones.
     """
     driver = {
         "name": "dashboards lint",
-        "informationUri": page,
         "rules": [
-            {"id": name, "shortDescription": {"text": title}, "helpUri": f"{page}#{name.lower()}"}
+            {"id": name, "shortDescription": {"text": title}, "help": {"text": f"{page}#{name.lower()} explains it."}}
             for name, title in rules.items()
         ],
     }
@@ -63,7 +64,7 @@ def sarif(findings: Iterable[LintFinding], rules: Mapping[str, str], page: str) 
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": each.origin.file},
+                        "artifactLocation": {"uri": _uri(each.origin.file)},
                         "region": {"startLine": line_of(each.origin)},
                     },
                     "logicalLocations": [{"name": each.origin.logical_id or each.name}],
@@ -78,6 +79,11 @@ def sarif(findings: Iterable[LintFinding], rules: Mapping[str, str], page: str) 
         "runs": [{"tool": {"driver": driver}, "results": results}],
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def _uri(file: str) -> str:
+    path = Path(file)
+    return path.as_uri() if path.is_absolute() else quote(path.as_posix())
 
 
 def line_of(origin: Origin) -> int:

@@ -354,3 +354,21 @@ def test_a_file_without_metrics_is_an_error(tmp_path, alarms, capsys):
     path.write_text("nothing\n")
     assert main(["simulate", str(path), "--alarms", str(alarms)]) == 2
     assert "holds no EMF line" in capsys.readouterr().err
+
+
+def test_alarms_of_a_test_file_that_are_not_evaluated_are_named_and_one_file_needs_no_list(tmp_path, capsys):
+    resources = {
+        "Odd": {"Type": "AWS::CloudWatch::Alarm", "Properties": {"Period": 45}},
+        "C": {"Type": "Custom::Alarm"},
+    }
+    good = {"Namespace": "N", "MetricName": "m", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1}
+    good |= {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold"}
+    resources["Good"] = {"Type": "AWS::CloudWatch::Alarm", "Properties": good}
+    (tmp_path / "stack.json").write_text(json.dumps({"Resources": resources}))
+    test = {"name": "t", "series": [{"metric": "N/m", "values": "5"}], "expect": [{"alarm": "Good", "fires": ["1m"]}]}
+    (tmp_path / "tests.yaml").write_text(json.dumps({"alarms": "stack.json", "tests": [test]}))
+    assert main(["test", str(tmp_path / "tests.yaml")]) == 0
+    err = capsys.readouterr().err
+    assert [line.split(": ")[2] for line in err.splitlines()] == ["Odd", "C"]
+    (tmp_path / "tests.yaml").write_text(json.dumps({"alarms": 5, "tests": [test]}))
+    assert main(["test", str(tmp_path / "tests.yaml")]) == 2
