@@ -24,7 +24,7 @@ from packager.device.recipe_template import SHIPPED, shipped_template
 from packager.portal.settings import PortalSettings
 from packager.settings import Settings
 from packager.stores.s3_options import S3Options
-from tests import models
+from tests import exports, models
 from tests.greengrass_api import greengrass_api, sha256_in_s3
 
 if TYPE_CHECKING:
@@ -109,9 +109,11 @@ def reader(tmp_path, s3_server, monkeypatch) -> Iterator[Path]:
     models.neo(tmp_path / "compiled-x86.tar.gz", seed="x86", machine=models.X86_64)
     models.onnx_export(tmp_path / "compiled-onnx.tar.gz")
     models.imported_onnx(tmp_path / "imported-onnx.tar.gz")
+    artifacts = list(tmp_path.iterdir())
+    exports.write_all(tmp_path)
     client = s3_server.client()
     client.create_bucket(Bucket="my-models")
-    for path in tmp_path.iterdir():
+    for path in artifacts:
         client.upload_file(str(path), "my-models", path.name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
@@ -133,6 +135,10 @@ def test_every_documented_command_and_program_runs(page, request):
             prepare_one_component()
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    for tree in blocks(page, "tree"):
+        (made,) = Path("for-device").rglob("*.zip")
+        with zipfile.ZipFile(made) as component:
+            assert component.namelist() == tree.split()
     names: dict[str, object] = {"packager": packager}
     for program in programs:
         exec(compile(program, str(page), "exec"), names)  # noqa: S102  our own documents
