@@ -8,26 +8,50 @@ import stat
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from packager.core.ports import Identity
 from packager.core.tar import Entry
 from packager.errors import ExtractionError, StoreError, printable, within
 from packager.os_errors import map_os_errors
 from packager.stores.file import FileSource
+from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-    from packager.core.ports import Reader, Source
+    from packager.core.ports import Reader
     from packager.core.tar import Kind
+
+
+class CountedReader(Protocol):
+    """A Reader that counts what it has asked for."""
+
+    @property
+    def bytes_read(self) -> int: ...
+
+    @property
+    def requests(self) -> int: ...
+
+    def readinto(self, buffer: memoryview, /) -> int: ...
+
+
+class ListedSource(Protocol):
+    """A source that is one of many: a model of a thousand files is one step, and not a thousand."""
+
+    def size_bytes(self) -> int: ...
+
+    def identity_unobserved(self) -> Identity: ...
+
+    def open_unobserved(self) -> AbstractContextManager[CountedReader]: ...
 
 
 class Listed(NamedTuple):
     """What was listed; `source` is None for what is no file."""
 
     entry: Entry
-    source: Source | None
+    source: ListedSource | None
 
 
 class FileCollection:
@@ -66,13 +90,18 @@ class FileCollection:
     def identity(self) -> Identity:
         with self._identifying:
             if self._identity is None:
-                digest = hashlib.sha256()
-                for entry, source in self._all():
-                    marks = source.identity().marks if source else ()
-                    digest.update(f"{(entry.kind, entry.name, marks)!a}\n".encode("ascii"))
-                size_bytes = self.size_bytes()
-                self._identity = Identity(size_bytes, (("files", digest.hexdigest()), ("size", str(size_bytes))))
+                with observe(catalog.IDENTIFY_ARTIFACT, source=self.uri, bytes_hashed=0) as step:
+                    self._identity = self._identified()
+                    step.add(bytes_hashed=0 if self._at_hand else self._identity.size_bytes)
             return self._identity
+
+    def _identified(self) -> Identity:
+        digest = hashlib.sha256()
+        for entry, source in self._all():
+            marks = source.identity_unobserved().marks if source else ()
+            digest.update(f"{(entry.kind, entry.name, marks)!a}\n".encode("ascii"))
+        size_bytes = self.size_bytes()
+        return Identity(size_bytes, (("files", digest.hexdigest()), ("size", str(size_bytes))))
 
     def read_range(self, first: int, length: int) -> bytes:  # noqa: ARG002  the port's
         raise StoreError(
@@ -85,8 +114,14 @@ class FileCollection:
 
     @contextmanager
     def open(self) -> Iterator[Reader]:
-        with ExitStack() as opened:
-            yield _Concatenated([source for _, source in self._all() if source], opened)
+        store = "s3" if self.uri.startswith("s3://") else "file"
+        counts = {"resumed": 0, "retries": 0, "throttles": 0}
+        with observe(catalog.READ_ARTIFACT, store=store, source=self.uri, **counts) as step, ExitStack() as opened:
+            reader = _Concatenated([source for _, source in self._all() if source], opened)
+            try:
+                yield reader
+            finally:
+                step.add(bytes_read=reader.bytes_read, requests=reader.requests)
 
     def _all(self) -> list[Listed]:
         with self._listing:
@@ -107,10 +142,17 @@ class FileCollection:
 class _Concatenated:
     """The bytes of several sources, one behind the other; each is open only while it is read."""
 
-    def __init__(self, sources: Sequence[Source], opened: ExitStack) -> None:
+    def __init__(self, sources: Sequence[ListedSource], opened: ExitStack) -> None:
         self._waiting = iter(sources)
         self._opened = opened
-        self._reader: Reader | None = None
+        self._reader: CountedReader | None = None
+        self.bytes_read = 0
+        self._requests = 0
+
+    @property
+    def requests(self) -> int:
+        """Of all readers so far."""
+        return self._requests + (self._reader.requests if self._reader else 0)
 
     def readinto(self, buffer: memoryview, /) -> int:
         while True:
@@ -118,10 +160,11 @@ class _Concatenated:
                 source = next(self._waiting, None)
                 if source is None:
                     return 0
-                self._reader = self._opened.enter_context(source.open())
+                self._reader = self._opened.enter_context(source.open_unobserved())
             if count := self._reader.readinto(buffer):
+                self.bytes_read += count
                 return count
-            self._reader = None
+            self._requests, self._reader = self.requests, None
             self._opened.close()
 
     def read(self, size: int = -1, /) -> bytes:

@@ -117,27 +117,43 @@ class S3Source:
 
     @contextmanager
     def open(self) -> Iterator[Reader]:
-        seen, _ = self._look()
-        with observe(
-            catalog.READ_ARTIFACT,
-            store="s3",
-            source=self.uri,
-            bucket=self._name.bucket,
-            key=self._name.key,
-            resumed=0,
-            retries=0,
-            throttles=0,
-        ) as step:
-            reader = RangeReader(seen, self._range_bytes)
+        self._look()
+        with (
+            observe(
+                catalog.READ_ARTIFACT,
+                store="s3",
+                source=self.uri,
+                bucket=self._name.bucket,
+                key=self._name.key,
+                resumed=0,
+                retries=0,
+                throttles=0,
+            ) as step,
+            self.open_unobserved() as reader,
+        ):
             try:
                 yield reader
-            except _CAN_COME_OF_DAMAGE as error:
-                reader.close()
-                self._compare(seen, reader, error)
-                raise
             finally:
                 reader.close()
                 step.add(bytes_read=reader.bytes_read, requests=reader.requests)
+
+    @contextmanager
+    def open_unobserved(self) -> Iterator[RangeReader]:
+        """As open, within the step of whoever reads several objects as one artifact."""
+        seen, _ = self._look()
+        reader = RangeReader(seen, self._range_bytes)
+        try:
+            yield reader
+        except _CAN_COME_OF_DAMAGE as error:
+            reader.close()
+            self._compare(seen, reader, error)
+            raise
+        finally:
+            reader.close()
+
+    def identity_unobserved(self) -> Identity:
+        """As identity, which a listing has told."""
+        return self._look()[1]
 
     def _compare(self, seen: S3Object, reader: RangeReader, error: PackagerError) -> None:
         """Read what was read once more: StoreError when it comes as other bytes, a note on the error when it does not.

@@ -18,6 +18,8 @@ from packager.handler import handler
 from packager.packaging import package
 from packager.plan import plan
 from packager.settings import FILES_LAYOUT, Settings
+from packager.stores import Stores
+from telemetry.engine.testing import recorded
 from tests import archives
 from tests.archive_strategies import paths, tars
 from tests.packager.test_handler import Context
@@ -255,3 +257,25 @@ def test_limits_hold(here):
         assert isinstance(made.error, PackagerError)
         assert "MAX_" in made.error.message
     assert here.published() == set()
+
+
+@pytest.mark.parametrize("where", ["folder", "prefix"])
+def test_a_model_of_many_files_is_read_in_one_step(here, s3_server, bucket, where):
+    count = 30
+    folder = here.root / "many"
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:03}.bin").write_bytes(bytes([number]) * 100)
+        s3_server.client().upload_file(str(folder / f"{number:03}.bin"), bucket, f"many/{number:03}.bin")
+    model = {"folder": str(folder), "prefix": f"s3://{bucket}/many/"}[where]
+    with recorded() as records:
+        made = make(here, model, stores=Stores(s3_server.client()))
+    assert (made.error, made.files) == (None, count)
+    [read] = [each for each in records if each.row == "ReadArtifact"]
+    assert (read.fields["bytes_read"], read.fields["requests"], read.fields["store"]) == (
+        100 * count,
+        count,
+        {"folder": "file", "prefix": "s3"}[where],
+    )
+    [identified] = [each for each in records if each.row == "IdentifyArtifact"]
+    assert identified.fields["bytes_hashed"] == {"folder": 100 * count, "prefix": 0}[where]
