@@ -62,8 +62,8 @@ class MonitoringStack(cdk.Stack):
 
     def _dashboards(self) -> None:
         bodies = dashboard_bodies(self.source)
-        overview = bodies[self.source.dashboards[0]]["widgets"]
-        overview.append(_around_the_function(self.deployment, max(each["y"] + each["height"] for each in overview)))
+        service = bodies[self.source.dashboards[1]]["widgets"]
+        service.append(_around_the_function(self.deployment, max(each["y"] + each["height"] for each in service)))
         for name, body in {**bodies, RUNBOOK_BOARD: runbook_board(self.source)}.items():
             aws_cloudwatch.CfnDashboard(
                 self,

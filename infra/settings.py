@@ -276,6 +276,7 @@ class Deployment:
             critical_share=self.storage_critical_share,
             probe_s=60 * (self.probe_minutes or 15),
             integration_s=self.integration_s,
+            concurrency=self.reserved_concurrency,
         )
 
     @property

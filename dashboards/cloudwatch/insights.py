@@ -30,6 +30,10 @@ MAX_LETTERS = 10_000
 BINS = "@bins"
 """The member of a row of `stats ... by bin(5m)` that holds the width of the periods in seconds, by column."""
 
+TIMES = "@times"
+"""The member of a row of `stats` that names its columns of moments: `earliest(@timestamp)` and the like."""
+
+_TIME = re.compile(r"(?:earliest|latest|min|max)\(\s*@timestamp\s*\)", re.IGNORECASE)
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`"
 _REGEX = r"(?:\blike\s+|=~\s*|\bparse\s+(?:[@\w.`]+\s+)?)/(?:[^/\\\n]|\\.)+/"
 _WHOLE = rf"{_QUOTED}|{_REGEX}"
@@ -252,14 +256,18 @@ def _stats(text: str) -> Step:
     before, after = (text[: by.start()], text[by.end() :]) if by else (text, "")
     wanted = [(column.name, parse_expression(column.text, aggregates=True)) for column in _columns(before)]
     keys = [(column, _member_or_expression(column.text)) for column in (_columns(after) if by else ())]
+    times = tuple(column.name for column in _columns(before) if _TIME.fullmatch(column.text))
     bins = {column.name: width for column, _ in keys if (width := _bin_width_s(column.text))}
 
     def step(rows: list[Row]) -> list[Row]:
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in rows:
             groups.setdefault(tuple(text_of(value(row)) for _, value in keys), []).append(row)
-        return [_group(dict(zip((c.name for c, _ in keys), group, strict=True)), members, wanted, bins)
-                for group, members in groups.items()]  # fmt: skip
+        found = [
+            _group(dict(zip((c.name for c, _ in keys), group, strict=True)), members, wanted, bins)
+            for group, members in groups.items()
+        ]
+        return [{**row, TIMES: times} for row in found] if times else found
 
     return step
 

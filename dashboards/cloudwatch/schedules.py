@@ -51,14 +51,19 @@ def duration_s(text: str | float) -> int:
 
 def iso_duration_s(text: str) -> int:
     """Return the duration of a mute rule (`PT4H`, `P2DT12H`) as seconds."""
+    seconds = iso_s(text)
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise DefinitionError(f"{text!r}: a mute rule lasts from a minute to 15 days")
+    return seconds
+
+
+def iso_s(text: str) -> int:
+    """Return any duration in the words of ISO 8601, from minutes to weeks, as seconds."""
     match = _ISO_DURATION.fullmatch(text)
     if not match or not any(match.groups()):
         raise DefinitionError(f"{text!r} is no duration; write PT30M, PT4H or P2DT12H")
     weeks, days, hours, minutes = (int(part or 0) for part in match.groups())
-    seconds = (((weeks * 7 + days) * 24 + hours) * 60 + minutes) * 60
-    if not _SHORTEST_S <= seconds <= _LONGEST_S:
-        raise DefinitionError(f"{text!r}: a mute rule lasts from a minute to 15 days")
-    return seconds
+    return (((weeks * 7 + days) * 24 + hours) * 60 + minutes) * 60
 
 
 def every_s(expression: str) -> int:

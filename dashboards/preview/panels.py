@@ -18,6 +18,7 @@ from dashboards.cloudwatch.insights_functions import number_of
 from dashboards.cloudwatch.metric_functions import Scope, Series
 from dashboards.cloudwatch.metric_math import resolve
 from dashboards.cloudwatch.rules import alarm_name
+from dashboards.cloudwatch.schedules import iso_s
 from dashboards.cloudwatch.search import search
 from dashboards.cloudwatch.series import Grid, Store
 from dashboards.cloudwatch.timeline import Timeline, run
@@ -71,6 +72,14 @@ class Panel:
     thresholds: tuple[tuple[str, float], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Timespan:
+    """From when a widget shows data (epoch seconds), and whether all of it is one value."""
+
+    start_s: int
+    whole: bool
+
+
 @dataclass
 class View:
     """A dashboard over a recording between two moments (epoch seconds).
@@ -105,7 +114,10 @@ class View:
                     return self._metric(widget)
                 case "alarm":
                     states, unknown = self._states(widget.properties.get("alarms", ()))
-                    return Panel(widget, grid, states=states, unsupported=unknown)
+                    wanted = widget.properties.get("states") or State
+                    return Panel(
+                        widget, grid, states=tuple(each for each in states if each[1] in wanted), unsupported=unknown
+                    )
                 case "log":
                     return self._log(widget, grid)
             raise UnsupportedError(_ONLINE.get(widget.type, f"there is no widget of type {widget.type!r}"))
@@ -156,9 +168,9 @@ class View:
         if named and not widget.properties.get("metrics"):
             return self._of_alarm(widget, alarm_name(str(named[0])))
         written = lines(widget.properties)
-        whole = bool(widget.properties.get("setPeriodToTimeRange"))
-        grid = self._grid(max((line.period_s for line in written), default=300), whole=whole)
-        plots, unsupported = self._plots(written, whole=whole)
+        range_ = _Timespan(self._start_s(widget), bool(widget.properties.get("setPeriodToTimeRange")))
+        grid = self._grid(max((line.period_s for line in written), default=300), range_)
+        plots, unsupported = self._plots(written, range_)
         metrics = {line.metric for line in written if line.metric}
         watching = (
             name for name, alarm in self.alarms.items() if isinstance(alarm, MetricAlarm) and _watches(alarm, metrics)
@@ -179,16 +191,22 @@ class View:
         threshold = ((f"{alarm.comparison.sign} {alarm.threshold:g}", alarm.threshold),)
         return Panel(widget, grid, watched, (), states, tuple(unsupported), (name,), threshold)
 
-    def _grid(self, period_s: int, *, whole: bool = False) -> Grid:
-        length_s = max(1, self.end_s - self.start_s)
-        if whole:
-            return Grid(self.start_s, length_s, 1)
+    def _start_s(self, widget: Widget) -> int:
+        """Return where a widget begins: with the view, or as long before its end as the widget itself says."""
+        own = str(widget.properties.get("start", ""))
+        return self.end_s - iso_s(own[1:]) if own.startswith("-P") else self.start_s
+
+    def _grid(self, period_s: int, range_: _Timespan | None = None) -> Grid:
+        first_s = range_.start_s if range_ else self.start_s
+        length_s = max(1, self.end_s - first_s)
+        if range_ and range_.whole:
+            return Grid(first_s, length_s, 1)
         while length_s / period_s > MAX_POINTS:
             period_s = next((p for p in _PERIODS if p > period_s and p % period_s == 0), 2 * period_s)
-        start_s = self.start_s // period_s * period_s
+        start_s = first_s // period_s * period_s
         return Grid(start_s, period_s, -(-(self.end_s - start_s) // period_s))
 
-    def _plots(self, written: list[Line], *, whole: bool = False) -> tuple[list[Plot], list[str]]:
+    def _plots(self, written: list[Line], range_: _Timespan | None = None) -> tuple[list[Plot], list[str]]:
         """Return the series of lines, each at its own period; an expression has the longest of what it refers to."""
         plots: list[Plot] = []
         unsupported: list[str] = []
@@ -196,7 +214,7 @@ class View:
             if not line.visible:
                 continue
             try:
-                grid = self._grid(_period_s(line, written), whole=whole)
+                grid = self._grid(_period_s(line, written), range_)
                 found = self._series(line, written, grid)
             except DashboardError as error:
                 unsupported.append(f"{line.id if line.label == line.expression else line.label}: {error}")
@@ -291,7 +309,7 @@ def table_of(rows: Sequence[Json]) -> tuple[tuple[str, ...], list[tuple[str, ...
         return (), []
     members = [name for name in rows[0] if not name.startswith(("@", "_"))] or ["@message"]
     names = tuple(rows[0].get("@shown") or members)
-    times = {"@timestamp", *rows[0].get(insights.BINS, {})}
+    times = {"@timestamp", *rows[0].get(insights.BINS, {}), *rows[0].get(insights.TIMES, ())}
     return names, [tuple(_cell(row.get(name), time=name in times) for name in names) for row in rows]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dashboards.preview.panels import Panel, View
 
 _COLUMN, _ROW, _GAP, _HEAD, _LINE = 60, 48, 8, 24, 18  # pixels
+_FIGURE = 96  # pixels of the narrowest large figure
 _NUMBER, _SMALLEST = 52, 60  # pixels of a large figure with its name, of the smallest chart and column
 _HIGHEST = 60_000  # pixels: 350 MB while it is drawn
 _VIEWS: dict[str, Callable[[Panel, float, float], str]] = {"bar": bars, "pie": pie, "gauge": gauges}
@@ -91,6 +92,11 @@ def _value(value: float | None) -> str:
     return "no data" if value is None else f"{value:.6g}"
 
 
+def _figure(value: float | None) -> str:
+    """Return a value as large figures have room for it."""
+    return _value(value) if value is None else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # noqa: PLR2004  whole from here on
+
+
 def _inside(panel: Panel, width: int, height: int) -> str:
     properties = panel.widget.properties
     room = height - _HEAD - 8
@@ -111,12 +117,14 @@ def _inside(panel: Panel, width: int, height: int) -> str:
 
 
 def _numbers(panel: Panel, width: int) -> Iterator[str]:
-    """Yield the newest values in large figures, side by side, each with its name below."""
-    each = max(1, (width - 16) // len(panel.plots))
+    """Yield the newest values in large figures, as many side by side as there is room, each with its name below."""
+    abreast = min(len(panel.plots), max(1, (width - 16) // _FIGURE))
+    each = max(1, (width - 16) // abreast)
     for number, plot in enumerate(panel.plots):
         name = textwrap.shorten(f"{plot.label} {plot.unit}".strip(), max(4, each // 7), placeholder="...")
-        yield f'<text x="{number * each}" y="28" font-size="26">{_value(latest(plot))}</text>'
-        yield f'<text class="own" x="{number * each}" y="46" fill="#545b64">{escape(name)}</text>'
+        x, y = number % abreast * each, number // abreast * _NUMBER
+        yield f'<text x="{x}" y="{y + 28}" font-size="26">{_figure(latest(plot))}</text>'
+        yield f'<text class="own" x="{x}" y="{y + 46}" fill="#545b64">{escape(name)}</text>'
 
 
 def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:

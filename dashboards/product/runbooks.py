@@ -12,7 +12,7 @@ from telemetry.watch import Alarm, Composite
 
 if TYPE_CHECKING:
     from dashboards.cloudwatch.alarm import Metric
-    from dashboards.product.layout import Body
+    from dashboards.product.widgets import Body
     from telemetry.watch import Names
 
 _RELATIVE = re.compile(r"\[([^\]]+)\]\([\w-]+\.md\)")

@@ -48,7 +48,7 @@ INVOKE_FUNCTION = Operation(
         Panel(OVERVIEW, "Requests: failed by the service", ("requests", "service_failed")),
         Panel(OVERVIEW, "Targets: failed by the service", ("targets", "targets_failed_by_service")),
         Panel(OVERVIEW, "Models: bad artifacts", ("models", "models_bad")),
-        Panel(OVERVIEW, "Failed invocations: whose failure", ("failure",), by="fault"),
+        Panel(SERVICE_BOARD, "Failed invocations: whose failure", ("failure",), by="fault"),
         Panel(SERVICE_BOARD, "Invocations: good and bad", ("success", "failure", "status_4xx", "status_5xx")),
         Panel(SERVICE_BOARD, "Time left at the end", ("time_left_ms", "duration_ms")),
         Panel(SERVICE_BOARD, "Aborted", ("aborted_for_time", "uploads_aborted")),
@@ -128,7 +128,7 @@ TRIGGER_PUBLISH = Operation(
         Property("component_name", "Component to publish"),
     ),
     panels=(
-        Panel(OVERVIEW, "Publishing triggered", ("success", "failure")),
+        Panel(SERVICE_BOARD, "Publishing triggered", ("success", "failure")),
         Panel(SERVICE_BOARD, "Publishing: trouble, time", ("retries", "throttles", "duration_ms")),
     ),
 )

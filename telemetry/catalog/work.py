@@ -48,7 +48,6 @@ PACKAGE_TARGET = Operation(
     dimension_sets=(("target",), ("strategy",), ("fault",)),
     properties=(parts.KEY, parts.BUCKET, parts.SHA256),
     panels=(
-        Panel(OVERVIEW, "Failures by target", ("failure",), by="target"),
         Panel(TARGETS_BOARD, "Failures by target", ("failure",), by="target"),
         Panel(TARGETS_BOARD, "Failed targets: whose failure", ("failure",), by="fault"),
         Panel(TARGETS_BOARD, "Components by target", ("success",), by="target"),

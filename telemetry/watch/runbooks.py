@@ -209,7 +209,7 @@ AUDIT_FAILING = Runbook(
 PUBLISHING_FAILING = Runbook(
     meaning="Components are packaged, but the publishing function could not be asked to go on.",
     hurt="Those who wait for a component on their devices.",
-    look_first="The query: error_type and error. Dashboard overview, *Publishing triggered*.",
+    look_first="The query: error_type and error. Dashboard service, *Publishing triggered*.",
     query=failures_of("TriggerPublish"),
     causes=(
         "The function's role may not invoke the publishing function, or it is gone.",

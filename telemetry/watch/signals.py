@@ -15,8 +15,8 @@ def ours(operation: str, metric: str, statistic: str = "Sum", name: str = "m1", 
     return Signal(name, metric, ((OPERATION_DIMENSION, operation), *dimensions.items()), statistic)
 
 
-def of_lambda(metric: str, name: str = "m1") -> Signal:
-    return Signal(name, metric, (("FunctionName", FUNCTION),), "Sum", "AWS/Lambda")
+def of_lambda(metric: str, name: str = "m1", statistic: str = "Sum") -> Signal:
+    return Signal(name, metric, (("FunctionName", FUNCTION),), statistic, "AWS/Lambda")
 
 
 def of_dead_letters(metric: str) -> Signal:

@@ -16,7 +16,7 @@ class Limits:
     """What the function has. Every threshold is a share of one of these, so one setting moves all of them.
 
     `warning_share` and `critical_share` are of `scratch_bytes`: 6 GiB and 7 GiB of the default 8 GiB. The function
-    probes itself every `probe_s`; the API waits `integration_s` for its answer.
+    probes itself every `probe_s`; the API waits `integration_s` for its answer; `concurrency` invocations run at once.
     """
 
     scratch_bytes: int = 8192 * 1024**2
@@ -26,6 +26,7 @@ class Limits:
     critical_share: float = 0.875
     probe_s: int = 900
     integration_s: int = 29
+    concurrency: int = 50
 
     @property
     def warning_bytes(self) -> float:

@@ -155,7 +155,7 @@ def test_every_dashboard_is_one_that_cloudwatch_draws_and_shows_the_kills(monito
         for each in of_type(monitoring, "AWS::CloudWatch::Dashboard").values()
     }
     assert {name: list(problems(body)) for name, body in bodies.items()} == {name: [] for name in bodies}
-    drawn = json.dumps(bodies["edge-model-packager-test-overview"])
+    drawn = json.dumps(bodies["edge-model-packager-test-service"])
     everywhere = json.dumps(bodies)
     for properties in of_type(monitoring, "AWS::Logs::MetricFilter").values():
         assert properties["MetricTransformations"][0]["MetricName"] in drawn

@@ -87,6 +87,56 @@ def test_every_dashboard_fits_on_the_grid_and_says_what_it_is_for(name):
     assert all(not widget["properties"].get("title", "").startswith("metric widget") for widget in body["widgets"])
 
 
+def widgets_of(name):
+    return dashboard_bodies(OURS)[name]["widgets"]
+
+
+def test_the_first_row_answers_in_numbers():
+    row = [each["properties"] for each in widgets_of("overview") if each["y"] == 2]
+    shown = {each["title"]: each for each in row}
+    assert [each.get("start") for each in row if each.get("view") == "singleValue"] == [
+        "-PT1H",
+        "-P1D",
+        "-PT15M",
+        "-PT3H",
+    ]
+    assert all(each["setPeriodToTimeRange"] for each in row if each["view"] == "singleValue")
+    labels = {
+        title: [line[-1]["label"] for line in each["metrics"] if "label" in line[-1]]
+        for title, each in shown.items()
+        if "metrics" in each
+    }
+    assert labels["Working, last hour (%)"] == ["Requests served", "Targets packaged", "Probes"]
+    assert labels["Limits, most of 3 hours (%)"] == ["Scratch", "Memory", "Time", "Concurrency", "API's time"]
+    (who,) = (each for each in row if "query" in each)
+    assert "as since" in who["query"]
+    assert "by usecase_id, target" in who["query"]
+
+
+def test_every_alarm_stands_on_the_first_page_and_those_that_name_the_cause_first():
+    causes, calls = (each["properties"] for each in widgets_of("overview") if each["type"] == "alarm")
+    assert causes["states"] == calls["states"] == ["ALARM"]
+    names = [arn.rpartition(OURS.prefix)[2] for arn in (*causes["alarms"], *calls["alarms"])]
+    assert sorted(names) == sorted(alarm.name for alarm in OURS.everything)
+    composites = {each.name for each in OURS.composites}
+    assert not composites & {arn.rpartition(OURS.prefix)[2] for arn in causes["alarms"]}
+
+
+def test_each_question_has_a_row_and_no_body_is_told_in_bytes_or_milliseconds():
+    texts = [each["properties"]["markdown"] for each in widgets_of("overview") if each["type"] == "text"]
+    assert [text for text in texts if text.startswith("## ")] == [
+        "## Is it working?",
+        "## Who is hurt, and by what?",
+        "## What is being done?",
+        "## How close are the limits?",
+        "## Are the objectives kept?",
+    ]
+    for name in OURS.dashboards:
+        for each in widgets_of(name):
+            axes = each["properties"].get("yAxis", {}).values()
+            assert not {"Bytes", "Milliseconds", "Bytes/Second"} & {axis.get("label") for axis in axes}
+
+
 def test_one_setting_moves_every_threshold_that_comes_from_it():
     def thresholds(limits):
         return {p["AlarmName"]: p["Threshold"] for p in alarm_parameters(Catalog(limits=limits))["MetricAlarms"]}
