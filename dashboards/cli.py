@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     add_preview(commands, own)
     _add_drill(commands)
     _add_matrix(commands)
+    _add_day(commands)
     return parser
 
 
@@ -86,6 +89,18 @@ def _add_matrix(commands: Commands[argparse.ArgumentParser]) -> None:
     command.set_defaults(run=_matrix)
 
 
+def _add_day(commands: Commands[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "day",
+        help="the first dashboard over a simulated day with a fault in it",
+        description="Run the function with and without a fault, lay what it recorded over a day, and draw what an "
+        "engineer on call would see at its end.",
+    )
+    command.add_argument("--out", type=Path, default=Path("day.html"), metavar="FILE", help="default: %(default)s")
+    command.add_argument("--format", choices=("html", "png"), default="html")
+    command.set_defaults(run=_day)
+
+
 def _build(options: argparse.Namespace) -> int:
     from dashboards.product import build  # noqa: PLC0415  the other commands need no catalog
     from dashboards.product.specs import Catalog  # noqa: PLC0415  see above
@@ -119,6 +134,23 @@ def _drill(options: argparse.Namespace) -> int:
     else:
         say("\n\n".join([*map(report.shown, outcomes), report.summary(outcomes)]))
     return int(any(outcome.failures for outcome in outcomes))
+
+
+def _day(options: argparse.Namespace) -> int:
+    from dashboards.cloudwatch.alarm_files import parse_alarms  # noqa: PLC0415  the other commands need no catalog
+    from dashboards.drills.day import simulated  # noqa: PLC0415  see above
+    from dashboards.preview.panels import View  # noqa: PLC0415  see above
+    from dashboards.preview.render import preview  # noqa: PLC0415  an extra, and heavy
+    from dashboards.product.runbooks import runbook_texts  # noqa: PLC0415  see above
+    from dashboards.product.specs import Catalog, alarm_parameters  # noqa: PLC0415  see above
+
+    day, source = simulated(int(time.time())), Catalog()
+    view = View(day.recording, parse_alarms(alarm_parameters(source), "the catalog"), day.start_s, day.end_s)
+    board = ("simulated day", day.body())
+    for reason in preview(board, view, runbook_texts(source), options.out, options.format):
+        say(f"not drawn: {reason}", sys.stderr)
+    say(f"{options.out.resolve()}: a simulated day; {day.fault}")
+    return 0
 
 
 def _matrix(options: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("demo-output")
 PACKAGER = str(Path(sys.executable).with_name("packager"))
+DASHBOARDS = str(Path(sys.executable).with_name("dashboards"))
 INPUTS = OUTPUT / "inputs"
 MIB = 1 << 20
 COMPILED = {"jetson-xavier": models.neo, "x86_64-cpu": models.neo, "onnx": models.onnx_export}
@@ -54,6 +55,7 @@ def main() -> None:
     _say("To try next, with the same models:")
     for command in next_commands(kept[0]):
         print(f"  {shlex.join(command)}")
+    _run([DASHBOARDS, "day", "--out", str(OUTPUT / "overview.html")])
     _say(f"What just ran, as a page: {(OUTPUT / 'run.html').resolve().as_uri()}")
 
 

@@ -257,7 +257,7 @@ def test_the_demo_runs_on_a_small_model_and_again_and_leaves_what_it_says(tmp_pa
         assert "A device would take this component." in done.stdout
         left = sorted(path.name for path in (tmp_path / "demo-output").iterdir())
         assert len([name for name in left if name.endswith("_greengrass_model_component.zip")]) == 3
-        assert {"result.json", "telemetry", "run.html", "inputs"} <= set(left)
+        assert {"result.json", "telemetry", "run.html", "overview.html", "inputs"} <= set(left)
         assert done.stdout.rstrip().endswith((tmp_path / "demo-output" / "run.html").as_uri())
     proposed = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ") and "bin/packager" in line]
     assert len(proposed) >= 3

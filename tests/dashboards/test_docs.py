@@ -62,4 +62,4 @@ def test_what_the_page_for_the_engineer_on_call_names_is_there():
     for name in re.findall(r"`((?:packaging|limits|telemetry)-\w+)`", text):
         assert (GENERATED / "runbooks" / f"edge-model-packager-prod-{name}.md").is_file()
     commands = re.findall(r"^dashboards (\w+)", text, re.MULTILINE)
-    assert set(commands) == {"preview", "simulate", "drill", "build", "test", "matrix"}
+    assert set(commands) == {"preview", "simulate", "drill", "day", "build", "test", "matrix"}
