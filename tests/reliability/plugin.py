@@ -37,7 +37,7 @@ class Count:
         elif report.when == "call":
             tried = said["tried"] or 1
             self.tried += tried
-            self.held += said["held"] or tried
+            self.held += said["held"] if any(key == "held" for key, _ in report.user_properties) else tried
 
 
 class Tally:

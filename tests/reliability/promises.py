@@ -78,7 +78,7 @@ PROMISES = (
     ),
     Promise(
         "faults",
-        "When S3 says nothing, a signal ends the command in 5 s, and no signal in `S3_GIVE_UP_S`.",
+        "When S3 says nothing, a signal ends the command in 5 s (20 s if busy), and no signal in `S3_GIVE_UP_S`.",
         (f"{_STOPPING}::",),
     ),
     Promise("faults", "Where 30 of 100 requests are refused with 503, a package succeeds.", (f"{_LOAD}::test_30",)),

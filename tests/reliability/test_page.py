@@ -57,6 +57,9 @@ def test_most_of_the_time(record_property):
     record_property("tried", 100)
     record_property("held", 97)
 
+def test_never(record_property):
+    record_property("held", 0)
+
 def test_that_fails(record_property):
     record_property("tried", 50)
     assert not "held"
@@ -72,7 +75,7 @@ def test_of_no_promise():
 @pytest.mark.parametrize("processes", [[], ["-n", "2"]], ids=["one process", "two processes"])
 def test_what_is_tried_and_held_is_counted_by_promise(pytester, processes):
     pytester.makepyfile(test_it=COUNTED)
-    names = ("once", "many", "most", "that_fails", "that_is_skipped")
+    names = ("once", "many", "most", "never", "that_fails", "that_is_skipped")
     promises = tuple(Promise("group", name, (f"test_it.py::test_{name}",)) for name in names)
     tally = Tally(promises)
     pytester.inline_run("-p", "no:cacheprovider", *processes, plugins=[tally])
@@ -80,6 +83,7 @@ def test_what_is_tried_and_held_is_counted_by_promise(pytester, processes):
         Count(1, 1),
         Count(200, 200),
         Count(100, 97),
+        Count(1, 0),
         Count(50, 0, failed=["test_that_fails"]),
         Count(skipped=["test_that_is_skipped"]),
     ]
