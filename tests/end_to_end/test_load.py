@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import os
 import random
@@ -13,11 +11,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from packager.packaging import package
-from packager.settings import Settings
 from tests import faulty_proxy as faults
 from tests.packages import Model, ground
 from tests.s3_server import CREDENTIALS
@@ -116,22 +112,28 @@ def test_50_of_100_requests_refused_still_let_nearly_every_package_succeed(store
 
 # -- memory ----------------------------------------------------------------------------------------------------------
 
+
+def probed(module, *arguments):
+    """What a process of its own prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"tests.end_to_end.{module}", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **CREDENTIALS},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=1800,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 MOST_MIB = {1: 64, 8: 400}
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("at_once", [1, pytest.param(8, marks=MANY)])
 def test_memory_of_targets_from_s3_to_s3_is_bounded(stored, s3_server, at_once):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.end_to_end.memory_probe", s3_server.endpoint_url, stored, str(at_once)],
-        cwd=ROOT,
-        env={**os.environ, **CREDENTIALS},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = probed("memory_probe", s3_server.endpoint_url, stored, str(at_once))
     assert found["succeeded"]
     assert found["over_bytes"] < MOST_MIB[at_once] * MIB
 
@@ -139,38 +141,15 @@ def test_memory_of_targets_from_s3_to_s3_is_bounded(stored, s3_server, at_once):
 # -- many packages in one process ------------------------------------------------------------------------------------
 
 
-def held_by(process):
-    """Memory that is in use, open files and threads."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what is free counts for nothing
-    return process.memory_info().rss, process.num_fds(), process.num_threads()
-
-
 @pytest.mark.parametrize("runs", [pytest.param(18, id="few"), pytest.param(300, id="many", marks=MANY)])
-@pytest.mark.usefixtures("_credentials")
 def test_300_packages_in_one_process_take_no_more_than_the_first_third_of_them(
     stored, s3_server, tmp_path, record_property, runs
 ):
     """The heap settles within some fifty packages; a buffer kept by each would take 140 MiB of twelve."""
-    process, after_a_third = psutil.Process(), None
-    settings = Settings(scratch_dir=tmp_path)
-    for number in range(runs):
-        name, strategy = ("small", "standard") if number % 2 else ("parts", "streaming")
-        result = package(
-            f"s3://{stored}/trained.tar.gz",
-            {"arm64-cpu": f"s3://{stored}/{name}.tar.gz"},
-            f"s3://{stored}/again",
-            endpoint_url=s3_server.endpoint_url,
-            settings=settings,
-            strategy=strategy,
-            force=True,
-        )
-        assert result.succeeded
-        if number + 1 == runs // 3:
-            after_a_third = held_by(process)
     record_property("tried", runs)
-    memory, files, threads = (now - then for now, then in zip(held_by(process), after_a_third, strict=True))
-    assert memory < (8 if runs == 300 else 96) * MIB
-    assert files <= 2  # a connection more
-    assert threads <= 0
+    found = probed("growth_probe", s3_server.endpoint_url, stored, str(tmp_path), str(runs))
+    assert found["failed"] == 0
+    assert found["memory_bytes"] < (8 if runs == 300 else 96) * MIB
+    assert found["files"] <= 2  # a connection more
+    assert found["threads"] <= 0
     assert list(tmp_path.iterdir()) == []

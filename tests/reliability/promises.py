@@ -81,11 +81,11 @@ PROMISES = (
         "When S3 says nothing, a signal ends the command in 5 s (20 s if busy), and no signal in `S3_GIVE_UP_S`.",
         (f"{_STOPPING}::",),
     ),
-    Promise("faults", "Where 30 of 100 requests are refused with 503, a package succeeds.", (f"{_LOAD}::test_30",)),
+    Promise("faults", "Where 30 of 100 requests are refused with 503, a package succeeds.", (f"{_LOAD}::test_30_",)),
     Promise(
         "faults",
         "Where 50 of 100 requests are refused with 503, 95 of 100 packages succeed.",
-        (f"{_LOAD}::test_50",),
+        (f"{_LOAD}::test_50_",),
     ),
     Promise("kills", "SIGTERM at any moment leaves nothing half made.", (f"{_DEATH}::test_sigterm",)),
     Promise("kills", "SIGHUP at any moment leaves nothing half made.", (f"{_DEATH}::test_sighup",)),
@@ -100,7 +100,7 @@ PROMISES = (
         (f"{_LOAD}::test_memory",),
     ),
     Promise(
-        "load", "300 packages in one process take no more memory, files or threads than 100.", (f"{_LOAD}::test_300",)
+        "load", "300 packages in one process take no more memory, files or threads than 100.", (f"{_LOAD}::test_300_",)
     ),
 )
 
