@@ -45,6 +45,8 @@ class RunReport:
             return
         if str(path) == "-" or not path.absolute().parent.is_dir():
             raise click.BadParameter(f"there is no folder for {printable(path)!r}", param_hint="--report")
+        if path.exists() and not path.is_file():  # a device would be replaced by a file
+            raise click.BadParameter(f"{printable(path)!r} is no file", param_hint="--report")
         from packager.report.recording import RunRecording  # noqa: PLC0415  kept off the path of --help
 
         self._recording = RunRecording()

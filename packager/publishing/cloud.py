@@ -49,9 +49,11 @@ class CloudComponent:
     def __init__(self, name: str, version: str) -> None:
         self._greengrass = _client("greengrassv2")
         caller = _asked("sts:GetCallerIdentity", lambda: _client("sts").get_caller_identity())
-        partition = str(caller["Arn"]).split(":")[1]
+        partition, account = (f"{caller.get('Arn')}::".split(":")[1], caller.get("Account"))
+        if not partition or not account:
+            raise _malformed("sts:GetCallerIdentity", "who asks")
         region = self._greengrass.meta.region_name
-        self.arn = f"arn:{partition}:greengrass:{region}:{caller['Account']}:components:{name}:versions:{version}"
+        self.arn = f"arn:{partition}:greengrass:{region}:{account}:components:{name}:versions:{version}"
 
     def recipe(self) -> dict[str, Any] | None:
         """The recipe of the version that is there; None when there is none."""
@@ -61,14 +63,9 @@ class CloudComponent:
         if answer is None:
             return None
         try:
-            found = json.loads(answer["recipe"])
+            found = json.loads(answer.get("recipe", b""))
         except (ValueError, RecursionError) as error:
-            raise PublishError(
-                f"The recipe that Greengrass has of {self.arn} is no JSON.",
-                next_step="Publish under another version.",
-                operation="GetComponent",
-                code="MalformedAnswer",
-            ) from error
+            raise _malformed("greengrass:GetComponent", "the recipe as JSON") from error
         return found if isinstance(found, dict) else {}
 
     def create(self, recipe: Mapping[str, Any]) -> bool:
@@ -93,13 +90,22 @@ class CloudComponent:
         return _asked(f"greengrass:{operation}", lambda: method(**parameters), absent, self.arn)
 
 
+def _malformed(right: str, what: str) -> PublishError:
+    return PublishError(
+        f"The answer to {right} does not hold {what}.",
+        next_step="Look at the endpoint: a proxy may have answered in the place of AWS.",
+        operation=right,
+        code="MalformedAnswer",
+    )
+
+
 def _asked(right: str, call: Callable[[], Any], absent: frozenset[str] = frozenset(), arn: str = "") -> Any:  # noqa: ANN401  as boto3
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  boto3 only where AWS is called
     from urllib3.exceptions import HTTPError  # noqa: PLC0415  same
 
     try:
         return call_with_deadline(call)
-    except (ClientError, BotoCoreError, HTTPError) as error:
+    except (ClientError, BotoCoreError, HTTPError, ValueError) as error:  # ValueError: an endpoint that is no URL
         code = code_of(error)
         if code in absent:
             return None

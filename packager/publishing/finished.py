@@ -84,6 +84,13 @@ def finish_recipe(
         basename(named) or file_name,
         named,
     )
+    if not placing.name.strip("."):
+        raise RequestError(
+            f"ComponentName is '{placing.name}', which names no folder.",
+            next_step="Give it a name with letters.",
+            field="ComponentName",
+            found=placing.name,
+        )
     artifact = Artifact(place(placing), measured.sha256, measured.size_bytes)
     made, findings = fill_template(template, artifact, RecipeNames())
     return FinishedRecipe(made, is_json, placing.name, placing.version, artifact, findings)

@@ -236,13 +236,15 @@ def _refuse_other_version(there: dict[str, Any], finished: FinishedRecipe) -> No
 
 
 def _digests(recipe: dict[str, Any]) -> set[str]:
-    manifests = get(recipe, "Manifests")
-    entries = [
-        entry
-        for manifest in (manifests if isinstance(manifests, list) else ())
-        for entry in (get(manifest, "Artifacts") or ())
-    ]
-    return {str(get(entry, "Digest")) for entry in entries}
+    return {
+        str(get(entry, "Digest"))
+        for manifest in _list(get(recipe, "Manifests"))
+        for entry in _list(get(manifest, "Artifacts"))
+    }
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _differences(ours: Any, theirs: Any, where: str) -> Iterator[str]:  # noqa: ANN401  any plain value

@@ -73,3 +73,14 @@ def test_what_cannot_be_bundled_leaves_nothing(here):
     assert done.exit_code == 2
     validate("bundle-local", json.loads(done.stdout))
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", [".", "..", "..."])
+def test_a_name_that_leads_out_of_the_folders_is_refused(here, name):
+    recipe, out = here.root / "recipe.yaml", here.root / "bundle"
+    template = CliRunner().invoke(command_line, ["recipe", "--show-template", "model"]).stdout
+    recipe.write_text(template.replace("ComponentName: com.example.model", f"ComponentName: '{name}'"))
+    whole = ["--artifact", component(here).uri, "--output", str(out)]
+    done = CliRunner().invoke(command_line, ["bundle-local", str(recipe), *whole])
+    assert done.exit_code == 2
+    assert not out.exists()

@@ -209,3 +209,29 @@ def test_the_command_prints_text_or_a_document_of_the_schema(here, bucket, cloud
     validate("publish", json.loads(failed.stdout))
     wrong = CliRunner().invoke(command_line, [*arguments[:-1], "no/bucket:here"])
     assert wrong.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("AWS_ENDPOINT_URL_GREENGRASSV2", "no url", "ValueError"),
+        ("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9", "EndpointConnectionError"),
+    ],
+)
+def test_a_service_that_cannot_be_reached_is_said(here, bucket, cloud, monkeypatch, wrong):
+    variable, value, code = wrong
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(PublishError) as failed:
+        published(here, bucket, zip_of(here))
+    assert failed.value.code == code
+    assert cloud.calls == []
+
+
+@pytest.mark.parametrize("recipe", [b"[]", b"5", b"no JSON", b'{"Manifests": 5}', b'{"Manifests": [{"Artifacts": 5}]}'])
+def test_whatever_greengrass_says_is_there_is_another_version_or_no_answer(here, bucket, cloud, recipe):
+    made = zip_of(here)
+    cloud.get_component = lambda _: {"recipeOutputFormat": "JSON", "recipe": recipe}
+    with pytest.raises((RequestError, PublishError)):
+        published(here, bucket, made)
+    assert set(cloud.calls) == {"GetComponent"}

@@ -111,7 +111,7 @@ def test_a_report_that_cannot_be_written_is_one_line_and_the_work_is_done_all_th
     with ground() as here:
         model = here.compiled(Model({"model.onnx": 3000}))
         asked = ["package", "--layout", "files", "--model", model, "--name", "n", "--version", "1.0.0"]
-        for wrong in ("-", "nowhere/run.html", str(tmp_path)):
+        for wrong in ("-", "nowhere/run.html", str(tmp_path), "/dev/null"):
             refused = CliRunner().invoke(command_line, [*asked, "--output", here.out, "--report", wrong])
             assert refused.exit_code == 2
             assert not Path(here.out).exists()
