@@ -193,7 +193,7 @@ class Deployment:
     runbook_url: str = _setting(
         "",
         "Where the runbook of an alarm is read, with `{alarm}` for its name; empty: on the dashboard `runbooks`.",
-        matching(r"https://[^\s$]+", "https://HOST/{alarm}"),
+        matching(r"https://[^\s$]{1,100}", "https://HOST/{alarm}, which leaves room for the other links of a message"),
     )
     page_emails: tuple[str, ...] = _setting((), "Who is woken up.", _EMAIL)
     page_endpoints: tuple[str, ...] = _setting(
@@ -373,6 +373,9 @@ def _unheard(given: Deployment) -> Iterator[tuple[str, str]]:
             yield f"{severity}_topics", f"{len(heard.topics)} are more than the {_MOST_TOPICS} that alarms can write to"
         if heard.slack and not given.slack_workspace:
             yield "slack_workspace", f"the channels of {severity}_slack need the workspace that they are in"
+        for way, named in (("emails", heard.emails), ("endpoints", heard.endpoints), ("topics", heard.topics)):
+            if len(set(named)) < len(named):
+                yield f"{severity}_{way}", "names somebody twice, who would be called twice for each alarm"
         for topic in heard.topics:
             region = topic.split(":")[3]
             if given.region and region != given.region:

@@ -128,7 +128,8 @@ WRONG = {
     "compilation_job_index": ["by-job"],
     "publish_function": ["arn:aws:lambda"],
     "user_pool": ["pool", EVERYTHING.user_pool],
-    "page_emails": [["nobody"]],
+    "page_emails": [["nobody"], ["twice@example.com", "twice@example.com"]],
+    "runbook_url": ["http://wiki.example.com", f"https://wiki.example.com/{'x' * 100}", "https://x/${AWS::Region}"],
     "page_endpoints": [["http://insecure.example.com"], ["https://"], ["{{resolve:nothing:x}}"]],
     "page_topics": [
         ["everybody"],
