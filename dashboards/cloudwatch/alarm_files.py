@@ -177,9 +177,8 @@ def _holds_alarms(path: Path) -> bool:
 def _parameters_of(data: object) -> set[str]:
     if not isinstance(data, Mapping):
         return set()
-    return {
-        name for key in ("Parameters", "variable", "variables") for name in data.get(key) or () if isinstance(name, str)
-    }
+    held = [data.get(key) for key in ("Parameters", "variable", "variables")]
+    return {str(name) for each in held if isinstance(each, Mapping) for name in each}
 
 
 def _resources_of(data: object) -> set[str]:

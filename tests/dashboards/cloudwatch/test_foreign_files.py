@@ -533,6 +533,14 @@ def test_a_file_that_would_lose_something_or_never_end_is_refused(tmp_path, text
         definitions(tmp_path, text)
 
 
+@pytest.mark.parametrize("section", ["Parameters", "Conditions", "Mappings", "Transform", "Metadata"])
+@pytest.mark.parametrize("value", [5, "x", [1], None, {"A": 5}])
+def test_a_section_of_a_template_that_is_of_another_kind_keeps_nobody_from_the_alarms(tmp_path, section, value):
+    resources = {"Cpu": {"Type": "AWS::CloudWatch::Alarm", "Properties": {**PARAMETERS, "Dimensions": []}}}
+    found = definitions(tmp_path, json.dumps({section: value, "Resources": resources}), name="t.json")
+    assert [*found.alarms] == ["x"]
+
+
 def test_functions_within_each_other_do_not_double_without_end(tmp_path):
     doubled = "x"
     conditions = {"C0": {"Fn::Equals": ["a", "a"]}}
