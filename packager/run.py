@@ -267,6 +267,7 @@ class _ComponentRun:
                     name,
                     sink,
                     self._members(),
+                    source=component.archive.source,
                     check=partial(self._check, written),
                     report=_reporter(run, component, "packaging"),
                     lookahead=lookahead,

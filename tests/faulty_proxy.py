@@ -117,7 +117,10 @@ class Exchange(BaseHTTPRequestHandler):
         if headers.get("expect", "").lower() == "100-continue":
             headers.pop("expect")
         headers.pop("transfer-encoding", None)
-        request = Request(_operation(self.command, self.path), self.command, self.path, headers, body)
+        operation = _operation(self.command, self.path)
+        if operation == "UploadPart" and "x-amz-copy-source" in headers:
+            operation = "UploadPartCopy"
+        request = Request(operation, self.command, self.path, headers, body)
         self.server.proxy.fault_for(request)(self, request)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _exchange  # noqa: N815  the names the library looks for

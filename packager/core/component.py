@@ -18,7 +18,7 @@ from packager.core.zip import ZipEncoder
 from telemetry import add, carrying, catalog, current, observe
 
 if TYPE_CHECKING:
-    from packager.core.ports import Sink, StoredComponent
+    from packager.core.ports import Sink, Source, StoredComponent
     from telemetry import Step
 
 
@@ -124,6 +124,7 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
     sink: Sink,
     members: Members,
     *,
+    source: Source | None = None,
     check: Callable[[str, ZipEncoder], None],
     report: Callable[[int, int], None],
     lookahead: Lookahead,
@@ -136,6 +137,7 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
         name: its key and identity.
         sink: where it is written.
         members: the artifact that its files come from.
+        source: where that artifact's bytes lie.
         check: called with the key and what was written, before that becomes visible; may raise to refuse it.
         report: called with packed bytes read and files done after every chunk; may raise to end the work.
         lookahead: how far the threads work ahead of each other.
@@ -145,14 +147,14 @@ def make_component(  # noqa: PLR0913  what a run lends to each of its components
     head = [File.of(entry, content) for entry, content in contents.head]
     with (
         members() as found,
-        sink.open(name.resolve) as upload,
+        sink.open(name.resolve, source) as upload,
         measured(current()),
         observe(catalog.ZIP_COMPONENT) as step,
         measured(step),
     ):
         with closing(zip_parts(chain(head, contents.files(found.files())), encoder, lookahead)) as parts:
             for part in parts:
-                upload.write(part.data)
+                upload.write(part.data, part.origin)
                 copied_bytes += len(part.data) if part.origin >= 0 else 0
                 if there := name.found():
                     return Made(there)

@@ -79,8 +79,8 @@ class Source(Protocol):
 class Upload(Protocol):
     """A component on its way: invisible until `commit`, gone without a trace otherwise."""
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
-        """Take the next bytes; `data` may be reused as soon as this returns."""
+    def write(self, data: bytes | bytearray | memoryview, /, origin: int = -1) -> None:
+        """Take the next bytes; `data` may be reused as soon as this returns. `origin`: their place in the artifact."""
 
     def commit(self) -> StoredComponent:
         """Make the component visible under its key, whole, with its identity and SHA-256 kept beside it."""
@@ -102,9 +102,10 @@ class Sink(Protocol):
         Never raises a failure: what cannot be swept now waits for the next run, or a lifecycle rule.
         """
 
-    def open(self, key: Callable[[], tuple[str, str]]) -> AbstractContextManager[Upload]:
+    def open(self, key: Callable[[], tuple[str, str]], source: Source | None = None) -> AbstractContextManager[Upload]:
         """Begin a component; leaving the block without a commit removes every trace of it.
 
         `key` gives the key below this sink and the full identity. It is called once, when the store needs it: S3
         before the first part goes out, a folder at commit, so that a file can be hashed while it is packaged.
+        `source` is what bytes that are written with an `origin` lie in; a store may copy them from there.
         """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from packager.core.ports import Upload
+    from packager.core.ports import Source, Upload
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class FolderSink:
         return StoredComponent(str(path), kept["size"], kept["identity"], kept["sha256"]) if kept else None
 
     @contextmanager
-    def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:
+    def open(self, key: Callable[[], tuple[str, str]], source: Source | None = None) -> Iterator[Upload]:  # noqa: ARG002  the port's
         upload = _FolderUpload(self._folder, key)
         with observe(catalog.WRITE_COMPONENT, store="file", aborted=0) as step:
             try:
@@ -123,7 +123,7 @@ class _FolderUpload:
                 descriptor = self._into(self._folder, lambda: os.open(self._temporary, _NEW_FILE, 0o666))
             self._file = io.BufferedWriter(io.FileIO(descriptor, "w"), _WRITE_BUFFER_BYTES)
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    def write(self, data: bytes | bytearray | memoryview, /, origin: int = -1) -> None:  # noqa: ARG002  the port's
         try:
             self.bytes_written += self._file.write(data)
         except OSError as error:

@@ -43,7 +43,7 @@ _CREDENTIALS = frozenset(
 DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
 """What servers say of a request whose bytes changed on their way."""
 
-_CHANGED = frozenset({"412", "PreconditionFailed"})
+CHANGED = frozenset({"412", "PreconditionFailed"})
 _ELSEWHERE = frozenset({"301", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint"})
 _UNKNOWN_OUTCOME = frozenset({500, 502, 504})
 
@@ -159,7 +159,7 @@ def can_be_sent_again(error: BaseException) -> bool:
 _KINDS: tuple[tuple[frozenset[str], type[StoreError], str], ...] = (
     (ABSENT, ArtifactNotFoundError, "Check bucket and key; nothing lies there."),
     (
-        _CHANGED,
+        CHANGED,
         ArtifactChangedError,
         "The object was replaced meanwhile; package again when whoever writes it is done.",
     ),

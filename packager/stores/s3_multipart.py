@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from packager.aws_errors import code_of
 from packager.errors import PackagerError, StoreError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UploadPartOutputTypeDef,
     )
 
+    from packager.stores.s3_copy import Named, PartCopies
     from packager.stores.s3_object import ObjectName
 
 MOST_PARTS = 10_000
@@ -88,12 +89,6 @@ class Body:
         self._content.release()
 
 
-class _Named(TypedDict):
-    Bucket: str
-    Key: str
-    UploadId: str
-
-
 class Multipart:
     """An upload that S3 has begun. Parts may be sent from several threads.
 
@@ -103,6 +98,7 @@ class Multipart:
 
     def __init__(self, calls: Calls, name: ObjectName, metadata: Mapping[str, str], stop: threading.Event) -> None:
         self._calls = calls
+        self._stop = stop
         self._uri = name.uri
         self._bucket, self._key = name.bucket, name.key
         self._parts: dict[int, CompletedPartTypeDef] = {}
@@ -116,7 +112,7 @@ class Multipart:
                 self.ended()
             raise
         upload_id = required(answer, "UploadId", "CreateMultipartUpload", self._uri)
-        self._named: _Named = {"Bucket": name.bucket, "Key": name.key, "UploadId": upload_id}
+        self._named: Named = {"Bucket": name.bucket, "Key": name.key, "UploadId": upload_id}
         _open[id(self)] = f"{self._uri} (upload {upload_id})"
 
     @property
@@ -124,7 +120,7 @@ class Multipart:
         """How many parts have arrived."""
         return len(self._parts)
 
-    def send(self, number: int, content: bytearray, crc32: int, stop: threading.Event) -> None:
+    def send(self, number: int, content: bytearray, crc32: int) -> None:
         """Upload one part; StoreError when other bytes arrive, again and again."""
         checksum = as_checksum(crc32)
         body = Body(content)
@@ -149,9 +145,31 @@ class Multipart:
                     raise _cannot_be_replaced(number, self._uri) from error
                 raise
 
-        etag = self._calls.make("UploadPart", self._uri, upload, stop=stop)
+        etag = self._calls.make("UploadPart", self._uri, upload, stop=self._stop)
         body.release()
         self._parts[number] = {"PartNumber": number, "ETag": etag, "ChecksumCRC32": checksum}
+
+    def copy_or_send(self, copies: PartCopies, number: int, content: bytearray, crc32: int, first: int) -> None:
+        """Have one part copied from the artifact's bytes from `first` on; where that fails, upload it.
+
+        Some servers take the request for an upload of nothing, and let no part be sent again: StoreError that is
+        recoverable, since the next upload is not copied.
+        """
+        if not copies.is_wanted():
+            self.send(number, content, crc32)
+            return
+        part = copies.part(
+            self._named, number, first=first, content=content, crc32=crc32, uri=self._uri, stop=self._stop
+        )
+        if part is not None:
+            self._parts[number] = part
+            return
+        try:
+            self.send(number, content, crc32)
+        except StoreError as error:
+            if copies.is_wanted() or error.__cause__ is None or not is_answered(error.__cause__):
+                raise
+            raise _cannot_be_replaced(number, self._uri) from error
 
     def complete(self, size_bytes: int, crc32: int) -> str:
         """Ask S3 to make the object of its parts, once; its ETag. S3 refuses when size or CRC-32 are others."""

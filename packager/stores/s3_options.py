@@ -30,6 +30,12 @@ class S3Options(EnvironmentSettings):
         "Whether uploads carry CRC-32 checksums: always, when_supported (not where the server refuses them), never.",
         form=f"{ALWAYS}|{WHEN_SUPPORTED}|{NEVER}",
     )
+    copy_parts: str = setting(
+        "S3_COPY_PARTS",
+        WHEN_SUPPORTED,
+        "Whether S3 copies parts of components from artifacts: when_supported (not where it refuses), never.",
+        form=f"{WHEN_SUPPORTED}|{NEVER}",
+    )
     addressing_style: str = setting(
         "S3_ADDRESSING_STYLE",
         "auto",

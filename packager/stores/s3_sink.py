@@ -12,6 +12,7 @@ from packager.core.ports import KEYS_BEGIN_WITH, StoredComponent
 from packager.errors import PackagerError
 from packager.stores.leftovers import remove_leftovers
 from packager.stores.s3_calls import Calls, required
+from packager.stores.s3_copy import PartCopies
 from packager.stores.s3_multipart import part_size_bytes
 from packager.stores.s3_object import ObjectHead, ObjectName, is_absent_or_hidden
 from packager.stores.s3_upload import KEPT_IDENTITY, KEPT_SHA256, S3Upload, is_what_was_written
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3.type_defs import MultipartUploadTypeDef
 
-    from packager.core.ports import Upload
+    from packager.core.ports import Source, Upload
 
 _SWEEP_S = 10.0
 """What looking for leftovers may take: it is worth no more than that when S3 is silent."""
@@ -81,7 +82,7 @@ class S3Sink:
         return remove_leftovers(dead, self._abort)
 
     @contextmanager
-    def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:
+    def open(self, key: Callable[[], tuple[str, str]], source: Source | None = None) -> Iterator[Upload]:
         keys: list[str] = []
 
         def destination() -> tuple[ObjectName, str]:
@@ -93,7 +94,11 @@ class S3Sink:
             catalog.WRITE_COMPONENT, store="s3", bucket=self._bucket, retries=0, throttles=0, aborted=0, left_behind=0
         ) as step:
             upload = S3Upload(
-                self._calls, destination, self._part_bytes, lambda head, stored: self._record(keys[0], head, stored)
+                self._calls,
+                destination,
+                self._part_bytes,
+                lambda head, stored: self._record(keys[0], head, stored),
+                PartCopies.between(source, self._calls, self._bucket),
             )
             try:
                 yield upload

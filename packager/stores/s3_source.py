@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
     from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
 
     from packager.core.ports import Reader
     from packager.stores.s3_calls import Calls
@@ -89,6 +90,18 @@ class S3Source:
     @property
     def uri(self) -> str:
         return self._name.uri
+
+    @property
+    def bucket(self) -> str:
+        return self._name.bucket
+
+    @property
+    def client(self) -> S3Client:
+        return self._calls.client
+
+    def seen(self) -> S3Object:
+        """The object as it was when it was first looked at."""
+        return self._look()[0]
 
     @property
     def identity_is_at_hand(self) -> bool:

@@ -14,7 +14,7 @@ from isal.isal_zlib import crc32 as crc32_of
 from packager.aws_errors import code_of
 from packager.core.ports import StoredComponent
 from packager.deadline import COMMIT_RESERVE_S
-from packager.errors import PackagerError, StoreError
+from packager.errors import PackagerError, StoreError, is_recoverable
 from packager.stores.s3_checksums import Arrival, as_checksum, md5_of, without_where_refused
 from packager.stores.s3_errors import ABSENT, BrokenTransferError
 from packager.stores.s3_multipart import Body, Multipart
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import PutObjectOutputTypeDef
 
     from packager.stores.s3_calls import Calls
+    from packager.stores.s3_copy import PartCopies
 
 KEPT_IDENTITY = "edge-model-packager-identity"
 KEPT_SHA256 = "edge-model-packager-sha256"
@@ -40,7 +41,10 @@ _LOOKS = 4
 
 
 class S3Upload:
-    """One component. `destination` gives its name and identity; `record` keeps the SHA-256 of one sent in parts."""
+    """One component. `destination` gives its name and identity; `record` keeps the SHA-256 of one sent in parts.
+
+    A part whose bytes lie in the artifact in one piece is copied from there, if `copies` can.
+    """
 
     def __init__(
         self,
@@ -48,10 +52,12 @@ class S3Upload:
         destination: Callable[[], tuple[ObjectName, str]],
         part_bytes: Callable[[int], int],
         record: Callable[[ObjectHead, StoredComponent], None],
+        copies: PartCopies | None = None,
     ) -> None:
         self._calls = calls
         self._destination = destination
         self._record = record
+        self._copies = copies
         self._name: ObjectName | None = None
         self._identity = ""
         self._part_bytes = part_bytes
@@ -62,6 +68,7 @@ class S3Upload:
         self._sent_bytes = 0
         self._sent_parts = 0
         self._filled = 0
+        self._origin = -1  # of the buffer's bytes in the artifact
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="part-upload")
         self._going: dict[Future[None], bytearray] = {}
@@ -72,15 +79,20 @@ class S3Upload:
         self._send = carrying(self._send_part)
         self._publish = carrying(self._publish_whole)
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    def write(self, data: bytes | bytearray | memoryview, /, origin: int = -1) -> None:
         left = memoryview(data).cast("B")
         while True:
             taken = min(len(left), len(self._view) - self._filled)
             self._view[self._filled : self._filled + taken] = left[:taken]
+            if not self._filled:
+                self._origin = origin
+            elif taken and self._origin + self._filled != origin:
+                self._origin = -1
             self._filled += taken
             if taken == len(left):
                 return
             left = left[taken:]
+            origin = origin + taken if origin >= 0 else -1
             self._send_buffer()
             self._take_buffer()
 
@@ -91,7 +103,12 @@ class S3Upload:
             self._send_buffer()
         while self._going:
             self._collect()
-        self._stored = self._publish(self._name)
+        try:
+            self._stored = self._publish(self._name)
+        except StoreError as error:
+            if self._copies is not None and not is_recoverable(error):
+                self._copies.distrust(str(error.figures.get("code")))
+            raise
         return self._stored
 
     def give_up(self) -> PackagerError | None:
@@ -118,6 +135,8 @@ class S3Upload:
             "bytes_written": self._sent_bytes,
             "parts": self._multipart.parts if self._multipart else int(self._stored is not None),
         }
+        if self._copies is not None:
+            figures |= {"bytes_copied_by_s3": self._copies.copied_bytes, "copies_refused": self._copies.refused}
         if self._name is not None:
             figures["key"] = self._name.key
         if self._stored is not None:
@@ -125,6 +144,7 @@ class S3Upload:
         return figures
 
     def _send_buffer(self) -> None:
+        origin = self._origin
         body, crc32 = self._sealed()
         if self._multipart is None:
             self._name, self._identity = self._destination()
@@ -132,7 +152,7 @@ class S3Upload:
         if len(self._going) == _AT_ONCE:
             self._collect()
         self._sent_parts += 1
-        self._going[self._pool.submit(self._send, self._multipart, self._sent_parts, body, crc32)] = body
+        self._going[self._pool.submit(self._send, self._multipart, self._sent_parts, body, crc32, origin)] = body
 
     def _sealed(self) -> tuple[bytearray, int]:
         """The filled buffer, cut to size, and its CRC-32; both are taken into those of the whole."""
@@ -162,8 +182,11 @@ class S3Upload:
     def _begin_multipart(self, name: ObjectName) -> Multipart:
         return Multipart(self._calls, name, {KEPT_IDENTITY: self._identity}, self._stop)
 
-    def _send_part(self, multipart: Multipart, number: int, body: bytearray, crc32: int) -> None:
-        multipart.send(number, body, crc32, self._stop)
+    def _send_part(self, multipart: Multipart, number: int, body: bytearray, crc32: int, origin: int) -> None:
+        if self._copies is None or origin < 0:
+            multipart.send(number, body, crc32)
+        else:
+            multipart.copy_or_send(self._copies, number, body, crc32, origin)
 
     def _publish_whole(self, name: ObjectName) -> StoredComponent:
         sha256 = self._sha256

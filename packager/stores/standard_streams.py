@@ -17,7 +17,7 @@ from telemetry import catalog, observe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from packager.core.ports import Reader, Upload
+    from packager.core.ports import Reader, Source, Upload
 
 STREAM = "-"
 """What stands for standard input, and for standard output."""
@@ -131,7 +131,7 @@ class StandardOutput:
         return 0
 
     @contextmanager
-    def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:
+    def open(self, key: Callable[[], tuple[str, str]], source: Source | None = None) -> Iterator[Upload]:  # noqa: ARG002  the port's
         if self._opened:
             raise StoreError(
                 "Standard output takes one component, and has begun with one.",
@@ -159,7 +159,7 @@ class _StreamUpload:
         self._sha256 = hashlib.sha256()
         self.bytes_written = 0
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    def write(self, data: bytes | bytearray | memoryview, /, origin: int = -1) -> None:  # noqa: ARG002  the port's
         try:
             self._stream.write(data)
         except OSError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
 
-    from packager.core.ports import Reader, Upload
+    from packager.core.ports import Reader, Source, Upload
 
 MOST_BYTES = 64 << 20
 """Size of the largest object that is staged on scratch for a client that cannot stream."""
@@ -154,7 +154,7 @@ class WholeFileSink:
         return 0
 
     @contextmanager
-    def open(self, key: Callable[[], tuple[str, str]]) -> Iterator[Upload]:
+    def open(self, key: Callable[[], tuple[str, str]], source: Source | None = None) -> Iterator[Upload]:  # noqa: ARG002  the port's
         def prefixed() -> tuple[str, str]:
             below, identity = key()
             return self._prefix + below, identity
@@ -183,7 +183,7 @@ class _WholeFileUpload:
         self._send = send
         self._size_bytes = 0
 
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    def write(self, data: bytes | bytearray | memoryview, /, origin: int = -1) -> None:  # noqa: ARG002  the port's
         size_bytes = memoryview(data).nbytes
         self._size_bytes += size_bytes
         _check_size(self._size_bytes, "upload_file", "the component")

@@ -112,7 +112,11 @@ WRITE_COMPONENT = Operation(
     meaning="A component streamed to its store and committed, or aborted without a trace",
     metrics=(
         Metric("bytes_written", "BytesWritten", Unit.BYTES, "Bytes of the component", "Sum"),
-        Metric("parts", "Parts", Unit.COUNT, "Parts that were uploaded", "Maximum"),
+        Metric("parts", "Parts", Unit.COUNT, "Parts that it was made of", "Maximum"),
+        Metric(
+            "bytes_copied_by_s3", "BytesCopiedByS3", Unit.BYTES, "Bytes of it that S3 copied from the artifact", "Sum"
+        ),
+        Metric("copies_refused", "CopiesRefused", Unit.COUNT, "Parts that S3 did not copy, and that were sent", "Sum"),
         *CALLS,
         Metric("aborted", "Aborted", Unit.COUNT, "1 when the upload was given up and removed", "Sum"),
         Metric("left_behind", "LeftBehind", Unit.COUNT, "1 when parts of the upload could not be removed", "Sum"),
@@ -123,8 +127,8 @@ WRITE_COMPONENT = Operation(
     properties=(parts.KEY, parts.BUCKET, parts.SHA256),
     panels=(
         Panel(TARGETS_BOARD, "Writes", ("success", "failure", "aborted", "left_behind", "parts")),
-        Panel(TARGETS_BOARD, "Writes: trouble with the store", ("retries", "throttles"), by="store"),
-        Panel(TARGETS_BOARD, "Writes: time, bytes", ("duration_ms", "bytes_written")),
+        Panel(TARGETS_BOARD, "Writes: trouble with the store", ("retries", "throttles", "copies_refused"), by="store"),
+        Panel(TARGETS_BOARD, "Writes: time, bytes", ("duration_ms", "bytes_written", "bytes_copied_by_s3")),
         Panel(STORAGE_BOARD, "Scratch of a write", STORAGE_FIELDS),
     ),
 )
