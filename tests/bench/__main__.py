@@ -57,6 +57,8 @@ def main() -> int:
             rows += marks.rows(each.name, runs[each.name], size_bytes, full_size=not options.quick)
             rows += _s3(each, trained, work)
         rows += _memory(trained, work, LARGE_CUT_BYTES if options.quick else LARGE_BYTES)
+        if not options.quick:
+            rows += _many_members(work)
         rows += _start_up(work)
         rows += _as_function(measured[:2], trained, work)
         telemetry = _telemetry()
@@ -117,6 +119,16 @@ def _memory(trained: Path, work: Path, large_bytes: int) -> list[marks.Row]:
         marks.Row(name, "peak memory", peaks[1], unit="MiB"),
         marks.Row(name, "peak memory over 256 MiB's", peaks[1] / peaks[0], marks.MEMORY_GROWTH),
     ]
+
+
+def _many_members(work: Path) -> list[marks.Row]:
+    """As many members as settings allow, of which each takes memory for its name and its record."""
+    each = inputs.many_members()
+    _say(each.what)
+    command = [PACKAGER, "package", "--layout", "files", "--model", str(each.at(work).absolute())]
+    command += ["--name", "com.example.Many", "--version", "1.0.0", "--output", "."]
+    run = measure(command, work, inputs.LIMITS_OF_MANY)
+    return [marks.Row("members", "peak memory of a million", run.peak_bytes / inputs.MIB, marks.MANY_MIB, unit="MiB")]
 
 
 @contextmanager
@@ -184,12 +196,18 @@ def _as_function(measured: Sequence[Input], trained: Path, work: Path) -> list[m
 
 
 def _at_75_mb_per_s(each: Input, trained: Path, work: Path, inside: list[str]) -> Iterator[marks.Row]:
+    """S3 to S3 with and without copying inside S3; what is sent includes the requests themselves."""
     artifact = each.at(work)
-    with _in_s3(artifact, trained) as (server, bucket), function_limits.narrow_line(server.endpoint_url) as line:
-        command = _s3_command(bucket, trained.name, artifact.name, line.endpoint_url)
-        run = measure([*inside, *command], work, CREDENTIALS)
-        yield marks.Row(each.name, "as a function: S3 at 75 MB/s", run.wall_s, unit="s")
-        yield marks.Row(each.name, "as a function: bytes sent", line.sent_bytes / inputs.MIB, unit="MiB")
+    one_file = each.name.startswith("a")  # c has several, each with bytes of its own to send
+    for what, copying, most in (
+        ("copied", "when_supported", marks.SENT_MIB if one_file else None),
+        ("sent", "never", None),
+    ):
+        with _in_s3(artifact, trained) as (server, bucket), function_limits.narrow_line(server.endpoint_url) as line:
+            command = _s3_command(bucket, trained.name, artifact.name, line.endpoint_url)
+            run = measure([*inside, *command], work, {**CREDENTIALS, "S3_COPY_PARTS": copying})
+            yield marks.Row(each.name, f"S3 at 75 MB/s, {what}", run.wall_s, unit="s")
+            yield marks.Row(each.name, f"S3 at 75 MB/s, {what}: sent", line.sent_bytes / inputs.MIB, most, unit="MiB")
 
 
 def _telemetry() -> list[marks.Row]:

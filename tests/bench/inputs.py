@@ -22,6 +22,12 @@ FORMAT_VERSION = 1
 
 SMALL_FILES, SMALL_FILE_BYTES = 20_000, 4096
 REPEATED_BYTES = 32 * MIB
+MANY = 1_000_000
+LIMITS_OF_MANY = {
+    "MAX_ARCHIVE_MEMBERS": str(MANY + 2000),
+    "MAX_NAMES_BYTES": str(512 * MIB),
+    "MAX_ZIP_DIRECTORY_BYTES": str(512 * MIB),
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,16 @@ def of_size(size_bytes: int) -> Input:
         lambda path: _repeated(path, size_bytes),
         kept=False,
     )
+
+
+def many_members() -> Input:
+    """A million small files, which no default limit allows."""
+    return Input("members", f"{MANY:,} files of a few bytes", _members_of_few_bytes)
+
+
+def _members_of_few_bytes(path: Path) -> Path:
+    numbers = ((f"layers/{each // 1000:04d}/{each % 1000:03d}.bin", b"%d" % (each * each)) for each in range(MANY))
+    return models.archive(path, (models.small(*each) for each in numbers))
 
 
 def _weights(path: Path, size_bytes: int) -> Path:

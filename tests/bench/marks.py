@@ -51,6 +51,8 @@ MARKS = {
     "d": Marks(7, 4, None, None, 1.05),
 }
 PEAK_MIB, S3_PEAK_MIB = 64, 96
+SENT_MIB = 16
+MANY_MIB = 256
 MEMORY_GROWTH = 1.10
 START_UP_CPU_MS = 180
 SHARE = 1.0
