@@ -7,19 +7,24 @@ dates and modes, nothing compressed (Lambda unpacks it anyway, and compressors d
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from importlib.metadata import PackageMetadata
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements" / "function.lock"
+LICENCE = ROOT / "LICENSE"
 EXCLUDES = Path(__file__).parent / "function-excludes.txt"
 PYTHON_VERSION = "3.13"
 PLATFORMS = {"arm64": "aarch64-manylinux2014", "x86_64": "x86_64-manylinux2014"}
@@ -29,9 +34,7 @@ BILL = "sbom.cdx.json"
 OUR_PACKAGES = ("packager", "telemetry")
 FOR_PEOPLE = frozenset(
     {
-        "packager/cli/main.py",
-        "packager/cli/commands.py",
-        "packager/cli/progress.py",
+        *(path.relative_to(ROOT).as_posix() for path in (ROOT / "packager" / "cli").glob("*.py")),
         "telemetry/__main__.py",
         "telemetry/check.py",
         "telemetry/engine/conformance.py",
@@ -63,13 +66,14 @@ def build(architecture: str, folder: Path, python_version: str = PYTHON_VERSION)
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"function-{architecture}.zip"
-    bill = bill_of_materials()
     with tempfile.TemporaryDirectory() as scratch:
         dependencies = Path(scratch) / "dependencies"
         install(LOCK, dependencies, PLATFORMS[architecture], python_version)
+        bill = bill_of_materials(dependencies)
         unfinished = Path(scratch) / path.name
         with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in sorted([*_dependencies(dependencies), *_ours(architecture), (BILL, bill)]):
+            licence = (LICENCE.name, LICENCE.read_bytes())
+            for name, content in sorted([*_dependencies(dependencies), *_ours(architecture), licence, (BILL, bill)]):
                 entry = zipfile.ZipInfo(name, _DATE)
                 entry.create_system = 3  # the system whose modes these are
                 entry.external_attr = _MODE << 16
@@ -97,12 +101,33 @@ def lock() -> None:
     )  # fmt: skip
 
 
-def bill_of_materials() -> bytes:
-    """Return the CycloneDX bill of materials (JSON) of everything in the bundle."""
-    return _run(
+def bill_of_materials(dependencies: Path) -> bytes:
+    """Return the CycloneDX bill of materials (JSON) of the bundle, with the licences of the installed dependencies."""
+    made = _run(
         sys.executable, "-m", "cyclonedx_py", "requirements", "--pyproject", str(ROOT / "pyproject.toml"),
         "--output-reproducible", "--of", "JSON", "--output-file", "-", str(LOCK),
     )  # fmt: skip
+    bill = json.loads(made)
+    licences = {_plain(each.name): _licence(each.metadata) for each in distributions(path=[str(dependencies)])}
+    for component in bill["components"]:
+        if licence := licences.get(_plain(component["name"])):
+            component["licenses"] = [licence]
+    return json.dumps(bill, indent=2).encode()
+
+
+def _plain(name: str) -> str:
+    """Return the name of a project as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _licence(metadata: PackageMetadata) -> dict[str, Any] | None:
+    """Return a project's licence as CycloneDX has it: the expression, else the classifier, else the text of a line."""
+    expression, field = (next(iter(metadata.get_all(name) or ()), "") for name in ("License-Expression", "License"))
+    if expression:
+        return {"expression": expression}
+    classifiers = (each for each in metadata.get_all("Classifier") or () if each.startswith("License :: "))
+    name = next(classifiers, "").rpartition(" :: ")[2] or field.strip()
+    return {"license": {"name": name}} if name and "\n" not in name else None
 
 
 def _dependencies(folder: Path) -> Iterator[tuple[str, bytes]]:

@@ -144,6 +144,9 @@ def test_the_bill_of_materials_names_exactly_what_is_installed(bundles, architec
     assert named == distributions(files) == locked()
     assert all(each["purl"].startswith("pkg:pypi/") for each in bill["components"])
     assert "aiohttp" not in named
+    assert [each["name"] for each in bill["components"] if not each.get("licenses")] == []
+    assert "Apache" in json.dumps([each["licenses"] for each in bill["components"] if each["name"] == "boto3"])
+    assert files["LICENSE"] == (bundle.ROOT / "LICENSE").read_bytes()
 
 
 def test_the_bill_of_materials_is_valid_cyclonedx(bundles):
