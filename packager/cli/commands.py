@@ -293,7 +293,7 @@ def _check_streams(model: str, output: str, compiled: Mapping[str, str], templat
         return
     if len(compiled) > 1 or template:
         raise click.UsageError("Standard output (-) takes one component, and no recipe beside it: give a folder.")
-    if sys.stdout.isatty():
+    if sys.stdout is not None and sys.stdout.isatty():  # None: it is closed, which the store refuses
         raise click.UsageError("Standard output is a terminal: send the component to a file or another program.")
 
 

@@ -98,6 +98,26 @@ def test_strategies_that_read_twice_say_so_and_end(here):
     assert b"Standard input cannot be read twice" in done.stdout
 
 
+@pytest.mark.parametrize("closed", ["--model - --output out <&-", "--model m.tar.gz --output - >&-"])
+def test_a_stream_that_is_closed_is_wrong_use(here, closed):
+    (here.root / "m.tar.gz").write_bytes(MODEL.archive())
+    command = f"{PROGRAM} package {' '.join(NAMED)} {closed}"
+    done = subprocess.run(["bash", "-c", command], cwd=here.root, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 2, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("reader", ["> /dev/full", "| head -c 10 > /dev/null; exit ${PIPESTATUS[0]}"])
+def test_a_reader_that_takes_no_more_is_one_error(here, reader):
+    (here.root / "m.tar.gz").write_bytes(MODEL.archive())
+    command = f"{PROGRAM} package {' '.join(NAMED)} --model m.tar.gz --output - {reader}"
+    done = subprocess.run(["bash", "-c", command], cwd=here.root, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count(b"Standard output cannot be written") == 1
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_trained_artifact_and_a_plan_take_no_pipe(here):
     trained = run("package", "--trained", "-", "--compiled", "arm64-cpu=x", "--output", here.out)
     planned = run("plan", *NAMED, "--model", "-", "--output", here.out)
