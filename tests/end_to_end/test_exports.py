@@ -88,3 +88,23 @@ def test_an_export_goes_to_the_device_and_what_is_there_is_what_was_shipped(here
     assert run("verify", folder / "unpacked", component).exit_code == 0
     (folder / "unpacked" / first).write_bytes(b"changed")
     assert run("verify", folder / "unpacked", component).exit_code == 1
+
+
+def test_the_onnx_model_is_one_that_onnx_runtime_runs():
+    runtime = pytest.importorskip("onnxruntime", reason="NO ONNX RUNTIME: pip install onnxruntime to try the export")
+    numpy = pytest.importorskip("numpy")
+    session = runtime.InferenceSession(exports.onnx_model({"task": "detect"}))
+    (answer,) = session.run(None, {"x": numpy.ones(exports.WEIGHTS, numpy.float32)})
+    assert list(answer) == [1 + weight for weight in range(exports.WEIGHTS)]
+
+
+def test_the_tflite_model_is_one_that_litert_runs():
+    litert = pytest.importorskip(
+        "ai_edge_litert.interpreter", reason="NO LITERT: pip install ai-edge-litert to try the export"
+    )
+    numpy = pytest.importorskip("numpy")
+    interpreter = litert.Interpreter(model_content=exports.tflite_model())
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(0, numpy.ones(exports.WEIGHTS, numpy.float32))
+    interpreter.invoke()
+    assert list(interpreter.get_tensor(2)) == [1 + weight for weight in range(exports.WEIGHTS)]
