@@ -149,7 +149,7 @@ def test_300_packages_in_one_process_take_no_more_than_the_first_third_of_them(
     record_property("tried", runs)
     found = probed("growth_probe", s3_server.endpoint_url, stored, str(tmp_path), str(runs))
     assert found["failed"] == 0
-    assert found["memory_bytes"] < (8 if runs == 300 else 96) * MIB
+    assert found["memory_bytes"] < (16 if runs == 300 else 96) * MIB
     assert found["files"] <= 2  # a connection more
     assert found["threads"] <= 0
     assert list(tmp_path.iterdir()) == []
