@@ -29,6 +29,7 @@ _FILE_KEYS = {"alarms", "parameters", "tests"}
 _TEST_KEYS = {"name", "case", "start", "interval", "series", "recorded", "lines", "bands", "until", "expect"}
 _EXPECT_KEYS = {"alarm", "at", "is", "fires", "calls"}
 _LINE_KEYS = {"at", "line", "every", "times"}
+_MOST_LINES = 1_000_000
 _BAND_KEYS = {"alarm", "lower", "upper"}
 
 
@@ -204,7 +205,10 @@ def _add_line(recording: Recording, entry: Mapping[str, Any], start_s: int) -> N
     """Add a line of log, once or several times; text that is no JSON has a message and nothing else."""
     refuse_unknown(entry, _LINE_KEYS, "a line")
     first, every_s = start_s + duration_s(entry["at"]), duration_s(entry.get("every", "1m"))
-    for number in range(int(entry.get("times", 1))):
+    times = int(entry.get("times", 1))
+    if times > _MOST_LINES:
+        raise DefinitionError(f"a line {times} times; at most {_MOST_LINES} are made")
+    for number in range(times):
         before = len(recording.lines)
         add_lines(recording, [str(entry["line"])])
         if len(recording.lines) == before:

@@ -28,6 +28,9 @@ _FIELDS = (
 _SHORTEST_S, _LONGEST_S = 60, 15 * 86_400
 
 
+_MOST_S, _MOST_LETTERS = 3650 * 86_400, 40
+
+
 def moment_s(text: str) -> float:
     """Return an ISO 8601 time as epoch seconds; without a zone it is UTC."""
     try:
@@ -40,11 +43,18 @@ def moment_s(text: str) -> float:
 def duration_s(text: str | float) -> int:
     """Return `1d2h3m4s` as seconds; a bare number is seconds already."""
     written = str(text).strip()
-    if written.isdigit():
+    found = _seconds(written) if len(written) <= _MOST_LETTERS else _MOST_S + 1
+    if found > _MOST_S:
+        raise DefinitionError(f"{written:.20} is longer than ten years; is it in another unit?")
+    return found
+
+
+def _seconds(written: str) -> int:
+    if written.isdecimal():
         return int(written)
     match = _DURATION.fullmatch(written)
     if not match or not any(match.groups()):
-        raise DefinitionError(f"{text!r} is no duration; write 90s, 5m, 2h or 1d12h")
+        raise DefinitionError(f"{written!r} is no duration; write 90s, 5m, 2h or 1d12h")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 

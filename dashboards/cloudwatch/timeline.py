@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from dashboards.cloudwatch.alarm import Alarm, CompositeAlarm, LogAlarm, MetricAlarm, Missing, State
+from dashboards.cloudwatch.alarm import DAY_S, Alarm, CompositeAlarm, LogAlarm, MetricAlarm, Missing, State
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.log_alarms import Runs, run_query
 from dashboards.cloudwatch.rules import Rule, in_order, parse_rule
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dashboards.cloudwatch.series import Store
+
+MAX_DAYS = 1100
 
 Lines = Sequence[Mapping[str, Any]]
 """Recorded lines of log: their members, with `@timestamp` (epoch seconds) and `@message`."""
@@ -88,8 +90,14 @@ def run(  # noqa: PLR0913  alarms, data and a time
     cannot be evaluated over this data, and those that watch them, are left out and put there with the reason.
 
     Raises:
-        DashboardError: An alarm cannot be evaluated over this data, or watches one that is not there; it is named.
+        DashboardError: An alarm cannot be evaluated over this data, or watches one that is not there; it is named. Or
+            the moments are further apart than CloudWatch keeps data.
     """
+    if alarms and end_s - start_s > MAX_DAYS * DAY_S:
+        raise DefinitionError(
+            f"{(end_s - start_s) / DAY_S:.0f} days from first to last moment; at most {MAX_DAYS} are evaluated, "
+            "CloudWatch keeps 455: is a time in another unit, or of another year?"
+        )
     found: dict[str, Timeline] = {}
     rules: dict[str, Rule] = {}
     for name, alarm in alarms.items():

@@ -372,3 +372,19 @@ def test_alarms_of_a_test_file_that_are_not_evaluated_are_named_and_one_file_nee
     assert [line.split(": ")[2] for line in err.splitlines()] == ["Odd", "C"]
     (tmp_path / "tests.yaml").write_text(json.dumps({"alarms": 5, "tests": [test]}))
     assert main(["test", str(tmp_path / "tests.yaml")]) == 2
+
+
+@pytest.mark.parametrize("key", ["at", "fires", "calls", "until", "start"])
+def test_a_moment_beyond_all_history_is_refused(tmp_path, key, capsys):
+    alarm = {"AlarmName": "a", "Namespace": "N", "MetricName": "m", "Statistic": "Sum", "Period": 60}
+    alarm |= {"EvaluationPeriods": 1, "Threshold": 1, "ComparisonOperator": "GreaterThanThreshold"}
+    (tmp_path / "alarms.json").write_text(json.dumps(alarm))
+    expected = {"alarm": "a", "at": "1m", "is": "OK"}
+    far = {"at": {"at": "9" * 40}, "fires": {"fires": ["99999999d"]}, "calls": {"calls": ["99999999d"]}}
+    test = {"name": "t", "series": [{"metric": "N/m", "values": "0 0"}], "expect": [expected | far.get(key, {})]}
+    if key in {"fires", "calls"}:
+        test["expect"] = [{"alarm": "a", **far[key]}]
+    test |= {"until": {"until": "9" * 400}, "start": {"start": "9999-99-99"}}.get(key, {})
+    (tmp_path / "t.yaml").write_text(json.dumps({"alarms": "alarms.json", "tests": [test]}))
+    assert main(["test", str(tmp_path / "t.yaml")]) in {1, 2}
+    assert "Traceback" not in capsys.readouterr().err
