@@ -30,6 +30,7 @@ from packager.settings import Settings
 from packager.stores import collection, s3_prefix
 from tests import archives
 from tests.archive_strategies import file_sets, tars
+from tests.containers import PACKERS, zstd
 from tests.packages import content, ground
 
 MIB = 1 << 20
@@ -41,20 +42,6 @@ few = settings(max_examples=15, suppress_health_check=list(HealthCheck))
 def here():
     with ground() as ground_:
         yield ground_
-
-
-def zstd(data):
-    library = pytest.importorskip("backports.zstd")
-    return library.compress(data, options={library.CompressionParameter.checksum_flag: 1})
-
-
-PACKERS = {
-    "tar": bytes,
-    "tar.gz": archives.gz,
-    "tar.bz2": bz2.compress,
-    "tar.xz": lzma.compress,
-    "tar.zst": zstd,
-}
 
 
 TINY = {"tar.bz2": bz2.compress(b""), "tar.xz": lzma.compress(b""), "tar.zst": b"\x50\x2a\x4d\x18" + bytes(4)}
