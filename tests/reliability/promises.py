@@ -39,6 +39,11 @@ PROMISES = (
         "A hostile artifact is refused with a typed error, and nothing is published.",
         ("tests/end_to_end/test_archives.py::test_a_hostile",),
     ),
+    Promise(
+        "hostile",
+        "A hostile tar, its cuts and flipped bits, and a lying ZIP are refused in every container, or read exactly.",
+        ("tests/hostile/test_containers.py",),
+    ),
     Promise("hostile", "No name of a member reaches `open()`.", (f"{_ARCHIVES}::test_no_name_of_a_hostile_member",)),
     Promise("hostile", "`check` finds a fault in a ZIP that lies.", (f"{_ZIPS}::test_a_lying_zip",)),
     Promise(
