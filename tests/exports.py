@@ -5,7 +5,8 @@
     torchscript     the ZIP and records of https://pytorch.org/docs/stable/notes/serialization.html; nothing has run it
     sklearn_model   a pickle, as joblib.dump writes one of plain objects
 
-The frameworks themselves take gigabytes, and no test needs more of them than these files.
+The frameworks themselves take gigabytes. Where they are installed, tests/end_to_end/test_exports.py tries what they
+ship and make.
 """
 
 from __future__ import annotations
