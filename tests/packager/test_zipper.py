@@ -5,6 +5,8 @@ import os
 import stat
 import threading
 import zipfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +29,7 @@ from telemetry.engine.testing import recorded
 from tests.archive_strategies import file_sets
 from tests.archives import reference_zip
 from tests.packages import Model, ground
+from tests.small_disk import as_nobody
 
 on_disk = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FILES = {"a": b"abc" * 100, "b/c": b"", "b/d": bytes(range(256)) * 10, "large": bytes(3 << 20), "\u6a21": b"x"}
@@ -164,12 +167,19 @@ def test_a_target_that_cannot_be_written_is_a_typed_error(tmp_path):
     assert everything(tmp_path / "folder") == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_a_typed_error(tmp_path):
-    folder = put(tmp_path / "in", FILES)
-    (folder / "a").chmod(0)
-    with pytest.raises(AccessDeniedError):
-        IncrementalZipper().create_zip_streaming(folder, tmp_path / "made.zip")
+def test_a_file_that_may_not_be_read_is_a_typed_error():
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o777)
+        folder = put(root / "in", FILES)
+        (folder / "a").chmod(0)
+
+        def pack():
+            IncrementalZipper().create_zip_streaming(folder, root / "made.zip")
+
+        with pytest.raises(AccessDeniedError, match="/in/a"):
+            as_nobody(pack) if os.geteuid() == 0 else pack()
+        assert everything(root) == sorted(("in", *(f"in/{path}" for path in everything(folder))))
 
 
 @pytest.mark.parametrize("size", [0, 5, 1 << 20, (1 << 20) + 1])
