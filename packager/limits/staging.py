@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from packager.core.pipeline import File, Lookahead, packed_files
 from packager.core.splice import End, Part
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from packager.stores.archive import Archive
 
 _COPY_BYTES = 1 << 20
+
+_SHARED_FILE_BYTES = 1 << 20
+"""Small members share files of about this size: opening a file costs more than writing or reading one of them."""
 
 Report = Callable[[int, int], None]
 """Called with packed bytes read and members seen; what it raises stops the work."""
@@ -83,13 +86,14 @@ def _write(path: Path, readinto: Callable[[memoryview], int], buffer: memoryview
 
 @dataclass(frozen=True, slots=True)
 class StagedMember:
-    """A member whose packed form, as a ZIP holds it, lies in a file on scratch.
+    """A member whose packed form, as a ZIP holds it, lies in a file on scratch, alone or with others.
 
     Attributes:
         path: its path in the archive.
         size_bytes, crc32, method: as for an entry of a ZIP.
         packed_bytes: the size of its packed form.
         file: the file that holds that, under a name that we chose.
+        offset: where in the file it begins.
         on_read: told how many bytes of it have been read.
     """
 
@@ -99,6 +103,7 @@ class StagedMember:
     method: int
     packed_bytes: int
     file: Path = Path(os.devnull)
+    offset: int = 0
     on_read: Callable[[int], None] = lambda _: None
 
     def as_file(self, name: str) -> File:
@@ -107,8 +112,9 @@ class StagedMember:
 
     def _items(self, name: str) -> Iterator[Packed]:
         with map_os_errors("read", self.file), self.file.open("rb", buffering=0) as content:
+            content.seek(self.offset)
             if self.size_bytes < LARGE_BYTES:
-                yield Whole(name, self.size_bytes, self.crc32, self.method, content.read())
+                yield Whole(name, self.size_bytes, self.crc32, self.method, content.read(self.packed_bytes))
                 self.on_read(self.packed_bytes)
                 return
             yield Begin(name, self.size_bytes)
@@ -125,7 +131,8 @@ def list_files(archive: Archive, settings: Settings, report: Report) -> list[Siz
         def on_write(_: int) -> None:
             report(members.packed_bytes, members.members)
 
-        packed = _pack(members, lambda _: Path(os.devnull), on_write)
+        with _Files(None) as nowhere:
+            packed = _pack(members, nowhere, on_write)
     return [SizedFile(each.path, 0 if is_link else each.packed_bytes) for each, is_link in packed]
 
 
@@ -135,9 +142,9 @@ def staged_members(
 ) -> Iterator[_StagedMembers]:
     """The files of an archive, packed on scratch, in its order, hard links with the content they share.
 
-    The archive is read twice: to learn what it takes, which is then reserved, and to stage it. Each file is removed
-    as soon as no later member needs it, the rest at the end, whatever happens. InsufficientStorageError before the
-    first byte is written when it does not fit. `reporter` gives the report for the phases listing and staging.
+    The archive is read twice: to learn what it takes, which is then reserved, and to stage it. A file on scratch is
+    removed as soon as no later member needs it, the rest at the end, whatever happens. InsufficientStorageError before
+    the first byte is written when it does not fit. `reporter` gives the report for the phases listing and staging.
     """
     needed_bytes = storage.estimate_space_needed(list_files(archive, settings, reporter("listing")), "standard")
     storage.monitor_usage()  # listing took its time, and a warning about what others wrote comes before a refusal
@@ -167,34 +174,70 @@ def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
             reservation.record_write(size_bytes)
             report(members.packed_bytes, members.members)
 
-        staged = _pack(members, lambda number: folder / f"{number:08d}", on_write, explain)
+        with _Files(folder, explain) as files:
+            staged = _pack(members, files, on_write)
     return [each for each, _ in staged], members.left_out
 
 
-def _pack(
-    archive: ArchiveReader,
-    path_of: Callable[[int], Path],
-    on_write: Callable[[int], None],
-    explain: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> list[tuple[StagedMember, bool]]:
-    """Every file of an archive packed into a file of its own, and whether it is a hard link, which shares another's."""
+class _Files:
+    """Files for packed members, below a folder or nowhere: large members have one each, small ones share."""
+
+    def __init__(self, folder: Path | None, explain: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        self._folder = folder
+        self._explain = explain
+        self._opened = 0
+        self._path = Path(os.devnull)
+        self._file: BinaryIO | None = None
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._close()
+        elif self._file:
+            with suppress(OSError):  # the disk is full, and that was said
+                self._file.close()
+
+    def write(self, first: Packed, items: Iterator[Packed], on_write: Callable[[int], None]) -> StagedMember:
+        """Write the member that begins with `first`."""
+        alone = isinstance(first, Begin)
+        if self._folder and (alone or not self._file or self._bytes >= _SHARED_FILE_BYTES):
+            self._close()
+            self._path = self._folder / f"{self._opened:08d}"
+            self._opened += 1
+            self._bytes = 0
+        with map_os_errors("write", self._path), self._explain():
+            file = self._file = self._file or self._path.open("wb")
+            member = _write_packed(first, items, file, on_write)
+        offset, self._bytes = self._bytes, self._bytes + member.packed_bytes
+        if alone:
+            self._close()
+        return replace(member, file=self._path, offset=offset)
+
+    def _close(self) -> None:
+        if self._file:
+            with map_os_errors("write", self._path), self._explain():
+                self._file.close()
+        self._file = None
+
+
+def _pack(archive: ArchiveReader, files: _Files, on_write: Callable[[int], None]) -> list[tuple[StagedMember, bool]]:
+    """Every file of an archive, packed into `files`, and whether it is a hard link, which shares another's bytes."""
     members: list[Member] = []  # in the order of the archive, filled by the thread that reads it
 
-    def files() -> Iterator[File]:
+    def unpacked() -> Iterator[File]:
         for member in archive.files_and_links():
             members.append(member)
             if not member.same_as:
                 yield member.as_file(member.path)
 
     staged: dict[str, StagedMember] = {}
-    with closing(packed_files(files(), Lookahead())) as items:
+    with closing(packed_files(unpacked(), Lookahead())) as items:
         for item in items:
-            path = path_of(len(staged))
-            with map_os_errors("write", path):
-                file = path.open("wb")
-                with explain(), file:
-                    each = _write_packed(item, items, file, on_write)
-            staged[each.path] = replace(each, file=path)
+            each = files.write(item, items, on_write)
+            staged[each.path] = each
     on_write(0)  # an archive of links and empty files takes time, too
     for member in members:
         if member.same_as:
@@ -251,7 +294,7 @@ class _StagedMembers:
             self._read_bytes = passed_bytes  # also past a member that its user skipped
             uses[member.file] -= 1
             if not uses[member.file]:
-                self._reservation.record_removal(member.packed_bytes)
+                self._reservation.record_removal(member.file.stat().st_size)
                 member.file.unlink()
 
     def _add_read(self, size_bytes: int) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager.core.splice import Part
-from packager.core.zip import Whole
+from packager.core.zip import LARGE_BYTES, Whole
 from packager.errors import ExtractionError, InsufficientStorageError, StagingNeededError
 from packager.limits.staging import list_files, staged_members
 from packager.limits.storage import StorageManager
@@ -23,6 +23,7 @@ from tests.archive_strategies import trees
 from tests.packages import BLOCK_BYTES, Model, ground
 
 LINKED = Model({"a": 9000, "b/c": 0, "d": 5 * BLOCK_BYTES}, {"e": "a", "f": "d", "g": "a"})
+MIXED = Model({"large": LARGE_BYTES, "a": 9000, "b/c": 0}, {"e": "a"})
 sizes = st.integers(0, 20_000)
 
 
@@ -92,26 +93,30 @@ def test_staged_members_are_those_of_the_archive_in_its_order_and_links_have_the
         assert given_ == [(name, len(data), data) for name, data in expected.items()]
 
 
-def test_each_file_goes_as_soon_as_no_later_member_needs_it():
-    with staging() as ours, ours.members() as staged:
-        members = staged.files()
-        held = []
-        for member in members:
+def test_a_large_file_goes_when_it_was_read_and_small_ones_when_no_later_member_needs_any_of_them():
+    with staging(MIXED) as ours, ours.members() as staged:
+        all_bytes, held = ours.storage.written_bytes, []
+        for member in staged.files():
             content_of(member)
             held.append((member.path, ours.held()[0], ours.storage.written_bytes))
         held.append(("", *ours.held()))
-    a_bytes = LINKED.packed_sizes_bytes["a"]
-    both = a_bytes + LINKED.packed_sizes_bytes["d"]
-    # The empty file goes when the next one is asked for; `a` and `d` are needed again.
+    small_bytes = sum(MIXED.packed_sizes_bytes[name] for name in ("a", "b/c"))
+    # A file goes when the next one is asked for; `a` is needed again, and `b/c` lies beside it.
     assert held == [
-        ("a", 3, both),
-        ("b/c", 3, both),
-        ("d", 2, both),
-        ("e", 2, both),
-        ("f", 2, both),
-        ("g", 1, a_bytes),
+        ("large", 2, all_bytes),
+        ("a", 1, small_bytes),
+        ("b/c", 1, small_bytes),
+        ("e", 1, small_bytes),
         ("", 0, 0),
     ]
+
+
+def test_small_members_share_files_of_about_a_mebibyte():
+    with staging(Model(dict.fromkeys(map(str, range(150)), 20_000))) as ours, ours.members() as staged:
+        assert ours.held()[0] == 3
+        sizes_bytes = [each.stat().st_size for each in ours.settings.scratch_dir.rglob("0*") if each.is_file()]
+        assert all((1 << 20) <= each < (1 << 20) + 21_000 for each in sorted(sizes_bytes)[1:])
+        assert [zlib.crc32(content_of(each)) == each.crc32 for each in staged.files()] == [True] * 150
 
 
 def test_the_space_is_reserved_before_the_first_byte_is_written_and_given_back():
@@ -209,7 +214,7 @@ def test_a_listing_says_name_and_packed_size_of_each_file_and_none_for_a_link():
 
 
 def test_files_on_scratch_are_named_by_us_and_only_the_user_can_enter_their_folder():
-    with staging(Model({"../evil"[3:]: 10, "deep/er/name": 10})) as ours, ours.members():
+    with staging(Model({"../evil"[3:]: 10, "deep/er/name": LARGE_BYTES})) as ours, ours.members():
         [folder] = ours.settings.scratch_dir.iterdir()
         assert folder.stat().st_mode & 0o777 == 0o700
         assert folder.stat().st_uid == os.geteuid()
