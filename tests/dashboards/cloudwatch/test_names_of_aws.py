@@ -1,7 +1,7 @@
-"""Every name that AWS's references list, written down a second time: each is evaluated, or named with the reason.
+"""Names of CloudFormation's functions, metric maths, statistics, Logs Insights and dashboard bodies, listed again.
 
-Read on 2026-11-29 from the references of CloudFormation's functions, metric maths, statistics, Logs Insights and the
-structure of dashboard bodies.
+Each is evaluated, or named with the reason. The lists are apart from those of the source, so that one that is dropped
+there fails here.
 """
 
 import json
