@@ -131,7 +131,7 @@ def list_files(archive: Archive, settings: Settings, report: Report) -> list[Siz
         def on_write(_: int) -> None:
             report(members.packed_bytes, members.members)
 
-        with _Files(None) as nowhere:
+        with _ScratchFiles(None) as nowhere:
             packed = _pack(members, nowhere, on_write)
     return [SizedFile(each.path, 0 if is_link else each.packed_bytes) for each, is_link in packed]
 
@@ -174,12 +174,12 @@ def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
             reservation.record_write(size_bytes)
             report(members.packed_bytes, members.members)
 
-        with _Files(folder, explain) as files:
+        with _ScratchFiles(folder, explain) as files:
             staged = _pack(members, files, on_write)
     return [each for each, _ in staged], members.left_out
 
 
-class _Files:
+class _ScratchFiles:
     """Files for packed members, below a folder or nowhere: large members have one each, small ones share."""
 
     def __init__(self, folder: Path | None, explain: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
@@ -223,7 +223,9 @@ class _Files:
         self._file = None
 
 
-def _pack(archive: ArchiveReader, files: _Files, on_write: Callable[[int], None]) -> list[tuple[StagedMember, bool]]:
+def _pack(
+    archive: ArchiveReader, files: _ScratchFiles, on_write: Callable[[int], None]
+) -> list[tuple[StagedMember, bool]]:
     """Every file of an archive, packed into `files`, and whether it is a hard link, which shares another's bytes."""
     members: list[Member] = []  # in the order of the archive, filled by the thread that reads it
 
