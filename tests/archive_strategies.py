@@ -19,10 +19,13 @@ def is_plain(name: str) -> bool:
         return False
 
 
+LEFT_OUT = (".DS_Store", "__MACOSX")
+"""Names that are left out of every archive. Hypothesis finds them in the source, and draws them."""
+
 _characters = st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="/")
 segments = (
     st.text("ab.-é", min_size=1, max_size=3) | st.text(_characters, min_size=1, max_size=20) | st.text("n", min_size=99)
-).filter(is_plain)
+).filter(lambda name: is_plain(name) and name not in LEFT_OUT)
 paths = st.lists(segments, min_size=1, max_size=4).map("/".join).filter(is_plain)
 contents = (
     st.binary(max_size=2000)
