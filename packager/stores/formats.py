@@ -95,6 +95,7 @@ _CONTAINERS = (
     (b"PK\x05\x06", "zip"),
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x50\x2a\x4d\x18", "zstd"),  # a frame to be skipped, which `pzstd` begins with
     (b"BZh", "bzip2"),
     (GZIP_MAGIC, "gzip"),
 )

@@ -148,6 +148,12 @@ def test_zstd_is_read_where_its_extra_is_there(here, monkeypatch):
     assert "edge-model-packager[zstd]" in error.next_step
 
 
+def test_a_tar_that_pzstd_packed_is_read(here):
+    packed = zstd(archives.tar(FILES.items()))
+    frame = b"\x50\x2a\x4d\x18" + pack("<LL", 4, len(packed))  # as it writes before each of its frames
+    assert files_of(make(here, written(here, frame + packed, "model.tar.zst"))) == FILES
+
+
 def test_zstd_with_a_window_of_gigabytes_is_refused(here):
     library = pytest.importorskip("backports.zstd")
     wide = {library.CompressionParameter.window_log: 30, library.CompressionParameter.content_size_flag: 0}
