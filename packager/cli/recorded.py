@@ -34,6 +34,30 @@ def recorded(folder: Path | None, *, trace: bool) -> Iterator[None]:
             click.echo(telemetry.waterfall(spans), err=True)
 
 
+_PAGE_BEGINS = b"<!doctype html>"
+"""As the page about a run does; whatever else lies at its path may be the model itself."""
+
+
+def _refuse_what_is_no_report(path: Path) -> None:
+    """Let only a page or an empty file be replaced."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_PAGE_BEGINS))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise click.BadParameter(
+            f"{printable(path)!r} is there already and cannot be read: {error.strerror}. Name another file.",
+            param_hint="--report",
+        ) from error
+    if begins not in {b"", _PAGE_BEGINS}:
+        raise click.BadParameter(
+            f"{printable(path)!r} is there already and is no report of a former run, so it is not replaced. "
+            "Name another file, or remove this one.",
+            param_hint="--report",
+        )
+
+
 class RunReport:
     """The page about a run, if one is wanted: what is recorded for it, and whether it could be written."""
 
@@ -47,6 +71,7 @@ class RunReport:
             raise click.BadParameter(f"there is no folder for {printable(path)!r}", param_hint="--report")
         if path.exists() and not path.is_file():  # a device would be replaced by a file
             raise click.BadParameter(f"{printable(path)!r} is no file", param_hint="--report")
+        _refuse_what_is_no_report(path)
         from packager.report.recording import RunRecording  # noqa: PLC0415  kept off the path of --help
 
         self._recording = RunRecording()

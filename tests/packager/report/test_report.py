@@ -115,7 +115,7 @@ def test_a_report_that_cannot_be_written_is_one_line_and_the_work_is_done_all_th
             refused = CliRunner().invoke(command_line, [*asked, "--output", here.out, "--report", wrong])
             assert refused.exit_code == 2
             assert not Path(here.out).exists()
-        Path("run.html").write_text("old")
+        Path("run.html").write_text("<!doctype html>old")
         monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         done = CliRunner().invoke(
             command_line, [*asked, "--output", f"{here.out}/b", "--report", "run.html", "--force"]
@@ -123,7 +123,38 @@ def test_a_report_that_cannot_be_written_is_one_line_and_the_work_is_done_all_th
         assert done.exit_code == 1
         assert "Error: The report was not written: " in done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["run.html"]
-        assert Path("run.html").read_text() == "old"
+        assert Path("run.html").read_text() == "<!doctype html>old"
+
+
+def test_a_report_replaces_a_former_one_or_an_empty_file_and_never_an_input(tmp_path):
+    with ground() as here:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        weights, archive = folder / "weights.bin", Path(here.compiled(Model({"model.onnx": 3000})))
+        weights.write_bytes(b"weights")
+        template, link = tmp_path / "recipe.yaml", tmp_path / "link.html"
+        template.write_text(CliRunner().invoke(command_line, ["recipe", "--show-template", "model"]).stdout)
+        link.symlink_to(archive)
+        named = ["package", "--output", here.out, "--layout", "files", "--name", "n", "--version", "1.0.0"]
+        of_folder = [*named, "--model", str(folder), "--recipe", str(template)]
+        of_target = ["package", "--output", here.out, "--trained", here.trained, "--compiled", f"arm64-cpu={archive}"]
+        for asked, path in (
+            (of_folder, weights),
+            (of_folder, template),
+            (of_target, archive),
+            (of_target, link),
+            (of_target, Path(here.trained)),
+        ):
+            held = path.read_bytes()
+            refused = CliRunner().invoke(command_line, [*asked, "--report", str(path)])
+            assert (refused.exit_code, path.read_bytes()) == (2, held)
+            assert "Name another file" in refused.stderr
+            assert not Path(here.out).exists()
+        report = tmp_path / "run.html"
+        report.touch()
+        for _ in range(2):
+            assert CliRunner().invoke(command_line, [*of_folder, "--report", str(report)]).exit_code == 0
+            assert report.read_bytes().startswith(b"<!doctype html>")
 
 
 def test_a_run_of_any_length_keeps_so_many_samples_and_no_more():
