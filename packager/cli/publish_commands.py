@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -70,25 +69,24 @@ def publish(  # noqa: PLR0913, PLR0917  one an option
 @click.command("bundle-local")
 @_recipe_argument
 @_artifact_option
-@click.option(
-    "--output", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Folder to write."
-)
+@click.option("--output", required=True, metavar="DIR", help="Folder to write.")
 @endpoint_option
 @json_option
 @quiet_option
 def bundle_local(  # noqa: PLR0913, PLR0917  one an option
     recipe: str,
     artifact: str,
-    output: Path,
+    output: str,
     stores: Stores,
     as_json: bool,  # noqa: FBT001  click's
     quiet: bool,  # noqa: FBT001  same
 ) -> None:
     """Write the folders of recipes and artifacts that a local deployment takes, and say the command to run."""
     from packager.publishing.local import bundle_local as write_bundle  # noqa: PLC0415  kept off the path of --help
+    from packager.stores.address import output_folder  # noqa: PLC0415  same
 
     with failures(as_json=as_json):
-        bundle = write_bundle(recipe, artifact, output, stores=stores)
+        bundle = write_bundle(recipe, artifact, output_folder(output), stores=stores)
     _show(bundle, _bundle_lines(bundle), as_json=as_json, quiet=quiet)
 
 

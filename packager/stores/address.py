@@ -30,6 +30,7 @@ ACCEPTED_OUTPUT = (
     "Accepted: s3://bucket, s3://bucket/prefix/, file:///folder, or a plain path of a folder; "
     "the ARN of an access point can stand for the bucket."
 )
+_ACCEPTED_FOLDER = "Accepted: file:///folder, or a plain path of a folder."
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{1,62}"
@@ -100,16 +101,29 @@ class Stores:
         path = _local_path(uri, ACCEPTED_OUTPUT)
         if uri == STREAM and self.standard_output is not None:
             return StandardOutput(self.standard_output)
-        if uri == STREAM or (uri.lower().endswith(".zip") and not (path and path.is_dir())):
-            raise _refused(uri, "components get names of their own below a folder or a prefix", ACCEPTED_OUTPUT)
+        _check_output(uri, path, ACCEPTED_OUTPUT)
         if path is not None:
-            if path.exists() and not path.is_dir():
-                raise _refused(uri, "it is a file that is there already, and no folder", ACCEPTED_OUTPUT)
             return FolderSink(path)
         bucket, prefix = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
         from packager.stores import s3  # noqa: PLC0415  same
 
         return s3.sink(bucket, prefix.strip("/"), s3.calls(self.client, self.endpoint_url, self.s3), self.scratch)
+
+
+def output_folder(uri: str) -> Path:
+    """The local folder that `uri` names as an output, which need not be there; RequestError for anything else."""
+    path = _local_path(uri, _ACCEPTED_FOLDER)
+    if path is None:
+        raise _refused(uri, "this output is a folder of the file system", _ACCEPTED_FOLDER)
+    _check_output(uri, path, _ACCEPTED_FOLDER)
+    return path
+
+
+def _check_output(uri: str, path: Path | None, accepted: str) -> None:
+    if uri == STREAM or (uri.lower().endswith(".zip") and not (path and path.is_dir())):
+        raise _refused(uri, "components get names of their own below a folder or a prefix", accepted)
+    if path is not None and path.exists() and not path.is_dir():
+        raise _refused(uri, "it is a file that is there already, and no folder", accepted)
 
 
 def _local_path(uri: str, accepted: str) -> Path | None:

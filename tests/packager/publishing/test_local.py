@@ -84,3 +84,17 @@ def test_a_name_that_leads_out_of_the_folders_is_refused(here, name):
     done = CliRunner().invoke(command_line, ["bundle-local", str(recipe), *whole])
     assert done.exit_code == 2
     assert not out.exists()
+
+
+@pytest.mark.parametrize("output", ["-", "x.zip", "s3://bucket/x", "https://host/x", "file"])
+def test_an_output_that_is_no_local_folder_is_wrong_use_and_makes_none(here, output, monkeypatch):
+    recipe = here.root / "recipe.yaml"
+    recipe.write_bytes(CliRunner().invoke(command_line, ["recipe", "--show-template", "model"]).stdout_bytes)
+    artifact = component(here).uri
+    monkeypatch.chdir(here.root)
+    Path("file").write_bytes(b"mine")
+    held = set(here.root.iterdir())
+    done = CliRunner().invoke(command_line, ["bundle-local", str(recipe), "--artifact", artifact, "--output", output])
+    assert (done.exit_code, set(here.root.iterdir())) == (2, held)
+    assert "Accepted: file:///folder, or a plain path of a folder." in done.stderr
+    assert Path("file").read_bytes() == b"mine"
