@@ -16,4 +16,7 @@ def main() -> None:
         if error.name not in {"click", "rich"}:
             raise
         sys.exit(f"The command line needs {error.name}: pip install 'edge-model-packager[cli]'")
-    packager()
+    from packager.cli.output import written  # noqa: PLC0415  it needs click
+
+    with written():  # click prints help, versions and completions itself
+        packager()

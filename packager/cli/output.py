@@ -35,11 +35,19 @@ def show(what: dict[str, Any] | str, *, err: bool = False) -> None:
 
 
 def write(what: str | bytes) -> None:
-    """Write to standard output; exit with FAILED and one line when that cannot be, as on a full disk."""
-    try:
+    """Write to standard output, or exit as `written` does."""
+    with written():
         click.echo(what, nl=False)
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Exit with FAILED and one line when what the block prints cannot be written, as on a full disk."""
+    try:
+        yield
     except OSError as error:
-        if error.errno == errno.EPIPE:  # whoever read has gone, which click knows how to end
+        # EPIPE: whoever read has gone, which click knows how to end. Others that name a file are not of the output.
+        if error.errno == errno.EPIPE or error.filename is not None or isinstance(error, PackagerError):
             raise
         # What could not be written is still buffered, and would fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -117,6 +117,30 @@ def test_a_full_disk_under_standard_output_is_one_line(here, command):
     assert done.stderr.decode().splitlines() == ["Error: Standard output cannot be written: No space left on device."]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "asked_"),
+    [
+        (["--help"], {}),
+        (["--version"], {}),
+        (["diff", "--help"], {}),
+        ([], {"_PACKAGER_COMPLETE": "bash_source"}),
+        ([], {"_PACKAGER_COMPLETE": "zsh_complete", "COMP_WORDS": "packager pl", "COMP_CWORD": "1"}),
+    ],
+)
+def test_a_full_disk_under_what_needs_no_model_is_one_line(arguments, asked_):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [Path(sys.executable).with_name("packager"), *arguments],
+            env={**os.environ, **asked_},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == ["Error: Standard output cannot be written: No space left on device."]
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
