@@ -166,6 +166,8 @@ def _verify_body(request: Request, parts: dict[tuple[str, str], str]) -> None:
         raise _RefusedError(400, "XAmzContentSHA256Mismatch")
     if request.operation in {"PutObject", "UploadPart"}:
         _verify_checksum(request, parts)
+    if "x-amz-copy-source" in request.headers:  # it brings no checksum
+        raise _RefusedError(403, "AccessDenied")
     if request.operation == "CreateMultipartUpload" and "x-amz-checksum-algorithm" not in request.headers:
         raise _RefusedError(400, "InvalidRequest")
     if request.operation == "CompleteMultipartUpload":

@@ -237,7 +237,7 @@ CALLS = {
     "put_item": "dynamodb:PutItem", "put_object": "s3:PutObject",
     "query": "dynamodb:Query", "scan": "dynamodb:Scan", "start_execution": "states:StartExecution",
     "update_item": "dynamodb:UpdateItem",
-    "upload_part": "s3:PutObject",
+    "upload_part": "s3:PutObject", "upload_part_copy": "s3:PutObject",
 }  # fmt: skip
 """The right that each call of the packager needs."""
 OF_CALLERS = {"download_file", "get_caller_identity", "upload_file", "upload_fileobj"}

@@ -13,7 +13,7 @@ WHOSE = {
     "request": {"ArtifactNotFoundError", "ForbiddenError", "RequestError", "StagingNeededError"},
     "service": {
         "AccessDeniedError", "AwsRefusedError", "CleanupFailedError", "InsufficientStorageError", "NotRecordedError",
-        "OperationAbortedError", "OutOfTimeError", "PackagerError", "SettingsError", "StoreError",
+        "OperationAbortedError", "OutOfTimeError", "PackagerError", "PublishError", "SettingsError", "StoreError",
     },
 }  # fmt: skip
 MODULES = (errors, aws, replies, service)

@@ -278,7 +278,7 @@ class Countdown:
 def raising(countdown):
     """Make every step of the work count, from the first read to the commit."""
     around = (
-        (file_store._FileReader, "readinto"),
+        (file_store.FileReader, "readinto"),
         (file_store.FileSource, "_hashed"),
         (folder_store._FolderUpload, "begin"),
         (folder_store._FolderUpload, "write"),

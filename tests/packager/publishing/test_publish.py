@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import packager
 from packager import PublishError, RequestError, publish_component
 from packager.cli.commands import packager as command_line
+from packager.stores import s3_client
 from tests.greengrass_api import greengrass_api, sha256_in_s3
 from tests.packages import Model, ground
 from tests.schemas import validate
@@ -38,6 +39,7 @@ def here():
 
 @pytest.fixture
 def cloud(s3_server, monkeypatch):
+    monkeypatch.setattr(s3_client, "_clients", {})  # one that is kept would still speak to the server before
     for name in ("S3", "STS"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", s3_server.endpoint_url)
     with greengrass_api(digest_of=sha256_in_s3(s3_server.client())) as api:

@@ -42,7 +42,7 @@ def test_each_invocation_has_its_own_trace_count_and_measures(function):
     assert [line["request_id"] for line in found] == ["request-1", "request-2", "request-3"]
     assert all(50_000 < line["TimeLeft"] <= 60_000 for line in found)
     assert all(10_000_000 < line["PeakMemoryBytes"] < 1_000_000_000 for line in found)
-    assert {(line["Trigger"], line["function_version"], line["log_stream"]) for line in found} == {
+    assert {(line["trigger"], line["function_version"], line["log_stream"]) for line in found} == {
         ("direct", "7", "stream-1")
     }
     inner = function.emf("CreateManifest")
