@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import select
 import threading
 import time
 from contextlib import contextmanager
@@ -177,9 +178,17 @@ class _StreamUpload:
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:
+    """What is there already, at most `size`: a slow pipe is not waited for until it has filled a buffer."""
+    file = getattr(stream, "raw", None)  # below the buffer, which would hide from `select` what it holds
     try:
-        # What is there already: a slow pipe is not waited for until it has filled a buffer.
-        data: bytes = getattr(stream, "read1", stream.read)(size)
+        if file is None:
+            return stream.read(size)
+        data: bytes | None = None
+        while data is None:
+            if select.select([file], [], [], LOOKS_EVERY_S)[0]:
+                data = file.read(size)
+            else:
+                raise_if_late()
     except OSError as error:
         raise StoreError(
             f"Standard input cannot be read: {error.strerror}.",

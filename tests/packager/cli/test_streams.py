@@ -6,8 +6,10 @@ import bz2
 import gzip
 import json
 import lzma
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 import yaml
 
 import packager
-from tests.packages import Model, ground, tar
+from tests.packages import Model, content, ground, tar
 
 PROGRAM = Path(sys.executable).with_name("packager")
 MODEL = Model({"model.onnx": 900_000, "labels.txt": 20})
@@ -57,6 +59,25 @@ def test_what_is_piped_in_and_out_is_the_component_that_the_file_gives(here, for
     (made,) = json.loads(stored.stdout)["components"]
     assert made["sha256"] == expected.sha256
     assert Path(made["uri"]).relative_to(here.out) == Path(expected.uri).relative_to(here.root / "from-file")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("piped_bytes", [100_000, 3 << 20])
+def test_a_signal_while_the_pipe_is_silent_ends_it_and_leaves_nothing(here, number, piped_bytes):
+    archive = tar({"model.onnx": content(8 << 20)})
+    command = [PROGRAM, "package", *NAMED, "--model", "-", "--output", here.out]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(archive[:piped_bytes])
+        process.stdin.flush()
+        for _ in range(600):
+            if any(Path(here.out).rglob("*.zip")):
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait(60) == 128 + number, said
+    assert b"Traceback" not in said
+    assert [path for path in Path(here.out).rglob("*") if path.is_file()] == []
 
 
 def test_a_component_that_fails_half_way_is_no_zip_and_one_error(here):
