@@ -87,7 +87,11 @@ class StandardInput:
     def take(self, size: int) -> bytes:
         """The next bytes, at most `size`; empty at the end."""
         taken, self._ahead = self._ahead[:size], self._ahead[size:]
-        return taken or _read(self._stream, size)
+        if taken:
+            return taken
+        data = _read(self._stream, size)
+        self._head += data[: _HEAD_BYTES - len(self._head)]
+        return data
 
     def count(self, data: bytes, digest: str) -> None:
         """Note what was read; no data is the end, at which `digest` is the SHA-256 of it all."""

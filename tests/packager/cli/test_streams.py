@@ -145,6 +145,12 @@ def test_a_trained_artifact_and_a_plan_take_no_pipe(here):
     assert (trained.returncode, planned.returncode) == (2, 2)
 
 
+def test_what_is_no_tar_gz_is_named_when_it_is_inspected_from_a_pipe():
+    done = run("inspect", "-", piped=lzma.compress(tar(MODEL.files)))
+    assert (done.returncode, b"xz" in done.stdout) == (1, True)
+    assert b"empty" not in done.stdout
+
+
 def test_archives_and_recipes_are_looked_at_from_a_pipe(here):
     listed = run("inspect", "-", piped=MODEL.archive())
     assert listed.returncode == 0, listed.stderr
