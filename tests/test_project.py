@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 import packager
 from native.build import TARGETS
@@ -125,7 +126,7 @@ def reader(tmp_path, s3_server, monkeypatch) -> Iterator[Path]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_documented_command_and_program_runs(page, request):
-    commands = [block for block in blocks(page, "sh") if re.search(r"^\w*=?\$?\(?packager ", block)]
+    commands = [block for block in blocks(page, "sh") if re.search(r"^\w*=?\$?\(?packager ", block, re.MULTILINE)]
     programs = blocks(page, "python") if page.name in {"README.md", "library.md", "models.md"} else []
     if not commands and not programs:
         return
@@ -139,9 +140,17 @@ def test_every_documented_command_and_program_runs(page, request):
         (made,) = Path("for-device").rglob("*.zip")
         with zipfile.ZipFile(made) as component:
             assert component.namelist() == tree.split()
+            assert programs_of_recipes() <= set(component.namelist())
     names: dict[str, object] = {"packager": packager}
     for program in programs:
         exec(compile(program, str(page), "exec"), names)  # noqa: S102  our own documents
+
+
+def programs_of_recipes() -> set[str]:
+    """What the recipes that a page makes would start on the device."""
+    recipes = [yaml.safe_load(path.read_text()) for path in Path("for-device").rglob("*.yaml")]
+    configured = [each.get("ComponentConfiguration", {}).get("DefaultConfiguration", {}) for each in recipes]
+    return {each["Program"] for each in configured if "Program" in each}
 
 
 def prepare_one_component() -> None:

@@ -9,6 +9,10 @@ What frameworks ship or make is tried where they are installed; they are too lar
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import zipfile
 import zlib
 from importlib.util import find_spec
@@ -153,6 +157,18 @@ def test_the_tflite_model_is_one_that_litert_runs():
     interpreter.set_tensor(0, numpy.ones(exports.WEIGHTS, numpy.float32))
     interpreter.invoke()
     assert list(interpreter.get_tensor(2)) == [1 + weight for weight in range(exports.WEIGHTS)]
+
+
+def test_the_documented_program_answers_with_the_model_beside_it(tmp_path):
+    installed("ai_edge_litert.interpreter", "ai-edge-litert")
+    page = Path(__file__).parents[2].joinpath("docs", "models-tflite.md").read_text()
+    _, program, _ = re.split(r"<<'END'\n|^END\n", page, flags=re.MULTILINE)
+    (tmp_path / "main.py").write_text(program)
+    (tmp_path / "mobilenet.tflite").write_bytes(exports.tflite_model())
+    environment = {**os.environ, "MODEL_PATH": str(tmp_path), "NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, tmp_path / "main.py"], env=environment, capture_output=True, check=True)
+    answer = done.stdout.decode().strip("[] \n").split()
+    assert [float(each) for each in answer] == list(range(exports.WEIGHTS))
 
 
 # -- models that packages ship -----------------------------------------------------------------------------------------
