@@ -57,7 +57,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
         say(f"{parser.prog}: {error}", sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        say(f"{parser.prog}: {error.name} is missing; pip install 'edge-model-packager[preview]'", sys.stderr)
+        say(f"{parser.prog}: {error.name} is missing. Install the package with its extra `preview`.", sys.stderr)
         return 2
     except BrokenPipeError:
         sys.stderr.close()

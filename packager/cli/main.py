@@ -15,7 +15,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
-        sys.exit(f"The command line needs {error.name}: pip install 'edge-model-packager[cli]'")
+        sys.exit(f"The command line needs {error.name}. Install the package with its extra `cli`.")
     from packager.cli.output import written  # noqa: PLC0415  it needs click
 
     with written():  # click prints help, versions and completions itself

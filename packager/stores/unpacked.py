@@ -151,7 +151,7 @@ def zstd() -> Callable[[], Decompressor]:
     except ModuleNotFoundError as error:
         raise RequestError(
             "Archives that are packed with zstd need a library that is not installed.",
-            next_step="pip install 'edge-model-packager[zstd]', or pack the archive with gzip.",
+            next_step="Install the package with its extra `zstd`, or pack the archive with gzip.",
             field="model",
         ) from error
     options = {library.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}

@@ -104,6 +104,13 @@ def test_the_library_has_no_standard_streams_of_its_own():
         Stores().sink("-")
 
 
+def test_a_package_that_is_missing_is_one_line_that_names_the_extra():
+    program = "import sys; sys.modules['click'] = None; from packager.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    said = "The command line needs click. Install the package with its extra `cli`.\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("command", [["package"], ["package", "--json"], ["inspect"]])
 def test_a_full_disk_under_standard_output_is_one_line(here, command):
