@@ -40,7 +40,7 @@ def diff(a: str, b: str, digests: bool, stores: Stores, as_json: bool) -> None: 
 
     with failures(as_json=as_json, status=UNDECIDED):
         compared = compare_components(stores.source(a), stores.source(b), from_process_environment(), digests=digests)
-    show(compared.as_dict() if as_json else "\n".join(_comparison_lines(compared)))
+    show(compared.as_dict() if as_json else "\n".join(_comparison_lines(compared)), unwritten=UNDECIDED)
     sys.exit(0 if compared.equal else FAILED)
 
 
@@ -59,7 +59,7 @@ def verify(folder: Path, component: str, exclude: tuple[str, ...], stores: Store
 
     with failures(as_json=as_json, status=UNDECIDED):
         verified = verify_unpacked(folder, stores.source(component), from_process_environment(), exclude)
-    show(verified.as_dict() if as_json else "\n".join(_verification_lines(verified)))
+    show(verified.as_dict() if as_json else "\n".join(_verification_lines(verified)), unwritten=UNDECIDED)
     sys.exit(0 if verified.equal else FAILED)
 
 

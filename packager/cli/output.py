@@ -26,12 +26,14 @@ UNDECIDED = 3
 """A comparison could not be made, which is neither equal nor different."""
 
 
-def show(what: dict[str, Any] | str, *, err: bool = False) -> None:
+def show(what: dict[str, Any] | str, *, err: bool = False, unwritten: int = FAILED) -> None:
+    """Print text or a document; exit with `unwritten` when standard output cannot be written."""
     text = what if isinstance(what, str) else json.dumps(what, indent=2, allow_nan=False)
     if err:
         click.echo(text, err=True)
     else:
-        write(f"{text}\n")
+        with written(unwritten):
+            click.echo(text)
 
 
 def write(what: str | bytes) -> None:
@@ -41,18 +43,18 @@ def write(what: str | bytes) -> None:
 
 
 @contextmanager
-def written() -> Iterator[None]:
-    """Exit with FAILED and one line when what the block prints cannot be written, as on a full disk."""
+def written(status: int = FAILED) -> Iterator[None]:
+    """Exit with `status` when what the block prints cannot be written; in one line, unless the reader has gone."""
     try:
         yield
     except OSError as error:
-        # EPIPE: whoever read has gone, which click knows how to end. Others that name a file are not of the output.
-        if error.errno == errno.EPIPE or error.filename is not None or isinstance(error, PackagerError):
+        if error.filename is not None or isinstance(error, PackagerError):  # these are not of the output
             raise
         # What could not be written is still buffered, and would fail once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        click.echo(f"Error: Standard output cannot be written: {error.strerror}.", err=True)
-        sys.exit(FAILED)
+        if error.errno != errno.EPIPE:
+            _say_error(f"Standard output cannot be written: {error.strerror}.")
+        sys.exit(status)
 
 
 def finding_line(finding: Finding) -> str:
@@ -86,9 +88,17 @@ def failures(*, as_json: bool, status: int = FAILED) -> Iterator[None]:
 
 def fail(error: PackagerError, status: int, document: dict[str, Any] | None) -> NoReturn:
     if document is not None:
-        show({**document, "error": error.as_dict()})
-    click.echo(f"Error: {error}", err=True)
+        show({**document, "error": error.as_dict()}, unwritten=status)
+    _say_error(str(error))
     sys.exit(status)
+
+
+def _say_error(message: str) -> None:
+    """On standard error; where that cannot be written either, the exit status alone tells."""
+    try:
+        click.echo(f"Error: {message}", err=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 @contextmanager

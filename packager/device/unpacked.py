@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from packager.deadline import raise_if_late
 from packager.device.component_files import ComponentFiles
-from packager.errors import PackagerError, printable, within
+from packager.errors import ExtractionError, PackagerError, printable, within
 from packager.os_errors import map_os_errors
 from packager.stores.archive import Exclusions, patterns
 
@@ -81,6 +81,7 @@ def verify_unpacked(
     Symbolic links are never followed, pipes and devices never opened; folders that the component does not have are not
     looked into. Memory: two buffers of 1 MiB, and the component's directory. Errors: as for ComponentFiles for the
     component, StoreError and its kinds for the folder itself; whatever lies below it is a deviation, never an error.
+    ExtractionError when there is no file to compare, which says nothing of the device.
     """
     exclusions = Exclusions(patterns(exclude))
     shipped = ComponentFiles(component, settings)
@@ -89,7 +90,14 @@ def verify_unpacked(
     comparing = _Comparing(shipped, exclusions)
     with _opened_root(folder) as root:
         comparing.compare_folder(root)
-    return comparing.result(str(folder))
+    result = comparing.result(str(folder))
+    if result.equal and not result.files:
+        raise ExtractionError(
+            f"Nothing was compared: none of the component's {len(shipped.files)} files is left.",
+            next_step="Leave out fewer files with --exclude.",
+            files=len(shipped.files),
+        )
+    return result
 
 
 class _Comparing:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import signal
 import subprocess
 import sys
@@ -199,3 +200,25 @@ def test_a_component_of_files_is_checked_by_the_rules_of_greengrass_alone(here):
     alone = run("check", made.uri, "--layout", "files", "--strict")
     assert (alone.returncode, alone.stdout) == (0, b"A device would take this component.\n")
     assert run("check", made.uri, "--layout", "files", "--target", "arm64-cpu").returncode == 2
+
+
+def gone():
+    """The end to write to of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("opened", [gone, lambda: os.open("/dev/full", os.O_WRONLY)], ids=["gone", "full"])
+@pytest.mark.parametrize("errors", [subprocess.PIPE, subprocess.STDOUT], ids=["errors-apart", "errors-too"])
+def test_a_comparison_that_nobody_could_read_is_not_told_as_a_difference(here, opened, errors):
+    uri = component_of(here, tar(MODEL.files)).uri
+    with zipfile.ZipFile(uri) as component:
+        component.extractall(here.root / "unpacked")
+    for compared in (["diff", uri, uri], ["verify", here.root / "unpacked", uri, "--json"], ["diff", uri, "absent"]):
+        stdout = opened()
+        done = subprocess.run([PROGRAM, *compared], stdout=stdout, stderr=errors, check=False, timeout=60)
+        os.close(stdout)
+        assert done.returncode == 3, (compared, done.stderr)
+        assert b"Traceback" not in (done.stderr or b"")

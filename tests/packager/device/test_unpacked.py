@@ -166,5 +166,9 @@ def test_the_command_ends_with_one_of_three_statuses(shipped, device, tmp_path):
     assert run(device, shipped).exit_code == 1
     assert f"missing     {WEIGHTS}: it is not there" in run(device, shipped).stdout
     assert run(tmp_path / "absent", shipped).exit_code == 3
+    passed_over = run(device, shipped, "--exclude", "*")
+    assert passed_over.exit_code == 3
+    assert passed_over.stderr.startswith("Error: Nothing was compared: ")
+    validate("verify", json.loads(run(device, shipped, "--exclude", "*", "--json").stdout))
     for folder in (device, tmp_path / "absent"):
         validate("verify", json.loads(run(folder, shipped, "--json").stdout))
