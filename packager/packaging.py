@@ -87,7 +87,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     strict = settings.strict_device_rules if strict is None else strict
     options = Options(settings, strategy, force=force, strict=strict)
     run = Run(options, stores or Stores(client, endpoint_url), output, on_progress)
-    wanted = Wanted(trained, compiled, imported_targets, exclude, model_file, layout, name, version, prefix)
+    wanted = Wanted(trained, compiled, imported_targets, exclude, model_file, layout, name, version, prefix, output)
     components = wanted.components(run.stores, settings, run.checkpoint.report, run.sink if prepared else None)
     done = done_before(previous)
     with _limited_to(time_left_s):

@@ -122,7 +122,7 @@ def plan(  # noqa: PLR0913  every choice of a call, by name
     storage = StorageManager(settings)
     stores = (stores or Stores(client, endpoint_url)).with_scratch(storage)
     stores.sink(output)  # refuses a wrong output before anything is read
-    asked = Wanted(trained, compiled, imported_targets, exclude, model_file, layout, name, version, prefix)
+    asked = Wanted(trained, compiled, imported_targets, exclude, model_file, layout, name, version, prefix, output)
     wanted = asked.components(stores, settings, report)
     started = time.monotonic()
     if manifest_source := wanted[0].manifest_source:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packager.errors import RequestError
+from packager.core.ports import KEYS_BEGIN_WITH
+from packager.errors import RequestError, printable
 from packager.model.any_files import component_of_files, wrong
 from packager.model.layouts import Component, components_of
 from packager.model.prepared import PreparedManifest
 from packager.model.trained import TrainedArtifact
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT
-from packager.stores.archive import ARCHIVE, Archive, patterns
+from packager.stores.address import path_within
+from packager.stores.archive import ARCHIVE, Archive, Exclusions, patterns
+from packager.stores.standard_streams import STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from packager.results import ProcessingState
     from packager.settings import Settings
     from packager.stores import Stores
+
+_COMPONENTS = KEYS_BEGIN_WITH.partition("/")[0]
+"""The folder of all components below an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Wanted:
     name: str | None = None
     version: str | None = None
     prefix: str = ""
+    output: str = ""
 
     def components(
         self,
@@ -50,6 +57,7 @@ class Wanted:
         self._check(is_prepared=prepared_at is not None)
         if self.layout == FILES_LAYOUT:
             archive = Archive(stores.model(self.model, settings), ARCHIVE, patterns(self.exclude), of_any_kind=True)
+            self._check_output(archive.exclude)
             return [component_of_files(archive, self.name or "", self.version or "", self.prefix)]
         model = TrainedArtifact(stores.source(self.model), settings, report=report, exclude=patterns(self.exclude))
         manifest_source = PreparedManifest(model, prepared_at, stores.source) if prepared_at else model
@@ -69,4 +77,16 @@ class Wanted:
                 "A name, a version and a prefix belong to the layout `files`.",
                 next_step="Ask for the layout `files`, or leave them out.",
                 field="layout",
+            )
+
+    def _check_output(self, exclude: Sequence[str]) -> None:
+        """A component that lies among the files of its model would be a part of the next one."""
+        if not self.output or STREAM in (self.output, self.model):
+            return
+        below = path_within(self.output, self.model)
+        if below is not None and not Exclusions(exclude).cover(f"{below}/{_COMPONENTS}".removeprefix("./")):
+            raise RequestError(
+                f"The output {printable(self.output)!r} lies among the files of the model {printable(self.model)!r}.",
+                next_step="Give another output, or leave it out of the component: exclude its folder.",
+                field="output",
             )

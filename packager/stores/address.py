@@ -110,6 +110,18 @@ class Stores:
         return s3.sink(bucket, prefix.strip("/"), s3.calls(self.client, self.endpoint_url, self.s3), self.scratch)
 
 
+def path_within(uri: str, folder: str) -> str | None:
+    """The path of `uri` below a folder, or below a prefix that ends in a slash; None where it lies elsewhere."""
+    path, root = _local_path(uri, ACCEPTED_OUTPUT), _local_path(folder, ACCEPTED)
+    if path is not None and root is not None:
+        path, root = path.resolve(), root.resolve()
+        return path.relative_to(root).as_posix() if root.is_dir() and path.is_relative_to(root) else None
+    if path is not None or root is not None or not folder.endswith("/"):
+        return None
+    whole = f"{uri.rstrip('/')}/"
+    return whole.removeprefix(folder).rstrip("/") if whole.startswith(folder) else None
+
+
 def output_folder(uri: str) -> Path:
     """The local folder that `uri` names as an output, which need not be there; RequestError for anything else."""
     path = _local_path(uri, _ACCEPTED_FOLDER)

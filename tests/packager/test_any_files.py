@@ -279,3 +279,24 @@ def test_a_model_of_many_files_is_read_in_one_step(here, s3_server, bucket, wher
     )
     [identified] = [each for each in records if each.row == "IdentifyArtifact"]
     assert identified.fields["bytes_hashed"] == {"folder": 100 * count, "prefix": 0}[where]
+
+
+@pytest.mark.parametrize("below", ["", "components", "a/b"])
+@pytest.mark.parametrize("where", ["folder", "prefix"])
+def test_an_output_among_the_files_of_the_model_is_refused_unless_it_is_left_out(here, s3_server, bucket, where, below):
+    client = s3_server.client()
+    folder = here.root / "m"
+    folder.mkdir()
+    (folder / "a.bin").write_bytes(b"weights")
+    client.put_object(Bucket=bucket, Key="m/a.bin", Body=b"weights")
+    model = {"folder": f"{folder}/", "prefix": f"s3://{bucket}/m/"}[where]
+    arguments = {**NAMED, "stores": Stores(client)}
+    for call in (package, plan):
+        with pytest.raises(RequestError) as refused:
+            call(model, {}, model + below, **arguments)
+        assert refused.value.field == "output"
+    left_out = below.partition("/")[0] or "model_artifacts"
+    made = [package(model, {}, model + below, exclude=[left_out], **arguments).components[0] for _ in range(3)]
+    assert {(each.error, each.sha256) for each in made} == {(None, made[0].sha256)}
+    beside = package(model, {}, model.rstrip("/") + "-out", **arguments).components[0]
+    assert beside.error is None
