@@ -87,8 +87,10 @@ def _dependency(dependency: object, where: str) -> Iterator[Finding]:
         return
     yield from _keys(dependency, reference.DEPENDENCY, f"{where}.")
     yield from _one_of(dependency, "DependencyType", reference.DEPENDENCY_TYPES, f"{where}.")
-    if not isinstance(get(dependency, "VersionRequirement"), str):
-        yield _finding("values", where, "has no VersionRequirement", "Say which versions will do, such as '^1.0.0'.")
+    requirement = get(dependency, "VersionRequirement")
+    if not isinstance(requirement, str) or not reference.is_requirement(requirement):
+        said = "has no VersionRequirement" if requirement is None else "has a VersionRequirement that is none"
+        yield _finding("values", where, said, "Say which versions will do, such as '^1.0.0' or '>=2.0.0 <3.0.0'.")
 
 
 def _manifests(manifests: object) -> Iterator[Finding]:
@@ -200,6 +202,7 @@ def _artifact(artifact: object, where: str) -> Iterator[Finding]:
         return
     yield from _keys(artifact, reference.ARTIFACT, f"{where}.")
     yield from _one_of(artifact, "Unarchive", reference.UNARCHIVE, f"{where}.")
+    yield from _one_of(artifact, "Algorithm", reference.ALGORITHMS, f"{where}.")
     uri = get(artifact, "Uri")
     if not isinstance(uri, str) or not reference.ARTIFACT_URI.fullmatch(uri):
         yield _finding("values", f"{where}.Uri", "is no URI of an artifact", "Give s3://BUCKET/KEY.")

@@ -44,6 +44,7 @@ PERMISSION = ("Read", "Execute")
 COMPONENT_TYPES = ("aws.greengrass.generic", "aws.greengrass.lambda", "aws.greengrass.plugin", "aws.greengrass.nucleus")
 DEPENDENCY_TYPES = ("HARD", "SOFT")
 UNARCHIVE = ("ZIP", "NONE")
+ALGORITHMS = ("SHA-256",)
 ACCESS = ("ALL", "OWNER", "NONE")
 OPERATING_SYSTEMS = ("linux", "darwin", "windows", "all", "*")
 ARCHITECTURES = ("amd64", "aarch64", "arm", "x86", "riscv64", "all", "*")
@@ -70,6 +71,15 @@ SEMANTIC_VERSION = re.compile(
     re.ASCII,
 )
 ARTIFACT_URI = re.compile(r"(s3://[^/\s]+/\S+|greengrass:\S+|docker:\S+)")
+
+_VERSIONS = r"(?:[~^]|[<>]=?|=)? ?v?(?:\d+|[xX*])(?:\.(?:\d+|[xX*])){0,2}(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
+_REQUIREMENT = re.compile(rf"{_VERSIONS}(?:(?: - | ?\|\| ?| ?, ?| ){_VERSIONS})*")
+_MAX_REQUIREMENT_LENGTH = 256
+
+
+def is_requirement(text: str) -> bool:
+    """Whether the text says which versions will do, in the form of npm: comparators, ranges, and `||` between them."""
+    return len(text) <= _MAX_REQUIREMENT_LENGTH and bool(_REQUIREMENT.fullmatch(" ".join(text.split())))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from packager.cli.commands import packager
 from packager.device.recipe import Artifact, recipe
 from packager.device.recipe_check import check_recipe
 from packager.device.recipe_file import MAX_FILE_BYTES, read_recipe, render_json, render_yaml
+from packager.device.recipe_reference import is_requirement
 from packager.device.recipe_template import SHIPPED, RecipeNames, fill_template, read_template
 from packager.errors import RequestError
 from packager.model.targets import target
@@ -129,6 +130,9 @@ def test_a_misspelled_key_anywhere_is_found_and_the_right_one_named(data):
         (["Manifests", 0, "Lifecycle", "install"], {"Timeout": 1}, "recipe-values", "runs"),
         (["Manifests", 0, "Lifecycle", "install", "Timeout"], -1, "recipe-values", "whole"),
         (["Manifests", 0, "Artifacts", 0, "Unarchive"], "TAR", "recipe-values", "ZIP, NONE"),
+        (["Manifests", 0, "Artifacts", 0, "Algorithm"], "MD5", "recipe-values", "SHA-256"),
+        (["ComponentDependencies", "com.example.Base", "VersionRequirement"], "nonsense", "recipe-values", "^1.0.0"),
+        (["ComponentDependencies", "com.example.Base", "VersionRequirement"], None, "recipe-values", "^1.0.0"),
         (["Manifests", 0, "Artifacts", 0, "Permission", "Read"], "all", "recipe-values", "ALL"),
         (["Manifests", 0, "Lifecycle", "run"], "{artifact:path}", "recipe-macros", "{artifacts:path}"),
         (["Manifests", 0, "Lifecycle", "run"], "{artifacts:Path}", "recipe-macros", "{artifacts:path}"),
@@ -155,6 +159,19 @@ def test_each_place_that_breaks_the_reference_is_one_finding_with_the_way_out(wh
     (found,) = (each for each in check_recipe(broken) if each.rule == rule)
     assert step in found.next_step
     assert ("Nucleus lite" in found.message) == rule.startswith("lite-")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        *dict.fromkeys(
+            ("^1.0.0", ">=2.0.0 <3.0.0", "~2.1", "*", "1.x", "1.0.0 - 2.0.0", ">=1.0.0 || <0.5.0"), True
+        ).items(),
+        *dict.fromkeys(("", "latest", "1.2.3.4", "^", "1..2", ">=", "1.0.0;", "1 " * 200), False).items(),
+    ],
+)
+def test_a_requirement_is_of_the_form_that_npm_gave_it(text, is_one):
+    assert is_requirement(text) == is_one
 
 
 def test_keys_in_another_case_are_for_nucleus_classic_alone():
