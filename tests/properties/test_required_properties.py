@@ -489,10 +489,6 @@ def test_property_06_any_demand_above_the_limits_selects_a_strategy_that_fits_an
     )
 
     def work(disk):
-        @fewer
-        @given(
-            weighted((4, one_after_another), (2, larger_than_the_disk), (2, any_demand)),
-        )
         def package_with(demand):
             each_model, ballast_blocks, memory_bytes, at_once, streams, time_s = demand
             visit.begin()
@@ -538,7 +534,9 @@ def test_property_06_any_demand_above_the_limits_selects_a_strategy_that_fits_an
                 assert list(disk.iterdir()) == [ballast]
             ballast.unlink()
 
-        package_with()
+        # One draw for each kind: among all of them Hypothesis may hardly try one.
+        for examples, demands in ((15, one_after_another), (15, larger_than_the_disk), (10, any_demand)):
+            settings(fewer, max_examples=examples)(given(demands)(package_with))()
 
     on_small_disk(work, 128 * BLOCK_BYTES)
     assert visit.lacking(refused=20, sequential=20) == {}
