@@ -715,13 +715,6 @@ def test_property_10_recoverable_faults_within_the_budget_end_in_success_and_bey
     )
 
     def work(disk):
-        @many
-        @given(
-            models(100 * KIB),
-            st.sampled_from(["auto", "standard", "partial"]),
-            st.sampled_from([2, 1, 2, 3]).flatmap(lambda count: st.lists(recoverable, min_size=count, max_size=count)),
-            st.sampled_from([3, 1, 4, 2, 6]),
-        )
         def package_through(model, strategy, faults, attempts):
             visit.begin()
             coming = iter(faults)
@@ -755,7 +748,18 @@ def test_property_10_recoverable_faults_within_the_budget_end_in_success_and_bey
                     assert_whole(result, model, component)
                 assert_nothing_left(disk, here, result)
 
-        package_through()
+        # Few attempts and many are drawn by themselves: among both, Hypothesis may hardly try one.
+        for examples, attempts in ((35, [1, 2]), (65, [3, 4, 6])):
+            settings(many, max_examples=examples)(
+                given(
+                    models(100 * KIB),
+                    st.sampled_from(["auto", "standard", "partial"]),
+                    st.sampled_from([2, 1, 2, 3]).flatmap(
+                        lambda count: st.lists(recoverable, min_size=count, max_size=count)
+                    ),
+                    st.sampled_from(attempts),
+                )(package_through)
+            )()
 
     on_small_disk(work, 4 * MIB)
     assert visit.lacking(recovered=40, recovered_after_two=20, budget_used_up=20) == {}
