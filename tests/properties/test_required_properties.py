@@ -52,12 +52,6 @@ fewer = settings(many, max_examples=40)
 """For examples that take long; the visits that are asserted are shares of what ran."""
 
 
-def weighted(*choices):
-    """Draw from several strategies by weight; `one_of` takes one that is given twice as given once."""
-    drawn = [strategy for weight, strategy in choices for _ in range(weight)]
-    return st.integers(0, len(drawn) - 1).flatmap(drawn.__getitem__)
-
-
 SCRATCH_ROWS = {"PackageRequest", "PackageTarget", "WriteComponent", "ZipComponent", "ExtractArchive", "CleanUp"}
 
 
