@@ -67,7 +67,7 @@ class Way:
         """The document of a run that nobody disturbs."""
         with self.start() as process:
             out, err = process.communicate(timeout=KEPT_GOING_S)
-        assert process.returncode == 0, out.decode() + err.decode()
+        assert (process.returncode, err) == (0, b""), out.decode()
         return json.loads(out)
 
     def half_made(self) -> list[str]:
@@ -118,7 +118,16 @@ WAYS = [(store, strategy) for store in ("folder", "s3") for strategy in ("stream
 def way(request, artifacts, tmp_path) -> Way:
     store, strategy = request.param
     scratch = tmp_path / "scratch"
-    arguments = ["package", "--trained", f"{artifacts}/trained.tar.gz", "--strategy", strategy, "--json", "--force"]
+    arguments = [
+        "package",
+        "--trained",
+        f"{artifacts}/trained.tar.gz",
+        "--strategy",
+        strategy,
+        "--json",
+        "--quiet",
+        "--force",
+    ]
     arguments += ["--compiled", f"x86_64-cpu={artifacts}/compiled.tar.gz", "--output"]
     environment = {**os.environ, **CREDENTIALS, "SCRATCH_DIR": str(scratch), "ABANDONED_UPLOAD_AGE": "0"}
     if store == "folder":
@@ -194,6 +203,7 @@ def test_sigterm_at_random_moments_leaves_nothing_half_made(way, count, record_p
     left = left_half_made(way, signal.SIGTERM, count)
     record_property("tried", count)
     record_property("held", count - left)
+    assert left == 0
 
 
 @times("sighup")
@@ -201,6 +211,7 @@ def test_sighup_at_random_moments_leaves_nothing_half_made(way, count, record_pr
     left = left_half_made(way, signal.SIGHUP, count)
     record_property("tried", count)
     record_property("held", count - left)
+    assert left == 0
 
 
 @times("sigkill")
