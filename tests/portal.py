@@ -51,6 +51,19 @@ _KEYS_OF_TABLES = {
 
 
 @dataclass
+class Context:
+    """What Lambda hands over beside the event."""
+
+    left_s: float = 900
+    aws_request_id: str = "request-1"
+    function_version: str = "1"
+    log_stream_name: str = "stream"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.left_s * 1000)
+
+
+@dataclass
 class Portal:
     """Tables and models, and what was asked of AWS on the way there."""
 

@@ -17,24 +17,13 @@ from packager.stores import s3_calls, s3_client
 from telemetry import aws_lambda
 from tests import portal as local
 from tests.faulty_proxy import refuse
-from tests.portal import compilation_event
+from tests.portal import Context, compilation_event
 
 FAULTY, TWICE = 0.2, 0.1
 """Shares of the deliveries that meet a fault, and of the events that are delivered twice."""
 
 ATTEMPTS = 11
 """How often EventBridge and SQS deliver an event, and the machine calls the function, before it is a dead letter."""
-
-
-@dataclass
-class Context:
-    left_s: float = 900
-    aws_request_id: str = "request-1"
-    function_version: str = "1"
-    log_stream_name: str = "stream"
-
-    def get_remaining_time_in_millis(self):
-        return int(self.left_s * 1000)
 
 
 @dataclass

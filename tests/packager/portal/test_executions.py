@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 import pytest
 
@@ -13,18 +12,7 @@ from packager.portal import settings as portal_settings
 from packager.stores import s3_client
 from telemetry import aws_lambda
 from tests import portal as local
-from tests.portal import MACHINE_ARN, PUBLISHER, request, through_gateway
-
-
-@dataclass
-class Context:
-    left_s: float = 900
-    aws_request_id: str = "request-1"
-    function_version: str = "1"
-    log_stream_name: str = "stream"
-
-    def get_remaining_time_in_millis(self):
-        return int(self.left_s * 1000)
+from tests.portal import MACHINE_ARN, PUBLISHER, Context, request, through_gateway
 
 
 def forget():
