@@ -41,37 +41,16 @@ class Api(Construct):
         self, stack: cdk.Stack, deployment: Deployment, alias: aws_lambda.IFunction, log_group: aws_logs.ILogGroup
     ) -> None:
         super().__init__(stack, "Api")
-        api = aws_apigateway.RestApi(
-            self,
-            "Rest",
-            rest_api_name=deployment.function_name,
-            endpoint_types=[aws_apigateway.EndpointType.REGIONAL],
-            cloud_watch_role=False,
-            deploy_options=aws_apigateway.StageOptions(
-                stage_name=deployment.stage,
-                tracing_enabled=True,
-                throttling_rate_limit=_RATE_PER_S,
-                throttling_burst_limit=_BURST,
-                access_log_destination=aws_apigateway.LogGroupLogDestination(log_group),
-                access_log_format=aws_apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG)),
-            ),
-        )
+        api = self._rest_api(deployment, log_group)
         pool = aws_cognito.UserPool.from_user_pool_arn(self, "Pool", deployment.user_pool)
         authorizer = aws_apigateway.CognitoUserPoolsAuthorizer(self, "Authorizer", cognito_user_pools=[pool])
         package = api.root.resource_for_path("api/v1/training/{id}/package")
         function = aws_apigateway.LambdaIntegration(
             alias, proxy=True, allow_test_invoke=False, timeout=cdk.Duration.seconds(deployment.integration_s)
         )
-        package.add_method(
-            "POST",
-            function,
-            authorizer=authorizer,
-            authorization_type=aws_apigateway.AuthorizationType.COGNITO,
-            request_parameters={"method.request.path.id": True},
-        )
-        if deployment.hands_over:
+        for method in ("POST", "GET") if deployment.hands_over else ("POST",):
             package.add_method(
-                "GET",
+                method,
                 function,
                 authorizer=authorizer,
                 authorization_type=aws_apigateway.AuthorizationType.COGNITO,
@@ -94,6 +73,23 @@ class Api(Construct):
                 "AwsSolutions-APIG3": "A firewall belongs to the portal that stands before this API.",
                 "AwsSolutions-APIG6": "Log levels of methods would write request bodies; access logs are on.",
             },
+        )
+
+    def _rest_api(self, deployment: Deployment, log_group: aws_logs.ILogGroup) -> aws_apigateway.RestApi:
+        return aws_apigateway.RestApi(
+            self,
+            "Rest",
+            rest_api_name=deployment.function_name,
+            endpoint_types=[aws_apigateway.EndpointType.REGIONAL],
+            cloud_watch_role=False,
+            deploy_options=aws_apigateway.StageOptions(
+                stage_name=deployment.stage,
+                tracing_enabled=True,
+                throttling_rate_limit=_RATE_PER_S,
+                throttling_burst_limit=_BURST,
+                access_log_destination=aws_apigateway.LogGroupLogDestination(log_group),
+                access_log_format=aws_apigateway.AccessLogFormat.custom(json.dumps(_ACCESS_LOG)),
+            ),
         )
 
 

@@ -192,16 +192,7 @@ class PackagerStack(cdk.Stack):
             ),
         )
         if self.deployment.probe_minutes:
-            hook = self._pre_traffic(function.current_version)
-            # Not the group's `pre_hook`, which adds rights: AWS's policy lets CodeDeploy invoke functions of this name.
-            made = cast("aws_lambda.CfnAlias", alias.node.default_child)
-            made.cfn_options.update_policy = cdk.CfnUpdatePolicy(
-                code_deploy_lambda_alias_update=cdk.CfnCodeDeployLambdaAliasUpdate(
-                    application_name=application.application_name,
-                    deployment_group_name=group.deployment_group_name,
-                    before_allow_traffic_hook=hook.function_name,
-                )
-            )
+            self._probe_before_traffic(function.current_version, alias, group)
         acknowledge(
             group,
             {
@@ -210,6 +201,20 @@ class PackagerStack(cdk.Stack):
             },
         )
         return alias
+
+    def _probe_before_traffic(
+        self, version: aws_lambda.Version, alias: aws_lambda.Alias, group: aws_codedeploy.LambdaDeploymentGroup
+    ) -> None:
+        hook = self._pre_traffic(version)
+        # Not the group's `pre_hook`, which adds rights: AWS's policy lets CodeDeploy invoke functions of this name.
+        made = cast("aws_lambda.CfnAlias", alias.node.default_child)
+        made.cfn_options.update_policy = cdk.CfnUpdatePolicy(
+            code_deploy_lambda_alias_update=cdk.CfnCodeDeployLambdaAliasUpdate(
+                application_name=group.application.application_name,
+                deployment_group_name=group.deployment_group_name,
+                before_allow_traffic_hook=hook.function_name,
+            )
+        )
 
     def _pre_traffic(self, version: aws_lambda.Version) -> aws_lambda.Function:
         """Return the hook that has a version probe itself before it gets traffic."""

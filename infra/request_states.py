@@ -36,6 +36,16 @@ def request_states(deployment: Deployment) -> States:
             "Catch": caught("$.failure", "RequestUnserved"),
             "Next": "RequestDone?",
         },
+        **_next_turn(deployment),
+        "RequestServed": {"Type": "Pass", "OutputPath": "$.answer", "End": True},
+        "RequestFailed": _fail("RequestFailed", f"States.JsonToString({_BODY})"),
+        "RequestLeft": _fail("RequestLeft", f"States.JsonToString({_BODY})"),
+        "RequestUnserved": NOT_INVOKED,
+    }
+
+
+def _next_turn(deployment: Deployment) -> States:
+    return {
         "RequestDone?": {
             "Type": "Choice",
             "Choices": [
@@ -72,10 +82,6 @@ def request_states(deployment: Deployment) -> States:
                 "retried.$": "$.retried",
             }
         ),
-        "RequestServed": {"Type": "Pass", "OutputPath": "$.answer", "End": True},
-        "RequestFailed": _fail("RequestFailed", f"States.JsonToString({_BODY})"),
-        "RequestLeft": _fail("RequestLeft", f"States.JsonToString({_BODY})"),
-        "RequestUnserved": NOT_INVOKED,
     }
 
 

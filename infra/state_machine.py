@@ -22,6 +22,8 @@ WRITE = "arn:${Partition}:states:::s3:putObject"
 _PAUSE_S = 15
 """The first pause before a target is tried again; each is as much longer than the one before."""
 
+_ANSWER = "$.answer.previous"
+
 _NOT_STARTED = [
     "StepFunctions.AWSStepFunctionsException",
     "StepFunctions.ExecutionLimitExceededException",
@@ -152,7 +154,10 @@ def _all_targets(deployment: Deployment) -> States:
 
 
 def _one_target(deployment: Deployment) -> States:
-    document = "$.answer.previous"
+    return {**_call(deployment), **_next_call(deployment), **_record_of_target()}
+
+
+def _call(deployment: Deployment) -> States:
     return {
         "Begin?": {
             "Type": "Choice",
@@ -178,12 +183,17 @@ def _one_target(deployment: Deployment) -> States:
             "Catch": [{**_UNINVOKED, "Next": "TargetNotInvoked"}, *caught("$.failure", "Failed")],
             "Next": "Complete?",
         },
+    }
+
+
+def _next_call(deployment: Deployment) -> States:
+    return {
         "Complete?": {
             "Type": "Choice",
             "Choices": [
-                {"Not": {"Variable": f"{document}.components[0]", "IsPresent": True}, "Next": "Refused"},
-                _some(f"{document}.left", "$.continued", deployment.continuations, "GoOn"),
-                _some(f"{document}.again", "$.retried", deployment.retries, "Pause"),
+                {"Not": {"Variable": f"{_ANSWER}.components[0]", "IsPresent": True}, "Next": "Refused"},
+                _some(f"{_ANSWER}.left", "$.continued", deployment.continuations, "GoOn"),
+                _some(f"{_ANSWER}.again", "$.retried", deployment.retries, "Pause"),
             ],
             "Default": "Recorded",
         },
@@ -191,11 +201,16 @@ def _one_target(deployment: Deployment) -> States:
         # The function has tried for some seconds by itself; each pause is longer than the one before.
         "Pause": {"Type": "Wait", "SecondsPath": "$.pause_s", "Next": "TryAgain"},
         "TryAgain": _again(retried=1, pause_s=_PAUSE_S),
-        "Recorded": {"Type": "Pass", "Parameters": {"components.$": f"{document}.components"}, "End": True},
+    }
+
+
+def _record_of_target() -> States:
+    return {
+        "Recorded": {"Type": "Pass", "Parameters": {"components.$": f"{_ANSWER}.components"}, "End": True},
         "TargetNotInvoked": NOT_INVOKED,
         "Unprepared": _failed("$.item.target", {"error.$": "$.prepared.error"}),
         # The function answered, but could not even begin.
-        "Refused": _failed("$.target", {"error.$": f"{document}.error"}),
+        "Refused": _failed("$.target", {"error.$": f"{_ANSWER}.error"}),
         "Failed": _failed(
             "$.target",
             {
@@ -272,6 +287,28 @@ def _failed(target: str, error: States) -> States:
     return {"Type": "Pass", "Parameters": {"components": [record]}, "End": True}
 
 
+_PUBLISH = {
+    "Type": "Task",
+    "Resource": INVOKE,
+    "Parameters": {
+        "FunctionName": "${Publisher}",
+        "InvocationType": "Event",
+        "Payload": {
+            "httpMethod": "POST",
+            "path.$": "States.Format('/api/v1/training/{}/publish', $.publish.training_id)",
+            "pathParameters": {"id.$": "$.publish.training_id"},
+            "body.$": "States.JsonToString($.publish)",
+            "requestContext": {"authorizer": {"claims": SYSTEM_CLAIMS}},
+        },
+    },
+    "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 3, "IntervalSeconds": 2, "BackoffRate": 2.0}],
+    # Packaged is packaged: the records must not be lost because nobody could be told.
+    "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.unpublished", "Next": "Result"}],
+    "ResultPath": None,
+    "Next": "Result",
+}
+
+
 def _publishing() -> States:
     """Return the states that ask the publishing function to go on, as the portal does, when something was packaged."""
     done = [
@@ -295,26 +332,7 @@ def _publishing() -> States:
             "Next": "AnythingPackaged?",
         },
         "AnythingPackaged?": {"Type": "Choice", "Choices": done, "Default": "Result"},
-        "Publish": {
-            "Type": "Task",
-            "Resource": INVOKE,
-            "Parameters": {
-                "FunctionName": "${Publisher}",
-                "InvocationType": "Event",
-                "Payload": {
-                    "httpMethod": "POST",
-                    "path.$": "States.Format('/api/v1/training/{}/publish', $.publish.training_id)",
-                    "pathParameters": {"id.$": "$.publish.training_id"},
-                    "body.$": "States.JsonToString($.publish)",
-                    "requestContext": {"authorizer": {"claims": SYSTEM_CLAIMS}},
-                },
-            },
-            "Retry": [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 3, "IntervalSeconds": 2, "BackoffRate": 2.0}],
-            # Packaged is packaged: the records must not be lost because nobody could be told.
-            "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.unpublished", "Next": "Result"}],
-            "ResultPath": None,
-            "Next": "Result",
-        },
+        "Publish": _PUBLISH,
         "Result": {"Type": "Pass", "OutputPath": "$.result", "End": True},
     }
 

@@ -180,7 +180,7 @@ def test_functions_stay_small():
     ordered = sorted(sizes.values())
     assert statistics.median(ordered) <= 6
     assert ordered[int(len(ordered) * 0.9)] <= 15
-    assert {name: size for name, size in sizes.items() if size > 64} == {}
+    assert {name: size for name, size in sizes.items() if size > 41} == {}
 
 
 SAME_NAME_ON_PURPOSE: dict[str, str] = {
