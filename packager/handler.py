@@ -1,15 +1,18 @@
 """The AWS Lambda function: requests of the portal, events of machines, and compilations that ended.
 
-What only some events need is imported where they need it, so that a preflight is answered without it.
+What only some events need is imported where they need it; what packaging needs, in Lambda's init phase, which
+provisioned concurrency and SnapStart spare a request.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import traceback
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from packager.deadline import ABORT_RESERVE_S, time_left_s, time_limit
@@ -384,3 +387,13 @@ def _log_failure(status: int, error: Exception, **who: str) -> None:
             next_step="Report it, with this line.",
             stack="".join(traceback.format_tb(error.__traceback__)[-20:]),
         )
+
+
+_FOR_PACKAGING = (
+    *("boto3", "boto3.dynamodb.types", "boto3.s3.inject", "packager.packaging", "packager.portal.service"),
+    *(f"packager.stores.{name}" for name in ("s3", "s3_credentials", "s3_prefix", "s3_sink", "whole_file")),
+)
+
+if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+    for _name in _FOR_PACKAGING:
+        import_module(_name)  # no client yet: its credentials and sockets would be part of SnapStart's snapshot

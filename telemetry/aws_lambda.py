@@ -9,3 +9,4 @@ __all__ = ["RUNTIME", "LambdaContext", "invocation", "last_words"]
 
 RUNTIME = LambdaRuntime(VOCABULARY)
 invocation, last_words = RUNTIME.invocation, RUNTIME.last_words
+RUNTIME.initialize()

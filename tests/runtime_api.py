@@ -50,6 +50,7 @@ class _RuntimeApi(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Exchange)
         self.events: queue.Queue[dict[str, str | bytes]] = queue.Queue()
         self.answers: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self.snapshot, self.restored = threading.Event(), threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # a process that is killed hangs up
@@ -60,6 +61,11 @@ class _Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path.endswith("/restore/next"):
+            self.server.snapshot.set()
+            self.server.restored.wait()
+            self._done(200)
+            return
         event = self.server.events.get()
         body = event.pop("body")
         self.send_response(200)
@@ -72,7 +78,10 @@ class _Exchange(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.answers.put((self.path.rpartition("/")[2], json.loads(body or b"null")))
-        self.send_response(202)
+        self._done(202)
+
+    def _done(self, status: int) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -161,6 +170,10 @@ class Function:
 
     def resident_bytes(self) -> int:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def restore(self) -> None:
+        """Go on after the snapshot, as SnapStart restores it: for functions that are started to be restored."""
+        self.api.restored.set()
 
     def freeze(self) -> None:
         """Stop every thread between two instructions, as Lambda does between invocations."""

@@ -73,15 +73,15 @@ def _made(endpoint_url: str | None, options: S3Options) -> Calls:
     from packager.stores.s3_credentials import renew_credentials  # noqa: PLC0415  same
 
     try:
-        session = botocore.session.get_session()
-        renew_credentials(session)
-        attempts = session.get_config_variable("max_attempts")
-        config = _config(session, endpoint_url, options)
-        client: S3Client = boto3.session.Session(botocore_session=session).client(
-            "s3", endpoint_url=endpoint_url, config=config
-        )
+        own = botocore.session.get_session()
+        renew_credentials(own)
+        session = boto3.session.Session(botocore_session=own)
+        attempts = own.get_config_variable("max_attempts")
+        client: S3Client = session.client("s3", config=_config(own, endpoint_url, options), endpoint_url=endpoint_url)
         if endpoint_url is None and not is_aws(client):  # the environment, or the user's files, name a server
-            return _made(client.meta.endpoint_url, options)
+            # In the same session, which keeps the description of S3: to load it takes longer than a small package.
+            endpoint_url = client.meta.endpoint_url
+            client = session.client("s3", config=_config(own, endpoint_url, options), endpoint_url=endpoint_url)
     except (ValueError, BotoCoreError) as error:
         raise RequestError(
             f"There can be no client of S3: {printable(error)}.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from telemetry.engine.health import HEALTH
@@ -95,6 +96,21 @@ def to_stdout(vocabulary: Vocabulary, settings: Settings | None = None) -> Itera
         yield pipeline
 
 
+def import_early(settings: Settings) -> None:
+    """Import what `to_stdout` needs with these settings, and make none of it: a snapshot of the process may follow."""
+    wanted = ["spans", "propagation", "logs"]
+    wanted += ["otlp"] if settings.traces_endpoint else []
+    wanted += ["otlp_metrics"] if settings.metrics_endpoint else []
+    for name in wanted:
+        with suppress(ImportError):  # said when it is made
+            import_module(f"telemetry.engine.{name}")
+    if settings.emf:
+        with suppress(ImportError):
+            from telemetry.engine.embedded import library  # noqa: PLC0415  imports aws-embedded-metrics
+
+            library()
+
+
 @contextmanager
 def _recording(
     vocabulary: Vocabulary, settings: Settings, lines: LineWriter, spans: LineWriter | None
@@ -128,7 +144,7 @@ def _recorders(pipeline: Pipeline, writer: LineWriter, processors: list[SpanProc
         return EmbeddedMetrics(vocabulary, settings.platform_level)
 
     def logs() -> Logs:
-        from telemetry.engine.logs import Logs  # noqa: PLC0415  imports structlog
+        from telemetry.engine.logs import Logs  # noqa: PLC0415  only where something is recorded
 
         if settings.console:
             return Logs.for_people(settings.log_level, colors=sys.stderr.isatty())
@@ -164,7 +180,7 @@ def _made(make: Callable[[], T]) -> T | None:
 
 def library_logs(settings: Settings) -> logging.Handler:
     """Return a handler by which the standard module's log records become lines beside ours."""
-    from telemetry.engine.logs import LibraryLogs  # noqa: PLC0415  imports structlog
+    from telemetry.engine.logs import LibraryLogs  # noqa: PLC0415  same as above
 
     return LibraryLogs(emit, settings.log_level)
 

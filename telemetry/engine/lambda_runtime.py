@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from telemetry.engine import conventions
-from telemetry.engine.configure import library_logs, to_stdout
+from telemetry.engine.configure import import_early, library_logs, to_stdout
 from telemetry.engine.health import HEALTH
 from telemetry.engine.observing import context, observe
 from telemetry.engine.operation import Kind
@@ -74,6 +74,19 @@ class LambdaRuntime:
         """Of the present invocation: its request and its trace."""
         self._measure: Callable[[], None] = lambda: None
         """Adds to the present invocation what is only known at its end."""
+
+    def initialize(self) -> None:
+        """In Lambda, do in the init phase what outlives SnapStart's snapshot: imports, and a hook after the restore.
+
+        Settings, ids, clients and clocks are made at the first invocation: an environment that was restored has
+        another log stream, other credentials and another time than the one that the snapshot is of.
+        """
+        settings = Settings.from_environ()
+        if settings.in_lambda:
+            import_early(settings)
+            from telemetry.engine.ids import reseed_after_restore  # noqa: PLC0415  imports OpenTelemetry
+
+            reseed_after_restore()
 
     @contextmanager
     def invocation(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any, cast
-
-import structlog
+from typing import TYPE_CHECKING, Any
 
 from telemetry.engine.emf import MAX_LINE_BYTES
 from telemetry.engine.failures import DEFAULT_NEXT_STEP, error_details, stack
@@ -18,33 +16,23 @@ from telemetry.engine.values import fitted, iso_time, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from structlog.types import EventDict, FilteringBoundLogger, Processor
-
     from telemetry.engine.steps import Step
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-class _Returning:
-    """The logger below structlog's: it gives the finished line back, for the one who called to write."""
-
-    def __init__(self) -> None:
-        self.debug = self.info = self.warning = self.error = str
-
-
 class Logs:
-    """Renders log lines. Nothing global is configured: the host's own structlog stays as it is.
+    """Renders log lines: `render_line` makes a text of a line's keys.
 
     Where the platform drops lines below `platform_level`, levels have the platform's names.
     """
 
-    def __init__(self, level: str, renderer: Processor, platform_level: str = "") -> None:
+    def __init__(self, level: str, render_line: Callable[[dict[str, Any]], str], platform_level: str = "") -> None:
         self.level = level
+        self._least = LEVELS[level]
+        self._render_line = render_line
+        self._warning = "warn" if platform_level else "warning"
         self._platform_level = platform_level
-        name_level = _add_platform_level if platform_level else structlog.processors.add_log_level
-        processors = [_spread, name_level, _stamp, renderer]
-        self._log = _logger_at(level, processors)
-        self._all = _logger_at("debug", processors)
 
     @classmethod
     def as_json(cls, level: str, platform_level: str = "") -> Logs:
@@ -54,9 +42,10 @@ class Logs:
     @classmethod
     def for_people(cls, level: str, *, colors: bool) -> Logs:
         """Return logs as lines for a terminal."""
-        return cls(
-            level, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-        )
+        import structlog  # noqa: PLC0415  and with it rich: neither has a place in the start of a function
+
+        show = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        return cls(level, lambda keys: str(show(None, "", keys)))
 
     def render(self, step: Step) -> str | None:
         """Return the canonical line of a step that has ended, or None when the level leaves it out."""
@@ -86,21 +75,22 @@ class Logs:
     def render_kept(self, name: str, keys: Mapping[str, object]) -> str:
         """Return a debug line whatever the level, to be kept; the platform's filter lets it pass when it is written."""
         shown = _shown(keys)
-        if not self._platform_level:
-            return cast("str", self._all.debug(str(plain(name)), keys=shown))
-        shown["kept_level"] = "debug"
-        level = {"trace": "debug", "warn": "warning", "fatal": "error"}.get(self._platform_level, self._platform_level)
-        return cast("str", self._all.log(LEVELS[level], str(plain(name)), keys=shown))
+        level = "debug"
+        if self._platform_level:
+            shown["kept_level"] = "debug"
+            level = {"trace": "debug", "warn": "warning", "fatal": "error"}.get(
+                self._platform_level, self._platform_level
+            )
+        return self._rendered(level, str(plain(name)), shown)
 
     def _line(self, level: str, event: str, keys: dict[str, Any]) -> str | None:
-        return cast("str | None", self._log.log(LEVELS[level], event, keys=keys))
+        return self._rendered(level, event, keys) if LEVELS[level] >= self._least else None
 
-
-def _logger_at(level: str, processors: list[Processor]) -> FilteringBoundLogger:
-    # Wrapped by hand: structlog.wrap_logger makes a lazy proxy that is built again at every call.
-    bound_logger: Any = structlog.make_filtering_bound_logger(LEVELS[level])
-    logger: FilteringBoundLogger = bound_logger(_Returning(), processors, {})
-    return logger
+    def _rendered(self, level: str, event: str, keys: dict[str, Any]) -> str:
+        keys["event"] = event
+        keys["level"] = self._warning if level == "warning" else level
+        keys["timestamp"] = iso_time(time.time_ns())
+        return self._render_line(keys)
 
 
 def _shown(keys: Mapping[str, object]) -> dict[str, Any]:
@@ -117,34 +107,12 @@ def _ids(step: Step) -> dict[str, str]:
     return {**ids, "xray_trace_id": f"1-{step.trace_id[:8]}-{step.trace_id[8:]}"} if ids else ids
 
 
-def _add_platform_level(_logger: object, method: str, document: EventDict) -> EventDict:
-    document["level"] = "warn" if method == "warning" else method
-    return document
-
-
-def _spread(_logger: object, _method: str, document: EventDict) -> EventDict:
-    """Put the line's keys where they belong.
-
-    They travel as one: structlog copies its keywords four times, and takes none by the name of a parameter of its own.
-    """
-    keys: EventDict = document["keys"]
-    keys["event"] = document["event"]
-    return keys
-
-
-def _stamp(_logger: object, _method: str, document: EventDict) -> EventDict:
-    """Add the time as structlog's TimeStamper does, whose own way of formatting takes three times as long."""
-    document["timestamp"] = iso_time(time.time_ns())
-    return document
-
-
 _encode = json.JSONEncoder(default=str).encode  # json.dumps makes a new encoder for each line that has a default
 
 
-def _json_line(_logger: object, _method: str, document: EventDict) -> str:
-    """Render as structlog's JSONRenderer does, below the limit."""
-    line = _encode(document)
-    return line if len(line) <= MAX_LINE_BYTES else _encode(fitted(document))
+def _json_line(keys: dict[str, Any]) -> str:
+    line = _encode(keys)
+    return line if len(line) <= MAX_LINE_BYTES else _encode(fitted(keys))
 
 
 class LibraryLogs(logging.Handler):

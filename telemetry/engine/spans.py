@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.sdk.extension.aws.trace import AwsXRayIdGenerator
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, TraceIdRatioBased
@@ -15,6 +14,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, Status
 
 from telemetry.engine import conventions
 from telemetry.engine.failures import FAULT, error_details
+from telemetry.engine.ids import RandomIds
 from telemetry.engine.propagation import inject, request_link
 from telemetry.engine.steps import Recorder
 
@@ -51,7 +51,7 @@ class Spans(Recorder):
         self._propagators = settings.propagators
         self._provider = TracerProvider(
             sampler=_sampler(settings) if processors else ALWAYS_OFF,
-            id_generator=AwsXRayIdGenerator(),
+            id_generator=RandomIds(),
             resource=resource_of(vocabulary, settings),
             shutdown_on_exit=False,
         )

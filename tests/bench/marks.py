@@ -56,6 +56,7 @@ MANY_MIB = 256
 MEMORY_GROWTH = 1.10
 START_UP_CPU_MS = 180
 SHARE = 1.0
+COLD_START = 1.3
 
 
 def rows(name: str, runs: Mapping[str, Sequence[Run]], source_bytes: int, *, full_size: bool) -> Iterator[Row]:
