@@ -11,13 +11,14 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 FUZZ_S ?= 300
 
-.PHONY: native bytes fuzz-deflate help catalog demo test soak reliability fuzz mutate lint bench synth diff deploy cdk bundle lock clean
+.PHONY: native bytes fuzz-deflate help catalog demo test soak reliability servers fuzz mutate lint bench synth diff deploy cdk bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
 	@echo "make test   lint, types and every test"
 	@echo "make soak   the slow tests: gigabytes, hundreds of signals"
 	@echo "make reliability  attacks, faults, kills and load in full counts, and docs/reliability.md from them"
+	@echo "make servers  Ceph, Swift and s3rver for make reliability: from Debian, PyPI and npm into build/servers"
 	@echo "make fuzz   inputs of an outsider for every reader, FUZZ_S seconds in all (300)"
 	@echo "make mutate small faults put into the source: how many the tests notice"
 	@echo "make bench  speed and memory against other tools, in the same run"
@@ -52,8 +53,11 @@ mutate: $(READY)
 	$(BIN)/python -m tests.mutation $(MUTATE)
 
 reliability: $(READY)
-	-npm install --prefix build/servers --no-audit --no-fund --silent s3rver@3.7.1
+	-$(BIN)/python -m tests.s3_servers
 	$(BIN)/python -m tests.reliability $(RELIABILITY)
+
+servers: $(READY)
+	$(BIN)/python -m tests.s3_servers
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(FUZZ)

@@ -16,8 +16,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.ceph import ceph as ceph_cluster
+from tests.ceph import fetch as fetch_ceph
 from tests.s3_server import CREDENTIALS, S3Server, s3_server
 from tests.strict_s3 import strict_s3
+from tests.swift import fetch as fetch_swift
+from tests.swift import swift as swift_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +29,8 @@ if TYPE_CHECKING:
 
 KEY_ID, SECRET = CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
 STARTS_IN_S = 60.0
-NODE_MODULES = Path(__file__).parents[1] / "build" / "servers" / "node_modules"
-"""Where `make reliability` installs what comes from npm."""
+FETCHED = Path(__file__).parents[1] / "build" / "servers"
+"""Where `make servers` puts what PyPI does not have, or what needs an environment of its own."""
 
 
 class NotHereError(Exception):
@@ -70,13 +74,32 @@ def nanio(folder: Path) -> Iterator[S3Server]:
 @contextmanager
 def s3rver(folder: Path) -> Iterator[S3Server]:
     """In JavaScript; takes one pair of keys, and checks signatures."""
-    program = NODE_MODULES / ".bin" / "s3rver"
-    if not program.exists():
-        raise NotHereError("s3rver: npm install --prefix build/servers s3rver, as `make reliability` does")
+    program = _fetched("node_modules") / ".bin" / "s3rver"
     port = _free_port()
     command = ["node", str(program), f"--directory={folder}", "--address=127.0.0.1", f"--port={port}", "--silent"]
     with _running(command, port, {}, credentials=("S3RVER", "S3RVER")) as server:
         yield server
+
+
+@contextmanager
+def ceph(folder: Path) -> Iterator[S3Server]:
+    """The gateway of Ceph, in C++, over a cluster in memory: enforces the policies of buckets."""
+    programs = _fetched("ceph")
+    port, monitor_port = _free_port(), _free_port()
+    with ceph_cluster(folder, programs, (port, monitor_port), (KEY_ID, SECRET)) as process:
+        _wait_until_it_listens(process, port)
+        yield S3Server(f"http://127.0.0.1:{port}", process.pid)
+
+
+@contextmanager
+def swift(folder: Path) -> Iterator[S3Server]:
+    """OpenStack's: refuses the checksums of parts when they are put together, and checks signatures."""
+    environment = _fetched("swift")
+    ports = {kind: _free_port() for kind in ("account", "container", "object", "proxy")}
+    credentials = ("local:local", SECRET)
+    with swift_cluster(folder, environment, ports, credentials) as process:
+        _wait_until_it_listens(process, ports["proxy"])
+        yield S3Server(f"http://127.0.0.1:{ports['proxy']}", process.pid, credentials)
 
 
 SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[S3Server]]] = {
@@ -85,7 +108,36 @@ SERVERS: Mapping[str, Callable[[Path], AbstractContextManager[S3Server]]] = {
     "rclone": rclone,
     "nanio": nanio,
     "s3rver": s3rver,
+    "ceph": ceph,
+    "swift": swift,
 }
+
+
+def fetch() -> int:
+    """Fetch what is not there yet; how many cannot be had here. They are named."""
+    FETCHED.mkdir(parents=True, exist_ok=True)
+    npm = ["npm", "install", f"--prefix={FETCHED}", "--no-audit", "--no-fund", "--silent", "s3rver@3.7.1"]
+    ways: dict[str, Callable[[Path], object]] = {
+        "node_modules": lambda _: subprocess.run(npm, check=True),
+        "ceph": fetch_ceph,
+        "swift": fetch_swift,
+    }
+    missing = 0
+    for name, way in ways.items():
+        if not (FETCHED / name).exists():
+            try:
+                way(FETCHED / name)
+            except (OSError, subprocess.CalledProcessError) as error:
+                shutil.rmtree(FETCHED / name, ignore_errors=True)
+                missing += 1
+                print(f"{name} cannot be had here: {error}", file=sys.stderr)
+    return missing
+
+
+def _fetched(name: str) -> Path:
+    if not (FETCHED / name).exists():
+        raise NotHereError(f"{FETCHED.name}/{name} is not there: make servers")
+    return FETCHED / name
 
 
 def _installed(program: str, how: str) -> str:
@@ -125,3 +177,7 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(min(fetch(), 1))

@@ -73,13 +73,13 @@ PROMISES = (
     ),
     Promise(
         "faults",
-        "Any S3 server holds the same bytes, or is refused in words: moto, a strict one, rclone, nanio, s3rver.",
+        "Any S3 server holds the same bytes, or is refused: moto, a strict one, rclone, nanio, s3rver, Ceph, Swift.",
         ("tests/packager/stores/test_servers.py",),
     ),
     Promise(
         "faults",
         "What a bucket demands (encryption, owner, payer, region, access point, renewed keys) is given, or named.",
-        ("tests/packager/stores/test_strict.py",),
+        ("tests/packager/stores/test_strict.py", "tests/packager/stores/test_policies.py"),
     ),
     Promise(
         "faults",
