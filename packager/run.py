@@ -83,6 +83,8 @@ class Run:
         self.sink = self.stores.sink(output)
         self.memory = MemoryMonitor(memory_limit_bytes(options.settings, os.environ))
         self.checkpoint = Checkpoint(self.memory, on_progress)
+        self.staged_bytes: dict[str, int] = {}
+        """What staging a component takes, by its label, where that was learned to choose a strategy."""
 
 
 def make_components(run: Run, components: Sequence[Component], done: Mapping[str, ComponentResult]) -> PackageResult:
@@ -167,7 +169,9 @@ def _staged_bytes(run: Run, component: Component) -> int:
         raise
     except Exception:  # noqa: BLE001  it fails the same way when its turn comes, and leaves the others whole
         return 0
-    return run.storage.estimate_space_needed(listing, "standard")
+    needed_bytes = run.storage.estimate_space_needed(listing, "standard")
+    run.staged_bytes[component.label] = needed_bytes
+    return needed_bytes
 
 
 def _side_by_side(run: Run, components: Sequence[Component], choice: Choice) -> dict[str, list[ComponentResult]]:
@@ -280,7 +284,15 @@ class _ComponentRun:
         if not self._choice.stages:
             return partial(component.archive.open, run.settings)
         reporter = partial(_reporter, run, component)
-        return partial(staged_members, component.archive, run.settings, run.storage, component.label, reporter)
+        return partial(
+            staged_members,
+            component.archive,
+            run.settings,
+            run.storage,
+            component.label,
+            reporter,
+            needed_bytes=run.staged_bytes.pop(component.label, None),  # a second attempt may find another artifact
+        )
 
     def _check(self, written: Written, key: str, encoder: ZipEncoder) -> None:
         target = self._component.targets[0]

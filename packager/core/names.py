@@ -18,19 +18,19 @@ def safe_path(name: str, what: str = "member") -> str:
     (surrogates stand for it), or is too long for a device's file system. An empty result means the root itself.
     `what` is the word for what has the name.
     """
-    if reason := _fault(name):
+    if reason := name_fault(name):
         raise UnsafeArchiveError(
             f"The {what} {printable(name)!r} {reason}.",
             next_step="Make the archive again with plain relative paths below one folder.",
             member=printable(name),
             reason=reason,
         )
-    return "/".join(_plain_segments(name))
+    return plain_path(name)
 
 
 def is_safe_path(name: str) -> bool:
     """Whether `name` is a path below the root as it stands: nothing in it is dropped, nothing is dangerous."""
-    return bool(name) and not _fault(name) and "/".join(_plain_segments(name)) == name
+    return bool(name) and not name_fault(name) and plain_path(name) == name
 
 
 def is_root(name: str) -> bool:
@@ -38,8 +38,9 @@ def is_root(name: str) -> bool:
     return not _plain_segments(name)
 
 
-def _fault(name: str) -> str:
-    """Say what is wrong with a name; empty when nothing is. Lengths come first: normalizing is slow on long names."""
+def name_fault(name: str) -> str:
+    """What is wrong with a name, as `safe_path` says it; empty when nothing is."""
+    # Lengths come first: normalizing is slow on long names.
     if len(name) > MAX_PATH_BYTES:
         return f"has a name of {len(name)} characters (at most {MAX_PATH_BYTES})"
     if not name.isprintable():
@@ -49,6 +50,11 @@ def _fault(name: str) -> str:
     if len(name) * 4 > MAX_SEGMENT_BYTES and (too_long := _too_long(name)):
         return too_long
     return _outside(name)
+
+
+def plain_path(name: str) -> str:
+    """A name without what means nothing in it: leading `./`, doubled slashes and a slash at the end."""
+    return "/".join(_plain_segments(name))
 
 
 def _too_long(name: str) -> str:

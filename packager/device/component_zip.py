@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from packager.core.gunzip import check_ratio
-from packager.core.names import safe_path
-from packager.errors import ExtractionError, ManifestError, UnsafeArchiveError, within
+from packager.core.names import name_fault, plain_path
+from packager.errors import ExtractionError, ManifestError, within
 from packager.model.manifest import MANIFEST
 from packager.model.strict import read_json, values_at_most
 from packager.stores.zip_directory import damaged, data_offset, read_directory
@@ -60,15 +60,6 @@ class ComponentEntry:
     @property
     def is_folder(self) -> bool:
         return self.name.endswith("/")
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """The path where it lands below the root, and what is wrong with its name: one of them is empty."""
-        try:
-            path = safe_path(self.name)
-        except UnsafeArchiveError as unsafe:
-            return "", str(unsafe.reason)
-        return path, "" if path else "is the root itself"
 
 
 def holds_head(name: str) -> bool:
@@ -123,10 +114,14 @@ class CheckedComponent:
         return [each if isinstance(each, dict) else {} for each in stages] if isinstance(stages, list) else []
 
     @cached_property
+    def places(self) -> tuple[tuple[str, ComponentEntry], ...]:
+        """Every entry with its path below the root; the path is empty where it would land elsewhere."""
+        return tuple(("" if name_fault(each.name) else plain_path(each.name), each) for each in self.listing.entries)
+
+    @cached_property
     def files(self) -> tuple[tuple[str, ComponentEntry], ...]:
         """Every file with its path below the root, without those that would land elsewhere."""
-        places = ((each.place[0], each) for each in self.listing.entries if not each.is_folder)
-        return tuple((path, each) for path, each in places if path)
+        return tuple((path, each) for path, each in self.places if path and not each.is_folder)
 
     @cached_property
     def folders(self) -> dict[str, dict[str, ComponentEntry]]:

@@ -9,10 +9,11 @@ components that run the models.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from itertools import islice
-from posixpath import basename, dirname
+from itertools import islice, pairwise
+from posixpath import basename
 from typing import TYPE_CHECKING
 
+from packager.core.names import name_fault
 from packager.device.component_zip import HEAD_BYTES, CheckedComponent, ComponentEntry, ComponentListing
 from packager.errors import ComponentRefusedError, ManifestError, in_units, printable
 from packager.model.identity import FILE_NAME_ENDING
@@ -201,7 +202,8 @@ def _empty_files(component: CheckedComponent) -> Iterator[str]:
             artifact = component.manifest.get("runtime_artifact")
             needed = [path for path in files if path.endswith(".onnx") or path == artifact]
         else:
-            needed = [path for path in _neo_set(files) if path.endswith(_neo_form(files))]
+            endings = _neo_form(files)  # looks at every path
+            needed = [path for path in _neo_set(files) if path.endswith(endings)]
         for path in needed:
             if not files[path].size_bytes:
                 yield f"{_shown(f'{kind}/{path}')} is empty"
@@ -239,7 +241,7 @@ def _target_runtime(component: CheckedComponent) -> Iterator[str]:
 
 def _reserved_names(component: CheckedComponent) -> Iterator[str]:
     # Folders count, also empty ones: the converter links every name at the root beside its own files.
-    names = {each.place[0].split("/")[0] for each in component.listing.entries}
+    names = {path.split("/")[0] for path, _ in component.places}
     return (f"There is an entry {name} at the root" for name in sorted(RESERVED_NAMES & names))
 
 
@@ -256,25 +258,28 @@ def _links(component: CheckedComponent) -> Iterator[str]:
 
 
 def _entry_paths(component: CheckedComponent) -> Iterator[str]:
-    for each in component.listing.entries:
-        _, fault = each.place
-        if fault:
-            yield f"{_shown(each.name)} {fault}"
+    for path, each in component.places:
+        if not path:
+            yield f"{_shown(each.name)} {name_fault(each.name) or 'is the root itself'}"
 
 
 def _unique_paths(component: CheckedComponent) -> Iterator[str]:
     files: set[str] = set()
-    folders = {each.place[0] for each in component.listing.entries if each.is_folder}
     for path, _ in component.files:
         if path in files:
             yield f"{_shown(path)} is there more than once"
         files.add(path)
-        parent = dirname(path)
-        while parent and parent not in folders:
-            folders.add(parent)
-            parent = dirname(parent)
-    for path in sorted(files & folders):
+    folders = {path for path, each in component.places if each.is_folder}
+    for path in sorted((files & folders) | _files_above(files, files | folders)):
         yield f"{_shown(path)} is both a file and a folder"
+
+
+def _files_above(files: set[str], paths: set[str]) -> set[str]:
+    """Those of the files that stand above one of the paths, as if they were folders."""
+    # A path below another follows it where a slash comes before every other character. Every folder above every path
+    # would be gigabytes, of a few MB of deep paths.
+    ordered = sorted(paths, key=lambda path: path.replace("/", "\0"))
+    return {path for path, following in pairwise(ordered) if path in files and following.startswith(f"{path}/")}
 
 
 def _file_name(component: CheckedComponent) -> Iterator[str]:

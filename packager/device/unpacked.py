@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -131,10 +132,13 @@ class _Comparing:
 
     def _report_missing(self, there: set[str]) -> None:
         """Of a folder that is not there, or something else, only the folder is reported."""
-        for path in sorted((self._folders | self._files.keys()) - there - self._wrong):
-            if path.rpartition("/")[0] in there | {""}:
-                below = sum(each.startswith(f"{path}/") for each in self._files)
-                self._report(path, "missing", f"it is not there, with {below} files" if below else "it is not there")
+        missing = (self._folders | self._files.keys()) - there - self._wrong
+        present = there | {""}
+        topmost = sorted(path for path in missing if path.rpartition("/")[0] in present)
+        below = Counter(above for path in self._files for above in _folders_above(path) if above in missing)
+        for path in topmost:
+            files = f", with {below[path]} files" if below[path] else ""
+            self._report(path, "missing", f"it is not there{files}")
 
     def _inside(self, root: int, path: str) -> Iterator[str]:
         with self._readable(path), _opened(root, path, os.O_DIRECTORY) as folder:
@@ -221,6 +225,11 @@ def _opened(root: int, path: str, flags: int) -> Iterator[int]:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from packager.limits.reservations import Reservation
     from packager.limits.storage import StorageManager
     from packager.settings import Settings
+    from packager.stores import Source
     from packager.stores.archive import Archive
 
 _COPY_BYTES = 1 << 20
 
 _SHARED_FILE_BYTES = 1 << 20
 """Small members share files of about this size: opening a file costs more than writing or reading one of them."""
+
+_WRITE_BYTES, _WRITE_MEMBERS = 1 << 16, 256
+"""Small members are written, recorded and reported together, as soon as there are so many bytes or members."""
 
 Report = Callable[[int, int], None]
 """Called with packed bytes read and members seen; what it raises stops the work."""
@@ -102,9 +106,9 @@ class StagedMember:
     crc32: int
     method: int
     packed_bytes: int
-    file: Path = Path(os.devnull)
-    offset: int = 0
-    on_read: Callable[[int], None] = lambda _: None
+    file: Path
+    offset: int
+    on_read: Callable[[int], None]
 
     def as_file(self, name: str) -> File:
         """The same as a file for a ZIP, under a name there."""
@@ -131,32 +135,38 @@ def list_files(archive: Archive, settings: Settings, report: Report) -> list[Siz
         def on_write(_: int) -> None:
             report(members.packed_bytes, members.members)
 
-        with _ScratchFiles(None) as nowhere:
-            packed = _pack(members, nowhere, on_write)
+        with _ScratchFiles(None, on_write) as nowhere:
+            packed = _pack(members, nowhere)
     return [SizedFile(each.path, 0 if is_link else each.packed_bytes) for each, is_link in packed]
 
 
 @contextmanager
-def staged_members(
-    archive: Archive, settings: Settings, storage: StorageManager, owner: str, reporter: Callable[[str], Report]
+def staged_members(  # noqa: PLR0913  what to stage, where, and what is known and told of it
+    archive: Archive,
+    settings: Settings,
+    storage: StorageManager,
+    owner: str,
+    reporter: Callable[[str], Report],
+    *,
+    needed_bytes: int | None = None,
 ) -> Iterator[_StagedMembers]:
     """The files of an archive, packed on scratch, in its order, hard links with the content they share.
 
-    The archive is read twice: to learn what it takes, which is then reserved, and to stage it. A file on scratch is
-    removed as soon as no later member needs it, the rest at the end, whatever happens. InsufficientStorageError before
-    the first byte is written when it does not fit. `reporter` gives the report for the phases listing and staging.
+    The archive is read twice: to learn what it takes, unless that is given as `needed_bytes`, which is then reserved;
+    and to stage it. A file on scratch is removed as soon as no later member needs it, the rest at the end, whatever
+    happens. InsufficientStorageError before the first byte is written when it does not fit. `reporter` gives the report
+    for the phases listing and staging.
     """
-    needed_bytes = storage.estimate_space_needed(list_files(archive, settings, reporter("listing")), "standard")
-    storage.monitor_usage()  # listing took its time, and a warning about what others wrote comes before a refusal
+    if needed_bytes is None:
+        needed_bytes = storage.estimate_space_needed(list_files(archive, settings, reporter("listing")), "standard")
+        storage.monitor_usage()  # listing took its time, and a warning about what others wrote comes before a refusal
     with storage.reserved_folder(needed_bytes, owner) as (folder, reservation):
         explain = partial(storage.explained, f"Staging {printable(archive.source.uri, 1000)}", reservation)
         with observe(catalog.EXTRACT_ARCHIVE, source=archive.source.uri) as step, storage.measured(step):
-            members, left_out = _stage(
-                archive, settings, folder, reservation, report=reporter("staging"), explain=explain
-            )
-            step.add(members=len(members), bytes_out=reservation.written_bytes)
+            staged = _stage(archive, settings, folder, reservation, report=reporter("staging"), explain=explain)
+            step.add(members=staged.count, bytes_out=reservation.written_bytes)
         with naming(archive.source, archive.role):
-            yield _StagedMembers(members, reservation, archive.source.size_bytes(), left_out)
+            yield staged
 
 
 def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
@@ -167,28 +177,50 @@ def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
     *,
     report: Report,
     explain: Callable[[], AbstractContextManager[None]],
-) -> tuple[list[StagedMember], LeftOut]:
+) -> _StagedMembers:
     with archive.open(settings) as members:
 
         def on_write(size_bytes: int) -> None:
             reservation.record_write(size_bytes)
             report(members.packed_bytes, members.members)
 
-        with _ScratchFiles(folder, explain) as files:
-            staged = _pack(members, files, on_write)
-    return [each for each, _ in staged], members.left_out
+        with _ScratchFiles(folder, on_write, explain) as files:
+            staged = _pack(members, files)
+    return _StagedMembers([each for each, _ in staged], files.read, reservation, archive.source, members.left_out)
+
+
+class _Count:
+    """A number that only grows."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self, number: int) -> None:
+        self.value += number
 
 
 class _ScratchFiles:
-    """Files for packed members, below a folder or nowhere: large members have one each, small ones share."""
+    """Files for packed members, below a folder or nowhere: large members have one each, small ones share.
 
-    def __init__(self, folder: Path | None, explain: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+    `on_write` is called with the bytes of each write; `read` counts the bytes that are read again later.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        on_write: Callable[[int], None],
+        explain: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.read = _Count()
         self._folder = folder
+        self._on_write = on_write
         self._explain = explain
         self._opened = 0
         self._path = Path(os.devnull)
         self._file: BinaryIO | None = None
         self._bytes = 0
+        self._waiting = bytearray()
+        self._members_waiting = 0
 
     def __enter__(self) -> Self:
         return self
@@ -200,32 +232,77 @@ class _ScratchFiles:
             with suppress(OSError):  # the disk is full, and that was said
                 self._file.close()
 
-    def write(self, first: Packed, items: Iterator[Packed], on_write: Callable[[int], None]) -> StagedMember:
+    def write(self, first: Packed, items: Iterator[Packed]) -> StagedMember:
         """Write the member that begins with `first`."""
-        alone = isinstance(first, Begin)
-        if self._folder and (alone or not self._file or self._bytes >= _SHARED_FILE_BYTES):
+        if isinstance(first, Whole):
+            return self._write_small(first)
+        self._close()
+        file = self._open()
+        with self._telling():
+            member = self._write_large(cast("Begin", first), items, file)
+        self._close()
+        return member
+
+    def _write_small(self, whole: Whole) -> StagedMember:
+        if not self._file or self._bytes >= _SHARED_FILE_BYTES:
             self._close()
+            self._open()
+        size_bytes = len(whole.data)
+        member = StagedMember(
+            whole.name, whole.size_bytes, whole.crc32, whole.method, size_bytes, self._path, self._bytes, self.read.add
+        )
+        self._bytes += size_bytes
+        self._waiting += whole.data
+        self._members_waiting += 1
+        if len(self._waiting) >= _WRITE_BYTES or self._members_waiting == _WRITE_MEMBERS:
+            self._write_waiting()
+        return member
+
+    def _write_large(self, begin: Begin, items: Iterator[Packed], file: BinaryIO) -> StagedMember:
+        packed_bytes = 0
+        for item in items:
+            if isinstance(item, End):
+                break
+            data = cast("Part", item).data
+            file.write(data)
+            self._on_write(len(data))
+            packed_bytes += len(data)
+        crc32 = cast("End", item).crc32
+        return StagedMember(begin.name, begin.size_bytes, crc32, DEFLATED, packed_bytes, self._path, 0, self.read.add)
+
+    def _write_waiting(self) -> None:
+        if self._file and self._members_waiting:
+            with self._telling():
+                self._file.write(self._waiting)
+                self._on_write(len(self._waiting))
+            self._waiting.clear()
+            self._members_waiting = 0
+
+    def _open(self) -> BinaryIO:
+        if self._folder:
             self._path = self._folder / f"{self._opened:08d}"
-            self._opened += 1
-            self._bytes = 0
-        with map_os_errors("write", self._path), self._explain():
-            file = self._file = self._file or self._path.open("wb")
-            member = _write_packed(first, items, file, on_write)
-        offset, self._bytes = self._bytes, self._bytes + member.packed_bytes
-        if alone:
-            self._close()
-        return replace(member, file=self._path, offset=offset)
+        self._opened += 1
+        self._bytes = 0
+        with self._telling():
+            self._file = self._path.open("wb")
+        return self._file
 
     def _close(self) -> None:
-        if self._file:
-            with map_os_errors("write", self._path), self._explain():
-                self._file.close()
-        self._file = None
+        try:
+            self._write_waiting()
+        finally:
+            file, self._file = self._file, None
+            if file:
+                with self._telling():
+                    file.close()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        with map_os_errors("write", self._path), self._explain():
+            yield
 
 
-def _pack(
-    archive: ArchiveReader, files: _ScratchFiles, on_write: Callable[[int], None]
-) -> list[tuple[StagedMember, bool]]:
+def _pack(archive: ArchiveReader, files: _ScratchFiles) -> list[tuple[StagedMember, bool]]:
     """Every file of an archive, packed into `files`, and whether it is a hard link, which shares another's bytes."""
     members: list[Member] = []  # in the order of the archive, filled by the thread that reads it
 
@@ -238,66 +315,46 @@ def _pack(
     staged: dict[str, StagedMember] = {}
     with closing(packed_files(unpacked(), Lookahead())) as items:
         for item in items:
-            each = files.write(item, items, on_write)
+            each = files.write(item, items)
             staged[each.path] = each
-    on_write(0)  # an archive of links and empty files takes time, too
     for member in members:
         if member.same_as:
             staged[member.path] = replace(staged[member.same_as], path=member.path)
     return [(staged[each.path], bool(each.same_as)) for each in members]
 
 
-def _write_packed(
-    first: Packed, items: Iterator[Packed], file: BinaryIO, on_write: Callable[[int], None]
-) -> StagedMember:
-    """Write the member that begins with `first`."""
-    if isinstance(first, Whole):
-        file.write(first.data)
-        on_write(len(first.data))
-        return StagedMember(first.name, first.size_bytes, first.crc32, first.method, len(first.data))
-    begin = cast("Begin", first)
-    packed_bytes = 0
-    for item in items:
-        if isinstance(item, End):
-            break
-        data = cast("Part", item).data
-        file.write(data)
-        on_write(len(data))
-        packed_bytes += len(data)
-    return StagedMember(begin.name, begin.size_bytes, cast("End", item).crc32, DEFLATED, packed_bytes)
-
-
 class _StagedMembers:
     """Staged members, and the progress of their reading in packed bytes of the artifact."""
 
     def __init__(
-        self, members: list[StagedMember], reservation: Reservation, packed_bytes: int, left_out: LeftOut
+        self, members: list[StagedMember], read: _Count, reservation: Reservation, source: Source, left_out: LeftOut
     ) -> None:
         self.left_out = left_out
         self._members = members
+        self._read = read
         self._reservation = reservation
-        self._all_packed_bytes = packed_bytes
+        self._all_packed_bytes = source.size_bytes()
         self._all_bytes = sum(member.packed_bytes for member in members)
-        self._read_bytes = 0
+
+    @property
+    def count(self) -> int:
+        return len(self._members)
 
     @property
     def packed_bytes(self) -> int:
         """Bytes read so far, as the same share of the artifact."""
         if not self._all_bytes:
             return self._all_packed_bytes
-        return self._all_packed_bytes * self._read_bytes // self._all_bytes
+        return self._all_packed_bytes * self._read.value // self._all_bytes
 
     def files(self) -> Iterator[StagedMember]:
         uses = Counter(member.file for member in self._members)
         passed_bytes = 0
         for member in self._members:
-            yield replace(member, on_read=self._add_read)
+            yield member
             passed_bytes += member.packed_bytes
-            self._read_bytes = passed_bytes  # also past a member that its user skipped
+            self._read.value = passed_bytes  # also past a member that its user skipped
             uses[member.file] -= 1
             if not uses[member.file]:
                 self._reservation.record_removal(member.file.stat().st_size)
                 member.file.unlink()
-
-    def _add_read(self, size_bytes: int) -> None:
-        self._read_bytes += size_bytes

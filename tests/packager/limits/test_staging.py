@@ -131,7 +131,7 @@ def test_the_space_is_reserved_before_the_first_byte_is_written_and_given_back()
         with ours.members(reporter):
             assert ours.storage.reservations() == {"arm64-cpu": LINKED.staged_bytes}
         listing = [each for each in seen if each[0] == "listing"]
-        assert len(listing) >= len(LINKED.files)
+        assert listing
         assert {each[3:] for each in listing} == {(0, 0)}
         assert {each[3] for each in seen if each[0] == "staging"} == {LINKED.staged_bytes}
         assert ours.storage.peak_written_bytes == sum(LINKED.packed_sizes_bytes.values())
