@@ -6,6 +6,7 @@ python -m tests.mutation --count 200 --seed 7 [--module packager/core/tar.py] [-
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -13,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.mutation.mutants import Mutant, Source
 
@@ -22,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- mutation: begin -->", "<!-- mutation: end -->"
 TOPS = ("packager", "telemetry", "dashboards", "infra")
-TIME_OUT_S = 600
+UNHARMED_LIMIT_S = 900
+LIMIT_S, LIMIT_TIMES = 20, 4
+"""How long the tests may take with a mutant that may never end: so long, and so many times what they take without."""
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {}
 """Mutants that change nothing anybody could see, by module, old and new text, with the reason."""
@@ -59,25 +63,58 @@ def sample(modules: list[str], count: int, seed: int) -> list[tuple[str, Mutant]
     return drawn
 
 
-def passes(copy: Path, tests: list[str]) -> bool:
-    """Whether the tests pass in a copy of the checkout, with modules of the copy."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False, timeout=TIME_OUT_S)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+class Bench:
+    """A copy of the checkout, and the process that runs tests over it."""
 
+    def __init__(self, folder: Path, checkout: Path = ROOT) -> None:
+        self._copy = folder / "checkout"
+        self._whole: dict[str, dict[str, Any]] = {}
+        unwanted = shutil.ignore_patterns(".git", ".venv", "*_cache", "__pycache__", "build", "dist", "demo-output")
+        shutil.copytree(checkout, self._copy, ignore=unwanted)
+        (folder / "tmp").mkdir()
+        places = {"PYTHONPATH": str(self._copy), "TMPDIR": str(folder / "tmp")}
+        self._runs = subprocess.Popen(
+            [sys.executable, "-P", Path(__file__).with_name("runs.py")],
+            cwd=self._copy,
+            env={**os.environ, **places},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
-def tried(copy: Path, module: str, mutant: Mutant) -> Outcome:
-    path = copy / module
-    whole = path.read_text()
-    path.write_text(Source(whole).mutated(mutant))
-    try:
-        return Outcome(module, mutant, killed=not passes(copy, direct_tests(module)))
-    finally:
-        path.write_text(whole)
+    def close(self) -> None:
+        self._runs.kill()
+        self._runs.communicate()
+
+    def tried(self, module: str, mutant: Mutant, tests: list[str]) -> Outcome:
+        whole = self.unharmed(tests)
+        path = self._copy / module
+        times = path.stat()
+        text = path.read_text()
+        path.write_text(Source(text).mutated(mutant))
+        try:
+            limit_s = LIMIT_S + LIMIT_TIMES * whole["s"]
+            return Outcome(module, mutant, killed=not self._run(tests, limit_s, whole)["passed"])
+        finally:
+            path.write_text(text)
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    def unharmed(self, tests: list[str]) -> dict[str, Any]:
+        """How long the tests take, each and all, without a mutant; raises when they fail."""
+        key = " ".join(tests)
+        if key not in self._whole:
+            self._whole[key] = self._run(tests, UNHARMED_LIMIT_S)
+            if not self._whole[key]["passed"]:
+                raise SystemExit(f"Without any mutant, {key} fails; mend that first.")
+        return self._whole[key]
+
+    def _run(self, tests: list[str], limit_s: float, before: dict[str, Any] | None = None) -> dict[str, Any]:
+        learned = before or {"took_s": {}, "libraries": []}
+        asked = {"tests": tests, "limit_s": limit_s, **{key: learned[key] for key in ("took_s", "libraries")}}
+        assert self._runs.stdin
+        assert self._runs.stdout
+        print(json.dumps(asked), file=self._runs.stdin, flush=True)
+        return json.loads(self._runs.stdout.readline())
 
 
 def table(outcomes: list[Outcome], seed: int) -> str:
@@ -108,15 +145,12 @@ def main() -> int:
         for path in sorted((ROOT / top).rglob("*.py"))
         if not asked.module or any(str(path.relative_to(ROOT)).startswith(each) for each in asked.module)
     ]
-    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
-        copy = Path(folder, "checkout")
-        unwanted = shutil.ignore_patterns(".git", ".venv", "*_cache", "__pycache__", "build", "dist", "demo-output")
-        shutil.copytree(ROOT, copy, ignore=unwanted)
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder, closing(Bench(Path(folder))) as bench:
         outcomes = []
         for module, mutant in sample(modules, asked.count, asked.seed):
             if (module, mutant.old, mutant.new) in EQUIVALENT:
                 continue
-            outcome = tried(copy, module, mutant)
+            outcome = bench.tried(module, mutant, direct_tests(module))
             outcomes.append(outcome)
             said = "killed" if outcome.killed else "SURVIVED"
             print(f"{said} {module}:{mutant.line} {mutant.kind}: {mutant.old!r} -> {mutant.new!r}", flush=True)

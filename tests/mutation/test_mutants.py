@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+from contextlib import closing
 from pathlib import Path
 
-from tests.mutation.__main__ import direct_tests
+import pytest
+
+from tests.mutation import __main__ as mutation
+from tests.mutation.__main__ import Bench, direct_tests
 from tests.mutation.mutants import Source
 
 TEXT = '''
@@ -45,3 +49,36 @@ def test_a_sample_is_the_same_for_the_same_seed_and_takes_from_each_kind():
 def test_a_module_is_held_to_the_tests_of_its_name_or_of_its_room():
     assert direct_tests("packager/core/tar.py") == ["tests/packager/core/test_tar.py"]
     assert direct_tests("packager/core/__init__.py") == ["tests/packager/core"]
+
+
+COUNTED = """
+def count(most):
+    at = 0
+    while at < most:
+        at += 1
+    unseen = at > 100
+    return at
+"""
+A_TEST = "from counted import count\n\n\ndef test_it_counts():\n    assert [count(most) for most in (0, 3)] == [0, 3]\n"
+FATES = {("at < most", "(at <= most)"): True, ("at += 1", "pass"): True, ("at > 100", "(at >= 100)"): False}
+"""Which of its mutants are killed; the second never ends."""
+
+
+def test_a_mutant_that_a_test_notices_is_told_from_one_that_none_does_and_one_without_end_is_killed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(mutation, "LIMIT_S", 1)
+    checkout = tmp_path / "here"
+    checkout.mkdir()
+    (checkout / "counted.py").write_text(COUNTED)
+    (checkout / "test_counted.py").write_text(A_TEST)
+    found = {}
+    with closing(Bench(tmp_path, checkout)) as bench:
+        for each in Source(COUNTED).mutants:
+            if (each.old, each.new) in FATES:
+                found[each.old, each.new] = bench.tried("counted.py", each, ["test_counted.py"]).killed
+        assert found == FATES
+        assert (tmp_path / "checkout" / "counted.py").read_text() == COUNTED
+        (tmp_path / "checkout" / "counted.py").write_text(COUNTED.replace("at += 1", "at += 2"))
+        with pytest.raises(SystemExit, match="Without any mutant"):
+            bench.unharmed(["test_counted.py", "-q"])
