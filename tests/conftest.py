@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import gc
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.hooks import EventAliaser
+from botocore.loaders import Loader
 from hypothesis import settings
 
 from telemetry.check import check_line
@@ -17,6 +21,33 @@ if TYPE_CHECKING:
 # How long an example takes says more about the machine and its other work than about the code.
 settings.register_profile("any machine", settings(), deadline=None)
 settings.load_profile("any machine")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from going through libraries and thousands of tests again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _descriptions_of_aws_are_read_once() -> Iterator[None]:
+    """Let all sessions of boto3 share what each would read and work out anew, which takes longer than most tests."""
+    make_loader, make_aliaser = Loader.__init__, EventAliaser.__init__
+    read: defaultdict[str, dict[object, object]] = defaultdict(dict)
+    names: dict[str, str] = {}
+
+    def loader(self: Loader, *args: Any, **kwargs: Any) -> None:
+        make_loader(self, *args, **kwargs)
+        self._cache = read[repr((self._search_paths, kwargs))]
+
+    def aliaser(self: EventAliaser, *args: Any, **kwargs: Any) -> None:
+        make_aliaser(self, *args, **kwargs)
+        self._alias_name_cache = names
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loader, "__init__", loader)
+        patch.setattr(EventAliaser, "__init__", aliaser)
+        yield
 
 
 @pytest.fixture(scope="session")
