@@ -31,11 +31,11 @@ OTHERS = [kind for kind in PACKERS if kind != "tar.gz"]
 
 def unpacked(packed):
     """What is inside the gzip, as far as it is sound; b"" where nothing is."""
-    found = b""
+    found = []
     with suppress(EOFError, OSError), gzip.open(io.BytesIO(packed)) as file:
         while piece := file.read1(1 << 20):
-            found += piece
-    return found
+            found.append(piece)
+    return b"".join(found)
 
 
 def is_whole(packed):

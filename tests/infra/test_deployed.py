@@ -10,17 +10,11 @@ import time
 import uuid
 import zipfile
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
-from moto.awslambda_simple.models import LambdaSimpleBackend
-from moto.cloudformation.parsing import get_model_map
-from moto.stepfunctions.models import stepfunctions_backends
-from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sfn import (
-    StateTaskServiceSfn,
-)
 
 from infra.state_machine import package_model, package_models
 from packager.errors import StoreError
@@ -35,7 +29,6 @@ from telemetry.engine.testing import recorded
 from tests import archives, models
 from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, main_function, of_type
 
-MADE = get_model_map()
 WORLD = {"lambda": {"use_docker": False}, "stepfunctions": {"execute_state_machine": True}}
 OUTSIDE = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm", "AWS::Logs::MetricFilter")
 OUTSIDE += ("AWS::Logs::QueryDefinition",)
@@ -49,9 +42,29 @@ STATE_BYTES = 256 << 10
 TARGETS = ("jetson-xavier", "jetson-xavier-jp5", "x86_64-cpu")
 
 
+@functools.cache
+def inside_moto():
+    """What these tests reach for, imported by the workers that run them only: it takes seconds."""
+    from moto import mock_aws  # noqa: PLC0415
+    from moto.awslambda_simple.models import LambdaSimpleBackend  # noqa: PLC0415
+    from moto.cloudformation.parsing import get_model_map  # noqa: PLC0415
+    from moto.stepfunctions.models import stepfunctions_backends  # noqa: PLC0415
+    from moto.stepfunctions.parser.asl.component.state.exec.state_task.service import (  # noqa: PLC0415
+        state_task_service_sfn,
+    )
+
+    return SimpleNamespace(
+        mock_aws=mock_aws,
+        known_types=get_model_map(),
+        functions=LambdaSimpleBackend,
+        machines=stepfunctions_backends,
+        nested=state_task_service_sfn.StateTaskServiceSfn,
+    )
+
+
 def makeable(template):
     """The template without the types that moto does not know; the function stands in for its alias."""
-    gone = {name for name, each in template["Resources"].items() if each["Type"] not in MADE}
+    gone = {name for name, each in template["Resources"].items() if each["Type"] not in inside_moto().known_types}
     aliases = set(of_type(template, "AWS::Lambda::Alias"))
     function = main_function(template)[0] if aliases else None
 
@@ -88,7 +101,7 @@ def aws(monkeypatch):
         monkeypatch.setenv(name, "local")
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.setenv("MOTO_ACCOUNT_ID", ACCOUNT)
-    with mock_aws(config=WORLD):
+    with inside_moto().mock_aws(config=WORLD):
         yield
 
 
@@ -112,7 +125,9 @@ def deploy(name, template):
 def test_what_can_be_made_from_both_templates_is_made(aws, service, monitoring):
     for name, template in (("service", service), ("monitoring", monitoring)):
         made = deploy(name, template)
-        expected = [each["Type"] for each in template["Resources"].values() if each["Type"] in MADE]
+        expected = [
+            each["Type"] for each in template["Resources"].values() if each["Type"] in inside_moto().known_types
+        ]
         assert set(made) >= WANTED[name]
         assert made == sorted(expected)
     function = boto3.client("lambda").get_function_configuration(FunctionName="edge-model-packager-test")
@@ -227,7 +242,7 @@ def run(aws, service, monkeypatch):
     deploy("service", _impatient(service))
     machines = boto3.client("stepfunctions")
     # What stacks make and what runs are two worlds in moto: the deployed definition is carried over.
-    deployed = stepfunctions_backends[ACCOUNT][REGION].state_machines
+    deployed = inside_moto().machines[ACCOUNT][REGION].state_machines
     (made,) = [each for each in deployed if each.name == "edge-model-packager-test"]
     arn = machines.create_state_machine(name=made.name, roleArn=made.roleArn, definition=made.definition)
     arn = arn["stateMachineArn"]
@@ -241,7 +256,7 @@ def run(aws, service, monkeypatch):
         return _output(ended(given, function))
 
     def as_function(function):
-        monkeypatch.setattr(LambdaSimpleBackend, "invoke", lambda _, *given: function.invoke(*given))
+        monkeypatch.setattr(inside_moto().functions, "invoke", lambda _, *given: function.invoke(*given))
 
     run_.as_function, run_.machine, run_.ended = as_function, arn, ended
     yield run_
@@ -546,15 +561,15 @@ def _spelled(change):
 
 
 def test_many_models_are_an_execution_each_and_their_records_are_kept(run, model, monkeypatch):
-    monkeypatch.setattr(StateTaskServiceSfn, "_normalise_parameters", _spelled(str.lower))
-    monkeypatch.setattr(StateTaskServiceSfn, "_normalise_response", _spelled(str.upper))
+    monkeypatch.setattr(inside_moto().nested, "_normalise_parameters", _spelled(str.lower))
+    monkeypatch.setattr(inside_moto().nested, "_normalise_response", _spelled(str.upper))
     s3, machines = boto3.client("s3"), boto3.client("stepfunctions")
     own = f"edge-model-packager-test-{ACCOUNT}-{REGION}"
     inputs = [{**model, "compiled": [each]} for each in model["compiled"]]
     s3.put_object(Bucket=own, Key="lists/today.json", Body=json.dumps(inputs).encode())
     function = Lambda()
     run.as_function(function)
-    deployed = stepfunctions_backends[ACCOUNT][REGION].state_machines
+    deployed = inside_moto().machines[ACCOUNT][REGION].state_machines
     (made,) = [each for each in deployed if each.name.endswith("-many")]
     arn = machines.create_state_machine(name=made.name, roleArn=made.roleArn, definition=made.definition)[
         "stateMachineArn"
