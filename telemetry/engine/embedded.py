@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from telemetry.engine.emf import MAX_LINE_BYTES
 from telemetry.engine.failures import FAULT, error_type
 from telemetry.engine.operation import DURATION, EVERY_ROW, FAILURE, SUCCESS
-from telemetry.engine.values import fitted, iso_time
+from telemetry.engine.values import fitted, iso_time, json_encoder
 
 if TYPE_CHECKING:
     from aws_embedded_metrics.logger.metrics_context import MetricsContext
@@ -124,4 +124,4 @@ class EmbeddedMetrics:
 
 _TIME = 1_234_567_890_123
 """Stands for the time in a shape; no name or unit looks like it."""
-_encode = json.JSONEncoder().encode
+_encode = json_encoder()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from telemetry.engine.emf import MAX_LINE_BYTES
 from telemetry.engine.failures import DEFAULT_NEXT_STEP, error_details, stack
 from telemetry.engine.health import HEALTH
 from telemetry.engine.observing import bound, current
-from telemetry.engine.values import fitted, iso_time, plain
+from telemetry.engine.values import fitted, iso_time, json_encoder, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -107,7 +106,7 @@ def _ids(step: Step) -> dict[str, str]:
     return {**ids, "xray_trace_id": f"1-{step.trace_id[:8]}-{step.trace_id[8:]}"} if ids else ids
 
 
-_encode = json.JSONEncoder(default=str).encode  # json.dumps makes a new encoder for each line that has a default
+_encode = json_encoder(default=str)
 
 
 def _json_line(keys: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.propagators.aws import AwsXRayPropagator
-from opentelemetry.trace import Link
+from opentelemetry.trace import Link, NonRecordingSpan
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from telemetry.engine.settings import TRACECONTEXT, XRAY
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.propagators.textmap import TextMapPropagator
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import SpanContext
 
 HEADERS = ("X-Amzn-Trace-Id", "traceparent", "tracestate")
 """As the propagators look them up; HTTP does not care about the case."""
@@ -38,9 +38,9 @@ def extracted(headers: Mapping[str, str], propagators: Iterable[str]) -> Context
     return found
 
 
-def inject(span: Span, headers: dict[str, str], propagators: Iterable[str]) -> None:
-    """Add the headers by which whoever is sent them continues the trace below the span."""
-    within = trace.set_span_in_context(span, otel_context.Context())
+def inject(parent: SpanContext, headers: dict[str, str], propagators: Iterable[str]) -> None:
+    """Add the headers by which whoever is sent them continues the trace below that span."""
+    within = trace.set_span_in_context(NonRecordingSpan(parent), otel_context.Context())
     for name in propagators:
         _PROPAGATORS[name].inject(headers, within)
 

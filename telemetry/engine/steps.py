@@ -87,7 +87,8 @@ class Guard:
             name = getattr(self._call, "__qualname__", type(self._call).__name__)
             HEALTH.fault(f"{name} raised{off}", error)
             return None
-        self._failures = 0
+        if self._failures:
+            self._failures = 0
         return result
 
 
@@ -290,7 +291,8 @@ def clocks(clock: Callable[[], int], wall: Callable[[], int]) -> Iterator[None]:
 def _time_ns(clock: Callable[[], int]) -> int:
     """Return what a clock says, 0 when it says no time."""
     try:
-        return max(0, int(clock()))
+        now = clock()
+        return now if now.__class__ is int and now > 0 else max(0, int(now))
     except Exception as error:  # noqa: BLE001  a broken clock must not stop the work
         HEALTH.fault("the clock failed", error)
         return 0

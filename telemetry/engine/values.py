@@ -8,6 +8,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
+from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 from telemetry.engine.emf import LARGEST, MAX_LINE_BYTES, SMALLEST
@@ -15,7 +16,7 @@ from telemetry.engine.health import HEALTH
 from telemetry.engine.operation import OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from telemetry.engine.operation import Operation
 
@@ -47,7 +48,7 @@ class Rendered:
 
 def render(row: Operation, fields: Mapping[str, Any], context: Mapping[str, Plain]) -> Rendered:
     """Return a step's fields, checked. Bad ones are dropped or replaced, and counted as faults; never raises."""
-    out = Rendered(properties=dict(context))
+    out = Rendered({}, {}, {}, {}, dict(context))
     for metric in row.metrics:
         if metric.field in fields:
             number = metric_value(fields[metric.field])
@@ -128,6 +129,17 @@ def _short(text: str, limit: int = MAX_TEXT) -> str:
         return writable(text)
     HEALTH.count("lines_trimmed")
     return f"{writable(text[:limit])}... ({len(text)} characters)"
+
+
+def json_encoder(default: Callable[[Any], Any] | None = None) -> Callable[[object], str]:
+    """Return what makes JSON text as `json.dumps` does, in half the time: that makes an encoder for each document."""
+    slow = json.JSONEncoder(default=default)
+    try:
+        separators = slow.key_separator, slow.item_separator
+        fast: Any = c_make_encoder(None, slow.default, encode_basestring_ascii, None, *separators, False, False, True)
+    except TypeError:  # another Python's
+        return slow.encode
+    return lambda document: "".join(fast(document, 0))
 
 
 def iso_time(time_ns: int) -> str:

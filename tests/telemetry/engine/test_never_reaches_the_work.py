@@ -431,7 +431,7 @@ def test_a_missing_library_is_counted_and_the_rest_records(recorded_in, monkeypa
     def missing():
         raise ModuleNotFoundError("aws_embedded_metrics")
 
-    monkeypatch.setattr(telemetry.engine.embedded, "_library", missing)
+    monkeypatch.setattr(telemetry.engine.embedded, "library", missing)
     recording, found = recorded_in()
     with recording, telemetry.observe(catalog.PLAN_PACKAGE):
         pass

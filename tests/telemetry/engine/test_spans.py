@@ -1,6 +1,7 @@
 """Traces: X-Ray's context continued, children and links right, sampling honoured, the host left alone."""
 
 import json
+import os
 
 import pytest
 from google.protobuf import json_format
@@ -14,6 +15,7 @@ from telemetry.engine.settings import Settings
 
 HEADER = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled={}"
 TRACE_ID = "5759e988bd862e3fe1be46a994272793"
+PUBLISH = catalog.TRIGGER_PUBLISH
 PARENT = f"00-{TRACE_ID}-53995c3f42cd8ad8-01"
 
 
@@ -294,3 +296,27 @@ def test_traces_can_be_switched_off_by_the_standard_variables(off):
 def test_a_stage_has_a_namespace_of_its_own_below_that_of_the_catalog(stage, namespace):
     found = Settings.from_environ({"TELEMETRY_STAGE": stage})
     assert catalog.VOCABULARY.in_stage(found.stage).namespace == namespace
+
+
+@pytest.mark.parametrize(("header", "parent"), [(xray(1), "53995c3f42cd8ad8"), (xray(0), "53995c3f42cd8ad8"), ({}, "")])
+def test_where_no_span_goes_anywhere_the_callers_own_is_handed_on_as_it_is(header, parent):
+    """A span that nobody exports would leave what follows without a parent, and untraced."""
+    observe = telemetry.observe
+    with telemetry.to_stdout(Settings()), continued(header), observe(catalog.INVOKE_FUNCTION), observe(PUBLISH) as step:
+        handed_on = headers_of(step)["X-Amzn-Trace-Id"]
+    assert (handed_on == header["X-Amzn-Trace-Id"]) if header else ("Sampled=0" in handed_on)
+    assert parent in handed_on
+
+
+def test_ids_of_a_forked_process_are_its_own(recorded_in):
+    recording, _ = recorded_in()
+    with recording, telemetry.observe(catalog.PLAN_PACKAGE) as mine:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            with telemetry.observe(catalog.PLAN_PACKAGE) as theirs:
+                os.write(writing, theirs.span_id.encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        with telemetry.observe(catalog.PLAN_PACKAGE) as next_of_mine:
+            assert os.read(reading, 16).decode() not in {mine.span_id, next_of_mine.span_id}
