@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,7 @@ class Survey:
             self._members_seen.append(member)
             if member.same_as:
                 self._links.append(member)
-                member = replace(member, size_bytes=0)
+                member = member._replace(size_bytes=0)
             yield member
 
     def _shared_bytes(self) -> int:

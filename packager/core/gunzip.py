@@ -126,6 +126,7 @@ class Gunzip:
         self._start = self._end = WINDOW_BYTES  # of what is inflated and not yet read
         self._is_begun = self._is_inside = False
         self._crc = self._size = 0  # of the gzip member so far
+        self._allowed_bytes = 0  # as many are within the limits, whatever else is read
         self.bytes_read = 0
 
     def read_exactly(self, size: int) -> bytes:
@@ -250,8 +251,13 @@ class Gunzip:
 
     def _count(self, count: int) -> None:
         self.bytes_read += count
-        within("MAX_UNPACKED_BYTES", self._settings.max_unpacked_bytes, self.bytes_read)
-        check_ratio(self._settings, self._packed.bytes_read, self.bytes_read)
+        if self.bytes_read <= self._allowed_bytes:
+            return
+        settings, packed_bytes = self._settings, self._packed.bytes_read
+        within("MAX_UNPACKED_BYTES", settings.max_unpacked_bytes, self.bytes_read)
+        check_ratio(settings, packed_bytes, self.bytes_read)
+        by_ratio = max(settings.ratio_grace_bytes, settings.max_ratio * packed_bytes)
+        self._allowed_bytes = min(settings.max_unpacked_bytes, by_ratio)
 
     def _damaged(self, error: Exception) -> ExtractionError:
         what = "ends too early" if isinstance(error, EOFError) else f"is damaged or not gzip ({error})"

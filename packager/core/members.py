@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from sys import getsizeof
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from packager.core.gunzip import Gunzip, PackedCount, check_ratio
-from packager.core.names import is_root, safe_path
+from packager.core.names import MOST_NUMBER, NameTable, is_root, safe_path
 from packager.core.pipeline import File
 from packager.core.tar import Entry, TarGzReader
 from packager.errors import StagingNeededError, UnsafeArchiveError, printable, within
@@ -26,8 +26,7 @@ _OF_MACOS = frozenset({".DS_Store", "__MACOSX"})
 _NAMES_SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A file of an archive, admitted by every rule.
 
     Attributes:
@@ -74,13 +73,13 @@ class LeftOut:
 class Admission:
     """The rules every member passes before its bytes are used: safe path, plain kind, unique name, within limits.
 
-    Keeps the names seen: memory grows with the number of members, up to MAX_NAMES_BYTES, never with their size.
+    Memory: 32 to 64 bytes a file, and the names of folders, links and what is left out, up to MAX_NAMES_BYTES.
     """
 
     def __init__(self, settings: Settings, is_excluded: Callable[[str], bool] = lambda _: False) -> None:
         self._settings = settings
         self._is_excluded = is_excluded
-        self._sizes: dict[str, int] = {}
+        self._sizes = NameTable()
         self._originals: dict[str, str] = {}
         self._left_out: set[str] = set()
         self._folders: set[str] = {""}
@@ -95,7 +94,9 @@ class Admission:
         """
         self.members += 1
         within("MAX_ARCHIVE_MEMBERS", self._settings.max_members, self.members)
-        self._keep(entry.name, entry.link_target)
+        self._keep(entry.name)
+        if entry.link_target:
+            self._keep(entry.link_target)
         self._unpack(entry.size_bytes)
         if entry.kind == "directory" and is_root(entry.name):
             return ""
@@ -106,7 +107,7 @@ class Admission:
         if entry.kind in ("device", "symbolic link"):
             raise _unsafe(entry, f"is a {entry.kind}; components hold plain files only")
         if entry.kind == "directory":
-            if path in self._sizes:
+            if self._sizes.get(path) is not None:
                 raise _unsafe(entry, "is a folder, and a file of that name came before")
             self._take_folder(entry, path)
             return path
@@ -120,7 +121,7 @@ class Admission:
 
     def size_bytes(self, path: str) -> int:
         """The size of an admitted file's content, also of a hard link's."""
-        return self._sizes[path]
+        return self._sizes.get(path) or 0
 
     def original(self, path: str) -> str:
         """The file whose content a hard link shares, through any number of links."""
@@ -139,7 +140,7 @@ class Admission:
     def _take_file(self, entry: Entry, path: str) -> None:
         if not path:
             raise _unsafe(entry, "has no file name")
-        if path in self._sizes:
+        if self._sizes.get(path) is not None:
             raise _unsafe(entry, "comes twice")
         if path in self._folders:
             raise _unsafe(entry, "is a file, and a folder of that name came before")
@@ -147,18 +148,19 @@ class Admission:
         if entry.kind == "hard link":
             size_bytes = self._take_link(entry, path)
         self._take_folder(entry, path.rpartition("/")[0])
-        self._sizes[path] = size_bytes
+        self._sizes.add(path, min(size_bytes, MOST_NUMBER))
         self._keep(path)
 
     def _take_link(self, entry: Entry, path: str) -> int:
         target = self._target(entry)
         if target in self._left_out:
             raise _unsafe(entry, f"links to {printable(target)!r}, which is left out", "Leave out both, or neither.")
-        if target not in self._sizes:
+        size_bytes = self._sizes.get(target)
+        if size_bytes is None:
             raise _unsafe(entry, f"links to {printable(entry.link_target)!r}, which does not stand before it")
         self._originals[path] = self.original(target)
-        self._unpack(self._sizes[target])
-        return self._sizes[target]
+        self._unpack(size_bytes)
+        return size_bytes
 
     def _target(self, link: Entry) -> str:
         try:
@@ -168,15 +170,15 @@ class Admission:
 
     def _take_folder(self, entry: Entry, folder: str) -> None:
         while folder not in self._folders:
-            if folder in self._sizes:
+            if self._sizes.get(folder) is not None:
                 raise _unsafe(entry, f"lies below {printable(folder)!r}, which is a file")
             self._folders.add(folder)
             self._keep(folder)
             folder = folder.rpartition("/")[0]
 
-    def _keep(self, *names: str) -> None:
+    def _keep(self, name: str) -> None:
         # A short archive of deep paths would otherwise need many gigabytes: each folder above a file is a name too.
-        self._names_bytes += sum(map(getsizeof, filter(None, names)))
+        self._names_bytes += getsizeof(name) if name else 0
         within("MAX_NAMES_BYTES", self._settings.max_names_bytes, self._names_bytes, "Memory for the archive's names")
 
     def _unpack(self, size_bytes: int) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from struct import Struct, pack, unpack_from
 from typing import TYPE_CHECKING, NamedTuple
 
+from isal import isal_zlib
+
 from packager.core.splice import End, Part
 from packager.errors import CompressionError, printable
 
@@ -31,7 +33,9 @@ ZIP64_FROM_BYTES = _MAX_32 - (4 << 20)
 """Files of this size or more get zip64 fields: room for the 1 KiB a MiB that deflate may add to bytes that cannot be
 packed. No more than that, since Java 17 takes a wide descriptor in a stream only where a size needs it."""
 _DIRECTORY_CHUNK_BYTES = 1 << 18
-_LOCAL, _RECORD = Struct("<IHHHHHIIIHH"), Struct("<IHHHHHHIIIHHHHHII")
+_FIELDS = Struct("<HHHHHIIIHH")  # of both headers: from the version to the lengths of name and extra field
+_LOCAL, _RECORD = b"PK\3\4", pack("<4sH", b"PK\1\2", _MADE_BY_UNIX | _VERSION)
+_RECORD_END, _WHOLE_RECORD = Struct("<6xII"), Struct("<8xHHHHIIIHH6xII")
 
 
 class ZipEntry(NamedTuple):
@@ -70,7 +74,7 @@ Packed = Whole | Begin | Part | End
 class ZipEncoder:
     """Turns packed files, whose names are unique, into the bytes of a ZIP, without keeping any.
 
-    Memory: the directory, 46 bytes and the name for each file.
+    Memory: the directory, 46 bytes and the name for each file, packed to a fourth or less where there are many.
     """
 
     def __init__(self) -> None:
@@ -78,45 +82,45 @@ class ZipEncoder:
         self.bytes_in = 0
         self.bytes_out = 0
         self._directory = bytearray()
+        self._packed_directory: list[bytes] = []
         self._large = ZipEntry("", 0, 0, 0, DEFLATED, 0, 0)
 
     @property
     def entries(self) -> Iterator[ZipEntry]:
         """What has been written, in order."""
-        at = 0
-        while at < len(self._directory):
-            fields = _RECORD.unpack_from(self._directory, at)
-            flags, method, crc, packed, size, name_bytes, extra_bytes = *fields[3:5], *fields[7:12]
-            at += _RECORD.size
-            name = self._directory[at : at + name_bytes].decode()
-            at += name_bytes
-            wide = iter(unpack_from(f"<{extra_bytes // 8}Q", self._directory, at + 4) if extra_bytes else ())
-            size, packed, offset = (next(wide) if each == _MAX_32 else each for each in (size, packed, fields[16]))
-            at += extra_bytes
-            yield ZipEntry(name, size, packed, crc, method, flags, offset)
+        for records in self._records():
+            at = 0
+            while at < len(records):
+                fields = _WHOLE_RECORD.unpack_from(records, at)
+                flags, method, _, _, crc, packed, size, name_bytes, extra_bytes, _, offset = fields
+                end = at + _WHOLE_RECORD.size + name_bytes
+                name = records[end - name_bytes : end].decode()
+                if extra_bytes:
+                    wide = iter(unpack_from(f"<{extra_bytes // 8}Q", records, end + 4))
+                    size, packed, offset = (next(wide) if each == _MAX_32 else each for each in (size, packed, offset))
+                at = end + extra_bytes
+                yield ZipEntry(name, size, packed, crc, method, flags, offset)
 
     def add(self, item: Packed) -> Part:
         """What to write next. CompressionError for what cannot be in a ZIP."""
+        if isinstance(item, Whole):
+            return self._counted(Part(self._whole(item)))
         if isinstance(item, Part):
             return self._counted(item)
         if isinstance(item, End):
             return self._counted(Part(self._end(item.crc32)))
-        utf8 = 0 if item.name.isascii() else FLAG_UTF8
+        flags = FLAG_DESCRIPTOR | (0 if item.name.isascii() else FLAG_UTF8)
         self.bytes_in += item.size_bytes
-        if isinstance(item, Begin):
-            self._large = ZipEntry(item.name, item.size_bytes, 0, 0, DEFLATED, utf8 | FLAG_DESCRIPTOR, self.bytes_out)
-            part = self._counted(Part(_local_header(self._large)))
-            self._start = self.bytes_out
-            return part
-        entry = ZipEntry(item.name, item.size_bytes, len(item.data), item.crc32, item.method, utf8, self.bytes_out)
-        self._list(entry)
-        return self._counted(Part(_local_header(entry) + item.data))
+        self._large = ZipEntry(item.name, item.size_bytes, 0, 0, DEFLATED, flags, self.bytes_out)
+        part = self._counted(Part(_local_header(self._large)))
+        self._start = self.bytes_out
+        return part
 
     def finish(self) -> Iterator[Part]:
         """The directory of the ZIP; nothing can be added afterwards."""
         start = self.bytes_out
-        for at in range(0, len(self._directory), _DIRECTORY_CHUNK_BYTES):
-            yield self._counted(Part(bytes(self._directory[at : at + _DIRECTORY_CHUNK_BYTES])))
+        for records in self._records():
+            yield self._counted(Part(records))
         yield self._counted(Part(_end_records(self.files, self.bytes_out - start, start)))
 
     def _end(self, crc32: int) -> bytes:
@@ -131,12 +135,34 @@ class ZipEncoder:
                 name=printable(begun.name),
                 packed_bytes=packed_bytes,
             )
-        self._list(begun._replace(packed_bytes=packed_bytes, crc32=crc32))
+        self._list(_directory_record(begun._replace(packed_bytes=packed_bytes, crc32=crc32)))
         return pack("<IIQQ" if wide else "<IIII", 0x08074B50, crc32, packed_bytes, begun.size_bytes)
 
-    def _list(self, entry: ZipEntry) -> None:
-        self._directory += _directory_record(entry)
+    def _whole(self, item: Whole) -> bytes:
+        """Header and data of a small file: by far the most calls, so both headers are made in one go."""
+        name, size, crc32, method, data = item
+        raw, flags, offset = _encoded(name), 0 if name.isascii() else FLAG_UTF8, self.bytes_out
+        packed = len(data)
+        fields = _FIELDS.pack(_VERSION, flags, method, TIME_MIDNIGHT, DATE_1980, crc32, packed, size, len(raw), 0)
+        self.bytes_in += size
+        if offset < _MAX_32:
+            self._list(b"".join((_RECORD, fields, _RECORD_END.pack(_UNIX_PLAIN_FILE, offset), raw)))
+        else:
+            self._list(_directory_record(ZipEntry(name, size, packed, crc32, method, flags, offset)))
+        return b"".join((_LOCAL, fields, raw, data))
+
+    def _list(self, record: bytes) -> None:
+        self._directory += record
         self.files += 1
+        if len(self._directory) >= _DIRECTORY_CHUNK_BYTES:
+            self._packed_directory.append(isal_zlib.compress(self._directory, 1))
+            self._directory.clear()
+
+    def _records(self) -> Iterator[bytes]:
+        """The directory's records, in chunks of whole ones."""
+        yield from map(isal_zlib.decompress, self._packed_directory)
+        if self._directory:
+            yield bytes(self._directory)
 
     def _counted(self, part: Part) -> Part:
         self.bytes_out += len(part.data)
@@ -144,27 +170,12 @@ class ZipEncoder:
 
 
 def _local_header(entry: ZipEntry) -> bytes:
+    """What stands before a large file, whose descriptor follows it."""
     name = _encoded(entry.name)
-    later = bool(entry.flags & FLAG_DESCRIPTOR)
-    zip64 = later and entry.size_bytes >= ZIP64_FROM_BYTES
-    # With zip64 the sizes stand in the extra field; with a descriptor they are not known yet and are zero.
-    size, packed = (_MAX_32, _MAX_32) if zip64 else (0, 0) if later else (entry.size_bytes, entry.packed_bytes)
-    extra = pack("<HHQQ", 1, 16, 0, 0) if zip64 else b""
-    version = _VERSION_ZIP64 if zip64 else _VERSION
-    fixed = _LOCAL.pack(
-        0x04034B50,
-        version,
-        entry.flags,
-        entry.method,
-        TIME_MIDNIGHT,
-        DATE_1980,
-        0 if later else entry.crc32,
-        packed,
-        size,
-        len(name),
-        len(extra),
-    )
-    return fixed + name + extra
+    zip64 = entry.size_bytes >= ZIP64_FROM_BYTES
+    # With zip64 the sizes stand in the extra field; they are not known yet and are zero.
+    unknown, extra = (_MAX_32, pack("<HHQQ", 1, 16, 0, 0)) if zip64 else (0, b"")
+    return _LOCAL + _fields(entry, name, extra, 0, unknown, unknown) + name + extra
 
 
 def _directory_record(entry: ZipEntry) -> bytes:
@@ -172,28 +183,16 @@ def _directory_record(entry: ZipEntry) -> bytes:
     # Only what does not fit in 32 bits may stand in the zip64 field, in this order.
     wide = [value for value in (entry.size_bytes, entry.packed_bytes, entry.offset) if value >= _MAX_32]
     extra = pack(f"<HH{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
-    zip64 = bool(wide) or entry.size_bytes >= ZIP64_FROM_BYTES
-    version = _VERSION_ZIP64 if zip64 else _VERSION
-    fixed = _RECORD.pack(
-        0x02014B50,
-        _MADE_BY_UNIX | version,
-        version,
-        entry.flags,
-        entry.method,
-        TIME_MIDNIGHT,
-        DATE_1980,
-        entry.crc32,
-        min(entry.packed_bytes, _MAX_32),
-        min(entry.size_bytes, _MAX_32),
-        len(name),
-        len(extra),
-        0,
-        0,
-        0,
-        _UNIX_PLAIN_FILE,
-        min(entry.offset, _MAX_32),
-    )
-    return fixed + name + extra
+    packed, size, offset = (min(each, _MAX_32) for each in (entry.packed_bytes, entry.size_bytes, entry.offset))
+    fields = _fields(entry, name, extra, entry.crc32, packed, size)
+    made_by = pack("<4sBB", b"PK\1\2", fields[0], _MADE_BY_UNIX >> 8)
+    return made_by + fields + _RECORD_END.pack(_UNIX_PLAIN_FILE, offset) + name + extra
+
+
+def _fields(entry: ZipEntry, name: bytes, extra: bytes, crc32: int, packed: int, size: int) -> bytes:  # noqa: PLR0913, PLR0917  the format's
+    version = _VERSION_ZIP64 if extra or entry.size_bytes >= ZIP64_FROM_BYTES else _VERSION
+    made = TIME_MIDNIGHT, DATE_1980
+    return _FIELDS.pack(version, entry.flags, entry.method, *made, crc32, packed, size, len(name), len(extra))
 
 
 def _encoded(name: str) -> bytes:

@@ -141,7 +141,7 @@ class Written:
         listing = ComponentListing(
             file_name=basename(key),
             size_bytes=written.bytes_out,
-            entries=tuple(self._entry(each) for each in written.entries),
+            entries=map(self._entry, written.entries),
             manifest=self._manifest,
         )
         with observe(catalog.CHECK_COMPONENT, strict=strict) as step:

@@ -7,6 +7,7 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from packager.core.gunzip import check_ratio
@@ -17,7 +18,7 @@ from packager.model.strict import read_json, values_at_most
 from packager.stores.zip_directory import damaged, data_offset, read_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from packager.model.targets import Target
     from packager.settings import Settings
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED_FLAGS = 0x0001 | 0x0040 | 0x2000
+
+RESERVED_NAMES = frozenset({"model.py", "inference_runtimes.py"})
+"""Names at the root that the device's converter wants for files of its own."""
+
+MODEL_ENDINGS = (".so", ".params", ".json", ".meta", ".ro", ".onnx")
+"""Of the files that a runtime looks for."""
 
 HEAD_BYTES = 20
 """How much of a library's beginning the rules ask for: its ELF header up to the machine."""
@@ -74,13 +81,13 @@ class ComponentListing:
     Attributes:
         file_name: the last segment of its key or path.
         size_bytes: size of the ZIP.
-        entries: in the order of the central directory.
+        entries: in the order of the central directory; gone through once.
         manifest: bytes of `manifest.json` at the root; None when there is none or it cannot be read.
     """
 
     file_name: str
     size_bytes: int
-    entries: tuple[ComponentEntry, ...]
+    entries: Iterable[ComponentEntry]
     manifest: bytes | None
 
 
@@ -114,24 +121,63 @@ class CheckedComponent:
         return [each if isinstance(each, dict) else {} for each in stages] if isinstance(stages, list) else []
 
     @cached_property
-    def places(self) -> tuple[tuple[str, ComponentEntry], ...]:
-        """Every entry with its path below the root; the path is empty where it would land elsewhere."""
-        return tuple(("" if name_fault(each.name) else plain_path(each.name), each) for each in self.listing.entries)
+    def scan(self) -> EntryScan:
+        return EntryScan(self.listing.entries, str(self.manifest.get("runtime_artifact")))
 
-    @cached_property
-    def files(self) -> tuple[tuple[str, ComponentEntry], ...]:
-        """Every file with its path below the root, without those that would land elsewhere."""
-        return tuple((path, each) for path, each in self.places if path and not each.is_folder)
 
-    @cached_property
-    def folders(self) -> dict[str, dict[str, ComponentEntry]]:
-        """The files of each folder at the root: by path relative to the folder, by its name."""
-        found: dict[str, dict[str, ComponentEntry]] = {}
-        for path, entry in self.files:
-            folder, slash, rest = path.partition("/")
-            if slash:
-                found.setdefault(folder, {})[rest] = entry
-        return found
+class EntryScan:
+    """What the rules ask of all entries, from one look at each: of a million files little more than names is kept.
+
+    Attributes:
+        unpacked_bytes: the size of all entries.
+        at_root: those of RESERVED_NAMES that something at the root has; folders count, also empty ones.
+        unreadable: entries that not every reader can unpack.
+        links: names of links.
+        misplaced: names that are no paths below the root, and what is wrong with them.
+        folders: the files of a model in each folder at the root, by path relative to the folder, by its name: those
+            that a runtime looks for by their ending, and any called `model_file`.
+    """
+
+    def __init__(self, entries: Iterable[ComponentEntry], model_file: str) -> None:
+        self.unpacked_bytes = 0
+        self.at_root: set[str] = set()
+        self.unreadable: list[ComponentEntry] = []
+        self.links: list[str] = []
+        self.misplaced: list[tuple[str, str]] = []
+        self.folders: dict[str, dict[str, ComponentEntry]] = {}
+        self._telling = (*MODEL_ENDINGS, model_file)
+        self._paths: list[bytes] = []
+        for entry in entries:
+            self._see(entry)
+        self._paths.sort()
+
+    def clashes(self) -> Iterator[tuple[str, bool]]:
+        """Paths of files, sorted, that another file has too, or (True) that are folders as well."""
+        # Every folder above every path would be gigabytes, of a few MB of deep paths. But since a slash is written as
+        # the least byte here, what lies below a path follows it.
+        for path, following in pairwise(self._paths):
+            is_folder = following.startswith(path + b"\0")
+            if not path.endswith(b"\0") and (is_folder or following == path):
+                yield path.decode().replace("\0", "/"), is_folder
+
+    def _see(self, entry: ComponentEntry) -> None:
+        self.unpacked_bytes += entry.size_bytes
+        if not entry.is_readable:
+            self.unreadable.append(entry)
+        if entry.is_link:
+            self.links.append(entry.name)
+        path = plain_path(entry.name)
+        if fault := name_fault(entry.name) or ("" if path else "is the root itself"):
+            self.misplaced.append((entry.name, fault))
+            return
+        folder, slash, rest = path.partition("/")
+        if folder in RESERVED_NAMES:
+            self.at_root.add(folder)
+        self._paths.append((f"{path}/" if entry.is_folder else path).encode().replace(b"/", b"\0"))
+        if slash and not entry.is_folder:
+            files = self.folders.setdefault(folder, {})
+            if rest.endswith(self._telling):
+                files[rest] = entry
 
 
 def read_listing(

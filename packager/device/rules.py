@@ -9,11 +9,10 @@ components that run the models.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from posixpath import basename
 from typing import TYPE_CHECKING
 
-from packager.core.names import name_fault
 from packager.device.component_zip import HEAD_BYTES, CheckedComponent, ComponentEntry, ComponentListing
 from packager.errors import ComponentRefusedError, ManifestError, in_units, printable
 from packager.model.identity import FILE_NAME_ENDING
@@ -34,7 +33,6 @@ DEVICE_STORE_BYTES = 10_000_000_000
 
 STAGES_OF_GRAPH = {"single_stage_model_graph": 1, "two_stage_model_graph": 2, "two_stage_model_graph_bbox": 2}
 FIRST_STAGE_FIELDS = ("threshold", "image_width", "image_height", "image_range_scale", "normalize")
-RESERVED_NAMES = frozenset({"model.py", "inference_runtimes.py"})
 
 # Two forms of a Neo artifact: the graph runtime's, and the Relay VM's, told by its executable `.ro`.
 GRAPH_RUNTIME = (".so", ".params", ".json", ".meta")
@@ -107,7 +105,7 @@ def _shown(value: object) -> str:
 def _manifest(component: CheckedComponent) -> Iterator[str]:
     listing = component.listing
     if listing.manifest is None:
-        unreadable = any(each.name == MANIFEST and not each.is_readable for each in listing.entries)
+        unreadable = any(each.name == MANIFEST for each in component.scan.unreadable)
         if not unreadable:  # how an entry is stored is another rule's finding
             yield f"There is no readable {MANIFEST} at the root"
         return
@@ -136,7 +134,7 @@ def _stage_folders(component: CheckedComponent) -> Iterator[str]:
         kind = stage.get("type")
         if not isinstance(kind, str):
             yield f"The type of stage {number} is {_shown(kind)}"
-        elif kind not in component.folders:
+        elif kind not in component.scan.folders:
             yield f"There are no files in a folder {_shown(kind)} for stage {number}"
 
 
@@ -148,10 +146,10 @@ def _first_stage(component: CheckedComponent) -> Iterator[str]:
 
 
 def _model_folders(component: CheckedComponent) -> Iterator[tuple[str, dict[str, ComponentEntry]]]:
-    """The folder of each stage that has one, with its files by path."""
+    """The folder of each stage that has one, with the files of its model by path."""
     for kind in dict.fromkeys(kind for stage in component.stages if isinstance(kind := stage.get("type"), str)):
-        if kind in component.folders:
-            yield kind, component.folders[kind]
+        if kind in component.scan.folders:
+            yield kind, component.scan.folders[kind]
 
 
 def _compiled_files(component: CheckedComponent) -> Iterator[str]:
@@ -240,46 +238,29 @@ def _target_runtime(component: CheckedComponent) -> Iterator[str]:
 
 
 def _reserved_names(component: CheckedComponent) -> Iterator[str]:
-    # Folders count, also empty ones: the converter links every name at the root beside its own files.
-    names = {path.split("/")[0] for path, _ in component.places}
-    return (f"There is an entry {name} at the root" for name in sorted(RESERVED_NAMES & names))
+    # The converter links every name at the root beside its own files.
+    return (f"There is an entry {name} at the root" for name in sorted(component.scan.at_root))
 
 
 def _entry_storage(component: CheckedComponent) -> Iterator[str]:
-    for each in component.listing.entries:
+    for each in component.scan.unreadable:
         if each.is_encrypted:
             yield f"{_shown(each.name)} is encrypted"
-        elif not each.is_readable:
+        else:
             yield f"{_shown(each.name)} is compressed by method {each.method}, not stored (0) or deflated (8)"
 
 
 def _links(component: CheckedComponent) -> Iterator[str]:
-    return (f"{_shown(each.name)} is a link" for each in component.listing.entries if each.is_link)
+    return (f"{_shown(name)} is a link" for name in component.scan.links)
 
 
 def _entry_paths(component: CheckedComponent) -> Iterator[str]:
-    for path, each in component.places:
-        if not path:
-            yield f"{_shown(each.name)} {name_fault(each.name) or 'is the root itself'}"
+    return (f"{_shown(name)} {fault}" for name, fault in component.scan.misplaced)
 
 
 def _unique_paths(component: CheckedComponent) -> Iterator[str]:
-    files: set[str] = set()
-    for path, _ in component.files:
-        if path in files:
-            yield f"{_shown(path)} is there more than once"
-        files.add(path)
-    folders = {path for path, each in component.places if each.is_folder}
-    for path in sorted((files & folders) | _files_above(files, files | folders)):
-        yield f"{_shown(path)} is both a file and a folder"
-
-
-def _files_above(files: set[str], paths: set[str]) -> set[str]:
-    """Those of the files that stand above one of the paths, as if they were folders."""
-    # A path below another follows it where a slash comes before every other character. Every folder above every path
-    # would be gigabytes, of a few MB of deep paths.
-    ordered = sorted(paths, key=lambda path: path.replace("/", "\0"))
-    return {path for path, following in pairwise(ordered) if path in files and following.startswith(f"{path}/")}
+    for path, is_folder in component.scan.clashes():
+        yield f"{_shown(path)} is {'both a file and a folder' if is_folder else 'there more than once'}"
 
 
 def _file_name(component: CheckedComponent) -> Iterator[str]:
@@ -295,7 +276,7 @@ def _component_size(component: CheckedComponent) -> Iterator[str]:
 
 
 def _device_store(component: CheckedComponent) -> Iterator[str]:
-    unpacked_bytes = sum(each.size_bytes for each in component.listing.entries)
+    unpacked_bytes = component.scan.unpacked_bytes
     needed_bytes = component.listing.size_bytes + unpacked_bytes
     if needed_bytes > DEVICE_STORE_BYTES:
         yield (

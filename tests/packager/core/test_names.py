@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from packager.core import names
-from packager.core.names import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, safe_path
+from packager.core.names import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, MOST_NUMBER, NameTable, safe_path
 from packager.errors import UnsafeArchiveError
 from tests.archive_strategies import segments
 from tests.archives import OUTSIDE, UNPRINTABLE
@@ -99,3 +99,21 @@ def test_a_name_that_is_much_too_long_is_never_normalized(monkeypatch):
 def test_what_is_not_utf_8_is_told_as_that():
     with pytest.raises(UnsafeArchiveError, match="not UTF-8"):
         safe_path("weights\udcff")
+
+
+@given(st.text("ab./-_1", max_size=12) | st.text("a./\\:\n é", max_size=6))
+def test_the_short_way_for_plain_names_says_what_the_long_way_says(name):
+    if names._as_it_stands(name) and len(name) <= MAX_SEGMENT_BYTES:
+        assert not names._outside(name)
+        assert "/".join(names._plain_segments(name)) == name
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.integers(0, MOST_NUMBER))), st.integers(0, 2000))
+def test_a_table_of_names_keeps_the_first_number_of_each(named, more):
+    table, plain = NameTable(), {}
+    for name, number in [*named, *((str(each), each) for each in range(more))]:
+        assert table.get(name) == plain.get(name)
+        assert table.add(name, number) == (name not in plain)
+        plain.setdefault(name, number)
+    assert all(table.get(name) == number for name, number in plain.items())
+    assert table.get("not there") is None

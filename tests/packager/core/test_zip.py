@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -138,16 +139,22 @@ def test_a_file_that_was_packed_to_more_than_its_fields_hold_is_a_compression_er
     assert caught.value.packed_bytes == GIB4
 
 
-@given(st.lists(st.tuples(*[st.sampled_from([0, 5, GIB4 - 2, GIB4 - 1, GIB4, 1 << 40])] * 3), max_size=9))
-def test_the_entries_are_told_as_they_were_written(figures):
+@given(
+    st.lists(st.tuples(*[st.sampled_from([0, 5, GIB4 - 2, GIB4 - 1, GIB4, 1 << 40])] * 3), max_size=9),
+    st.sampled_from([1, 100, 200, 1 << 18]),
+)
+def test_the_entries_are_told_as_they_were_written_however_the_directory_is_kept(figures, chunk_bytes):
     encoder = ZipEncoder()
     entries = [
         ZipEntry(f"n\u6a21{number}", size, packed, number, DEFLATED, 8, offset)
         for number, (size, packed, offset) in enumerate(figures)
     ]
-    for entry in entries:
-        encoder._list(entry)
+    records = [zip_format._directory_record(entry) for entry in entries]
+    with mock.patch.object(zip_format, "_DIRECTORY_CHUNK_BYTES", chunk_bytes):
+        for record in records:
+            encoder._list(record)
     assert [*encoder.entries] == entries
+    assert b"".join(part.data for part in encoder.finish()).startswith(b"".join(records))
 
 
 def test_files_behind_four_gib_are_found_through_a_wide_offset_alone():
