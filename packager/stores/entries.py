@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import stat
 import zlib
-from struct import Struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from packager.core.gunzip import PackedCount, check_ratio
 from packager.core.tar import Entry
 from packager.errors import ExtractionError, UnsafeArchiveError, printable
-from packager.stores.zip_directory import read_directory
+from packager.stores.zip_directory import (
+    LOCAL_BYTES,
+    check_descriptor,
+    check_local,
+    descriptor_bytes,
+    local_lengths,
+    read_directory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,9 +29,6 @@ if TYPE_CHECKING:
 
 STORED, DEFLATED = 0, 8
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
-_DESCRIPTOR = 1 << 3
-_MAGIC_32 = 0xFFFFFFFF
-_LOCAL = Struct("<4s5H3L2H")  # APPNOTE 6.3.10, section 4.3.7
 _PACKED_BYTES = 1 << 18
 _WASTE_BYTES = 1 << 16
 _MAKE_AGAIN = "Make the ZIP again with a usual program, without a password; `unzip -t` shows whether it is whole."
@@ -82,11 +86,9 @@ class ZipEntries:
         self.unpacked_bytes = 0
 
     def __iter__(self) -> Iterator[Entry]:
-        records = sorted(self._directory(), key=lambda record: record.offset)
-        ends = [*(record.offset for record in records[1:]), self._source.size_bytes()]
-        for record, end in zip(records, ends, strict=False):  # no record is followed by the end of an empty ZIP
+        for record in sorted(self._directory(), key=lambda record: record.offset):
             self._skip(record.offset - self._packed.bytes_read)
-            self._open(record, end)
+            self._open(record)
             yield _entry(record)
             for _ in self._content:  # what was not read is checked too
                 pass
@@ -103,40 +105,27 @@ class ZipEntries:
 
     def _directory(self) -> list[DirectoryRecord]:
         settings = self._settings
-        try:
+        with _as_archive():
             return read_directory(
                 self._source.read_range,
                 self._source.size_bytes(),
                 max_bytes=settings.max_zip_directory_bytes,
                 max_members=settings.max_members,
             )
-        except ExtractionError as error:
-            if "reason" in error.figures:
-                raise _damaged(str(error.figures["reason"])) from error
-            raise
 
-    def _open(self, record: DirectoryRecord, end: int) -> None:
+    def _open(self, record: DirectoryRecord) -> None:
         """Check the local header, and be ready to read what follows it."""
         _refuse_unreadable(record)
-        raw = self._exactly(_LOCAL.size, record)
-        magic, _, flags, method, _, _, crc, packed, size, name_length, extra_length = _LOCAL.unpack(raw)
-        name = self._exactly(name_length, record)
-        self._skip(extra_length)
-        # Zero where a descriptor follows that says it, and all ones where the zip64 field does.
-        unsaid = (0, _MAGIC_32) if flags & _DESCRIPTOR else (_MAGIC_32,)
-        same = crc in (record.crc32, *unsaid[:-1]) and all(
-            one in (other, *unsaid) for one, other in ((packed, record.compressed_bytes), (size, record.size_bytes))
-        )
-        if magic != b"PK\x03\x04" or (name, method) != (record.raw_name, record.method) or flags & _ENCRYPTED:
-            raise _damaged("its local header and the directory differ", record)
-        if not same:
-            raise _damaged("its local header and the directory have other sizes or checksums", record)
-        if self._packed.bytes_read + record.compressed_bytes > end:
-            raise _damaged("its packed bytes run into what follows it", record)
+        header = self._exactly(LOCAL_BYTES, record)
+        with _as_archive(record):
+            name_length, extra_length = local_lengths(header, record)
+            name = self._exactly(name_length, record)
+            self._skip(extra_length)
+            has_descriptor = check_local(header, name, self._packed.bytes_read, record)
         self._ready = memoryview(b"")
-        self._content = self._checked(record)
+        self._content = self._checked(record, has_descriptor=has_descriptor)
 
-    def _checked(self, record: DirectoryRecord) -> Iterator[memoryview]:
+    def _checked(self, record: DirectoryRecord, *, has_descriptor: bool) -> Iterator[memoryview]:
         size = crc = 0
         for chunk in self._stored(record) if record.method == STORED else self._inflated(record):
             size += len(chunk)
@@ -150,6 +139,10 @@ class ZipEntries:
             raise _damaged(f"it unpacks to other than {record.size_bytes} bytes", record)
         if crc != record.crc32:
             raise _damaged(f"its checksum is {crc:08x} instead of {record.crc32:08x}", record)
+        if has_descriptor:
+            behind = self._exactly(descriptor_bytes(self._packed.bytes_read, record), record)
+            with _as_archive(record):
+                check_descriptor(behind, record)
 
     def _stored(self, record: DirectoryRecord) -> Iterator[bytes]:
         left = record.compressed_bytes
@@ -186,6 +179,17 @@ class ZipEntries:
     def _skip(self, count: int) -> None:
         while count > 0 and (piece := self._packed.read(min(count, _PACKED_BYTES))):
             count -= len(piece)
+
+
+@contextmanager
+def _as_archive(record: DirectoryRecord | None = None) -> Iterator[None]:
+    """Give errors of the directory's reader the next step for an archive; it speaks of a component."""
+    try:
+        yield
+    except ExtractionError as error:
+        if "reason" in error.figures:
+            raise _damaged(str(error.figures["reason"]), record) from error
+        raise
 
 
 def _entry(record: DirectoryRecord) -> Entry:

@@ -7,8 +7,8 @@ Layout: PKWARE APPNOTE 6.3.10, sections 4.3 to 4.5. What Java refuses is an erro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from struct import Struct, unpack_from
+from dataclasses import dataclass, replace
+from struct import Struct, pack, unpack_from
 from struct import error as StructError  # noqa: N812  it is a class
 from typing import NoReturn
 
@@ -17,6 +17,9 @@ from packager.errors import ExtractionError, printable, within
 ReadAt = Callable[[int, int], bytes]
 """Gives so many bytes from an offset; fewer at the end of the file only."""
 
+LOCAL_BYTES = 30
+"""The length of a local header, up to the name."""
+
 _LOCAL = Struct("<4s5H3L2H")
 _DIRECTORY = Struct("<4s6H3L5H2L")
 _END = Struct("<4s4H2LH")
@@ -24,13 +27,21 @@ _END64 = Struct("<4sQ2H2L4Q")
 _LOCATOR64 = Struct("<4sLQL")
 _LONGEST_COMMENT = 0xFFFF
 _MAGIC_16, _MAGIC_32 = 0xFFFF, 0xFFFFFFFF
+_DESCRIPTOR = 1 << 3
+_FLAGS_THAT_COUNT = 0x0001 | _DESCRIPTOR | 0x0040 | 0x0800 | 0x2000
+"""Encryption in its three forms, a descriptor that follows, and names in UTF-8."""
+
+_LONGEST_DESCRIPTOR = 4 + 4 + 2 * 8
 _ZIP64 = 1
 _ZIP64_SIZES = (0, 8, 16, 24, 28)  # what Java takes
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRecord:
-    """One entry as the directory has it; `raw_name` as it stands there, `offset` that of its local header."""
+    """One entry as the directory has it; `raw_name` as it stands there, `offset` that of its local header.
+
+    `end` is where the next entry begins, or the directory: its bytes end before that.
+    """
 
     raw_name: bytes
     method: int
@@ -40,6 +51,7 @@ class DirectoryRecord:
     compressed_bytes: int
     offset: int
     mode: int
+    end: int = 0
 
     @property
     def name(self) -> str:
@@ -72,21 +84,62 @@ def read_directory(read_at: ReadAt, size_bytes: int, *, max_bytes: int, max_memb
         damaged("its directory is cut")
     if len(records) != extent.count:
         damaged(f"its directory has {len(records)} entries, and its end says {extent.count}")
-    _refuse_overlap(records, extent)
-    return records
+    return _with_ends(records, extent)
 
 
 def data_offset(read_at: ReadAt, record: DirectoryRecord) -> int:
-    """Where the packed bytes of an entry begin. ExtractionError when its local header is another's."""
-    header = read_at(record.offset, _LOCAL.size)
-    if len(header) < _LOCAL.size or header[:4] != b"PK\x03\x04":
-        damaged("its local header is not there", record)
-    _, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL.unpack(header)
-    name = read_at(record.offset + _LOCAL.size, name_length)
-    if name != record.raw_name or method != record.method or (flags ^ record.flag_bits) & 1:
-        damaged("its local header and the directory differ", record)
-    offset: int = record.offset + _LOCAL.size + name_length + extra_length
+    """Where the packed bytes of an entry begin. ExtractionError when what stands before or behind them is another's."""
+    header = read_at(record.offset, LOCAL_BYTES)
+    name_length, extra_length = local_lengths(header, record)
+    name = read_at(record.offset + LOCAL_BYTES, name_length)
+    offset = record.offset + LOCAL_BYTES + name_length + extra_length
+    if check_local(header, name, offset, record):
+        behind = offset + record.compressed_bytes
+        check_descriptor(read_at(behind, descriptor_bytes(behind, record)), record)
     return offset
+
+
+def descriptor_bytes(behind: int, record: DirectoryRecord) -> int:
+    """How many of the bytes behind an entry's data can be its descriptor."""
+    return min(_LONGEST_DESCRIPTOR, record.end - behind)
+
+
+def local_lengths(header: bytes, record: DirectoryRecord) -> tuple[int, int]:
+    """How long the name and the extra field are that follow a local header."""
+    if len(header) < LOCAL_BYTES or not header.startswith(b"PK\x03\x04"):
+        damaged("its local header is not there", record)
+    name_length, extra_length = _LOCAL.unpack(header)[-2:]
+    return name_length, extra_length
+
+
+def check_local(header: bytes, name: bytes, data_at: int, record: DirectoryRecord) -> bool:
+    """Hold a local header, the name that follows it and where its data begins against the directory.
+
+    Java reads neither sizes nor checksum of it; readers that go from front to back read nothing else. Returns whether
+    they are said in a descriptor behind the data.
+    """
+    _, _, flags, method, _, _, crc, packed, size, _, _ = _LOCAL.unpack(header)
+    if name != record.raw_name or method != record.method or (flags ^ record.flag_bits) & _FLAGS_THAT_COUNT:
+        damaged("its local header and the directory differ", record)
+    if data_at + record.compressed_bytes > record.end:
+        damaged("its packed bytes run into what follows it", record)
+    pairs = ((crc, record.crc32), (packed, record.compressed_bytes), (size, record.size_bytes))
+    if flags & _DESCRIPTOR and not crc and {packed, size} <= {0, _MAGIC_32}:
+        return any(truth for _, truth in pairs)
+    # All ones where the zip64 field says it.
+    if any(local not in (truth, _MAGIC_32) for local, truth in pairs):
+        damaged("its local header and the directory have other sizes or checksums", record)
+    return False
+
+
+def check_descriptor(following: bytes, record: DirectoryRecord) -> None:
+    """Hold what stands behind an entry's data against the directory: with its signature or without, wide or not."""
+    bare = following.removeprefix(b"PK\x07\x08")
+    values = (record.crc32, record.compressed_bytes, record.size_bytes)
+    wide = pack("<LQQ", *values)
+    narrow = pack("<LLL", *values) if max(values) <= _MAGIC_32 else wide
+    if not any(each.startswith((wide, narrow)) for each in (bare, following)):
+        damaged("its descriptor and the directory differ", record)
 
 
 def damaged(reason: str, record: DirectoryRecord | None = None) -> NoReturn:
@@ -102,8 +155,8 @@ def damaged(reason: str, record: DirectoryRecord | None = None) -> NoReturn:
 
 def _extent(read_at: ReadAt, size_bytes: int) -> _Extent:
     end = _end_offset(read_at, size_bytes)
-    _, _, _, here, count, length, offset, _ = _END.unpack(read_at(end, _END.size))
-    if here != count:
+    _, disk, of_directory, here, count, length, offset, _ = _END.unpack(read_at(end, _END.size))
+    if here != count or not {disk, of_directory} <= {0, _MAGIC_16}:
         damaged("it is one of several volumes")
     wide = read_at(end - _LOCATOR64.size, _LOCATOR64.size) if end >= _LOCATOR64.size else b""
     if wide.startswith(b"PK\x06\x07"):
@@ -147,8 +200,8 @@ def _wide(read_at: ReadAt, locator: bytes, end: int) -> tuple[int, int, int, int
     record = read_at(at, _END64.size) if at + _END64.size <= end else b""
     if not record.startswith(b"PK\x06\x06"):
         damaged("its zip64 end record is not where its locator says")
-    _, length, _, _, _, _, here, count, directory_length, offset = _END64.unpack(record)
-    if here != count:
+    _, length, _, _, disk, of_directory, here, count, directory_length, offset = _END64.unpack(record)
+    if here != count or disk or of_directory:
         damaged("it is one of several volumes")
     if at + 12 + length != end - _LOCATOR64.size:
         damaged("its zip64 end record has another length than it says")
@@ -213,10 +266,13 @@ def _extra_fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
         yield tag, extra[at - length : at]
 
 
-def _refuse_overlap(records: list[DirectoryRecord], extent: _Extent) -> None:
+def _with_ends(records: list[DirectoryRecord], extent: _Extent) -> list[DirectoryRecord]:
+    """The records, each with its end; ExtractionError where two share bytes."""
     # A directory can name the same bytes again and again: the way a few MB unpack to a petabyte.
+    ends: dict[int, int] = {}
     end = extent.start
     for record in sorted(records, key=lambda record: record.offset, reverse=True):
-        if record.offset + _LOCAL.size + len(record.raw_name) + record.compressed_bytes > end:
+        if record.offset + LOCAL_BYTES + len(record.raw_name) + record.compressed_bytes > end:
             damaged(f"its {record.compressed_bytes} packed bytes run into what follows it", record)
-        end = record.offset
+        ends[record.offset], end = end, record.offset
+    return [replace(record, end=ends[record.offset]) for record in records]

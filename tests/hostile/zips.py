@@ -22,7 +22,10 @@ MAX_16, MAX_32 = 0xFFFF, 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Part:
-    """One entry, with what its two headers say; None where they tell the truth."""
+    """One entry, with what its two headers say; None where they tell the truth, or say the same.
+
+    `local_fields` are checksum, packed size and size.
+    """
 
     name: bytes
     data: bytes = b""
@@ -38,6 +41,9 @@ class Part:
     offset: int | None = None
     local_name: bytes | None = None
     local_method: int | None = None
+    local_flags: int | None = None
+    local_fields: tuple[int | None, int | None, int | None] = (None, None, None)
+    local_extra_length: int = 0
     comment: bytes = b""
     behind: bytes = b""
 
@@ -46,6 +52,21 @@ class Part:
         if self.packed is not None:
             return self.packed
         return self.data if self.method == STORED else deflated(self.data)
+
+    def fields(self, packed: bytes) -> tuple[int, int, int]:
+        return (
+            told(self.crc, zlib.crc32(self.data)),
+            told(self.packed_size, len(packed)),
+            told(self.size, len(self.data)),
+        )
+
+
+def local_header(part: Part, packed: bytes) -> bytes:
+    name = part.name if part.local_name is None else part.local_name
+    flags, method = told(part.local_flags, part.flags), told(part.local_method, part.method)
+    fields = map(told, part.local_fields, part.fields(packed))
+    head = struct.pack("<4s5H3L", b"PK\3\4", 20, flags, method, 0, 0x21, *fields)
+    return head + struct.pack("<2H", len(name), part.local_extra_length) + name
 
 
 def deflated(data: bytes) -> bytes:
@@ -68,24 +89,23 @@ def zipped(
     between: bytes = b"",
     wide: bytes = b"",
     tail: bytes = b"",
+    area: bytes | None = None,
 ) -> bytes:
-    """The ZIP of the parts. `between` stands before the end record, `wide` as zip64 records do, `tail` behind all."""
+    """The ZIP of the parts. `between` stands before the end record, `wide` as zip64 records do, `tail` behind all.
+
+    `area` stands for all that the parts have before the directory.
+    """
     local, directory = bytearray(before), bytearray()
     for part in parts:
         offset = len(local)
         packed = part.payload
-        fields = (
-            told(part.crc, zlib.crc32(part.data)),
-            told(part.packed_size, len(packed)),
-            told(part.size, len(part.data)),
-        )
-        name = part.name if part.local_name is None else part.local_name
-        local += struct.pack("<4s5H", b"PK\3\4", 20, part.flags, told(part.local_method, part.method), 0, 0x21)
-        local += struct.pack("<3L2H", *fields, len(name), 0) + name + packed + part.behind
+        fields = part.fields(packed)
+        local += local_header(part, packed) + packed + part.behind
         directory += struct.pack("<4sBB5H", b"PK\1\2", 20, part.system, 20, part.flags, part.method, 0, 0x21)
         directory += struct.pack("<3L3H", *fields, len(part.name), len(part.extra), len(part.comment))
         directory += struct.pack("<2HLL", 0, 0, part.attributes, told(part.offset, offset - len(before)))
         directory += part.name + part.extra + part.comment
+    local = local if area is None else bytearray(area)
     end = struct.pack(
         "<4s4H2LH",
         b"PK\5\6",
@@ -124,6 +144,36 @@ def component(**changes: object) -> list[Part]:
     return [replace(part, **changes) if part.name.endswith(b".params") else part for part in parts]
 
 
+def described(form: str = "<LLL", **changes: int) -> list[Part]:
+    """The entries of a sound component, of which `compiled.params` says its sizes behind its data; `changes` lie."""
+    data = dict(archives.compiled_files())["compiled.params"]
+    told_ = {"crc": zlib.crc32(data), "packed": len(deflated(data)), "size": len(data), **changes}
+    signature = (b"PK\7\x08",) if "s" in form else ()
+    return component(flags=1 << 3, local_fields=(0, 0, 0), behind=struct.pack(form, *signature, *told_.values()))
+
+
+def volume(disk: int, of_directory: int) -> bytes:
+    """A ZIP that says it is one of several."""
+    whole = bytearray(zipped(component()))
+    struct.pack_into("<2H", whole, len(whole) - 18, disk, of_directory)
+    return bytes(whole)
+
+
+def quoted(count: int) -> bytes:
+    """David Fifield's "better zip bomb": each entry quotes the header of the next one, and all share one kernel."""
+    unpacked, tail, parts = bytes(1 << 20), deflated(bytes(1 << 20)), list[Part]()
+    whole = tail
+    for number in reversed(range(count)):
+        part = Part(b"%05d" % number, unpacked, packed=tail, offset=-len(tail))
+        header = local_header(part, tail)
+        whole = header + tail
+        parts.insert(0, replace(part, offset=-len(whole)))
+        # A stored block that holds the header, in front of the stream that follows the header.
+        tail = struct.pack("<BHH", 0, len(header), 0xFFFF ^ len(header)) + whole
+        unpacked = header + unpacked
+    return zipped([replace(part, offset=len(whole) + told(part.offset, 0)) for part in parts], area=whole)
+
+
 def with_part(*parts: Part) -> bytes:
     return zipped([*component(), *parts])
 
@@ -142,6 +192,17 @@ def sound() -> dict[str, bytes]:
         "a folder, deflated as Java's jar has it": with_part(Part(b"mochi/sub/")),
         "names in UTF-8 with the flag": with_part(Part("mochi/modèle".encode(), b"x", flags=1 << 11)),
         "names in UTF-8 without the flag": with_part(Part("mochi/模型".encode(), b"x")),
+        "names that differ in case only": with_part(Part(b"mochi/a", b"1"), Part(b"mochi/A", b"2")),
+        "names that differ in their Unicode form only": with_part(
+            Part("mochi/\u00e9".encode(), b"1"), Part("mochi/e\u0301".encode(), b"2")
+        ),
+        "a path of 1,500 folders": with_part(Part(b"mochi/" + b"a/" * 1500 + b"x", b"1")),
+        "sizes in a descriptor": zipped(described()),
+        "sizes in a descriptor with its signature": zipped(described("<4sLLL")),
+        "sizes in a wide descriptor": zipped(described("<LQQ")),
+        "sizes in a wide descriptor with its signature": zipped(described("<4sLQQ")),
+        "a descriptor, and sizes before the data too": zipped(component(flags=1 << 3)),
+        "100,000 empty blocks of deflate": with_part(Part(b"mochi/x", packed=b"\0\0\0\xff\xff" * 100_000 + b"\3\0")),
         "dates of Unix in an extra field": zipped(component(extra=b"UT\x05\0\x03" + bytes(4))),
         "empty files, stored": with_part(Part(b"mochi/empty", method=STORED)),
         "empty files, deflated": with_part(Part(b"mochi/empty")),
@@ -209,6 +270,24 @@ def lying() -> dict[str, bytes]:
         **{f"unprintable: {name!a}": with_part(Part(name.encode(), b"x")) for name in archives.UNPRINTABLE},
         "another name in the local header": zipped(component(local_name=b"../../etc/passwd")),
         "another method in the local header": zipped(component(local_method=STORED)),
+        "another checksum in the local header": zipped(component(local_fields=(1, None, None))),
+        "another packed size in the local header": zipped(component(local_fields=(None, 7, None))),
+        "another size in the local header": zipped(component(local_fields=(None, None, 7))),
+        "no sizes in the local header, and no descriptor": zipped(component(local_fields=(0, 0, 0))),
+        "an entry that is encrypted in its local header": zipped(component(local_flags=1)),
+        "an entry that is encrypted in the directory": zipped(component(flags=1, local_flags=0)),
+        "strong encryption in the local header": zipped(component(local_flags=1 << 6)),
+        "masked values in the local header": zipped(component(local_flags=1 << 13)),
+        "a descriptor in the directory alone": zipped(component(flags=1 << 3, local_flags=0)),
+        "a descriptor of another checksum": zipped(described(crc=1)),
+        "a descriptor of another packed size": zipped(described("<4sLLL", packed=1)),
+        "a descriptor of another size": zipped(described("<LQQ", size=1)),
+        "no descriptor where one should be": zipped(component(flags=1 << 3, local_fields=(0, 0, 0))),
+        "half of a descriptor": zipped(
+            [replace(part, behind=part.behind[:7]) if part.behind else part for part in described()]
+        ),
+        "a local header that is longer, up to the next entry": zipped(component(local_extra_length=20)),
+        "a local header that is longer, up to the directory": with_part(Part(b"mochi/x", b"1", local_extra_length=9)),
         # What it is.
         **{
             f"a link, as made by system {system}": with_part(
@@ -237,6 +316,11 @@ def lying() -> dict[str, bytes]:
         "a comment shorter than it says": zipped(component(), comment=b"abc")[:-1],
         "an end record within the comment": zipped(component(), comment=b"x" * 9 + whole[-22:] + b"y" * 4),
         "something between directory and end record": zipped(component(), between=b"between"),
+        "the last of two volumes": volume(1, 1),
+        "the last of two volumes, the directory in the first": volume(1, 0),
+        "a directory in the second volume": volume(0, 1),
+        "the mark of several volumes, and their last": b"PK\7\x08" + volume(3, 3),
+        "entries that quote the headers of the next ones": quoted(20),
         "no end record": whole[:-22],
         "half of it": whole[: len(whole) // 2],
         "nothing": b"",
@@ -261,6 +345,40 @@ def lying() -> dict[str, bytes]:
         "a zip64 end record that counts otherwise": zip64(component(), count=3),
         "a zip64 directory that is longer": zip64(component(), length=1 << 40),
         "a zip64 directory that begins behind itself": zip64(component(), offset=1 << 40),
-        # Bombs.
-        "a ratio of a thousand": with_part(Part(b"mochi/zeros", bytes(100 << 20))),
     }
+
+
+@cache
+def bombs() -> dict[str, bytes]:
+    """ZIPs that want much time or memory, and are refused, or are found to have a fault."""
+    return {
+        "a ratio of a thousand": with_part(Part(b"mochi/zeros", bytes(100 << 20))),
+        "a bomb of 250 entries that quote each other": quoted(250),
+        "a manifest above its limit": with_manifest(b" " * (9 << 20)),
+        "a manifest of a million lists": with_manifest(b'{"a": [' + b"[]," * 2_000_000 + b"1]}"),
+        "a manifest that never closes": with_manifest(b"[" * 7_000_000),
+        "a manifest of one long number": with_manifest(b'{"a": ' + b"9" * 7_000_000 + b"}"),
+        "a manifest that says how deep it is": with_manifest(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+        "1.9 million empty blocks of deflate, and a fault": with_part(
+            Part(b"mochi/x", packed=b"\0\0\0\xff\xff" * 1_900_000 + b"\3\0", crc=1)
+        ),
+        **{
+            name: zipped([Part(form.format(n).encode(), method=STORED) for n in range(count)])
+            for name, form, count in MANY
+        },
+    }
+
+
+MANY = (
+    ("65,000 names outside", "../{}", 65_000),
+    ("65,000 names that cannot be printed", "\x01{}", 65_000),
+    ("65,000 files at the root", "{}", 65_000),
+    ("65,000 folders", "{}/x", 60_000),
+    ("deep folders of their own", "{}/" + "a/" * 690 + "x", 3_400),
+    ("names of combining marks", "{}/" + ("e" + "\u0316\u0300" * 40 + "/") * 10, 2_500),
+    ("one name again and again", "a", 65_000),
+)
+
+
+def with_manifest(data: bytes) -> bytes:
+    return zipped([Part(b"manifest.json", data), *component()[1:]])
