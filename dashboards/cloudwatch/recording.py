@@ -158,7 +158,7 @@ def _iso(seconds: float) -> str:
 
 def add_lines(recording: Recording, lines: Iterable[str]) -> None:
     """Add the metrics and members of every JSON line, and the text of others that begin with a time."""
-    reader = emf.EmfReader(recording.store, recording.namespace, recording.dropped)
+    reader = emf.EmfReader(recording.store, recording.namespace, recording.keeps_lines, recording.dropped)
     keeps, read = recording.keeps_lines, reader.read
     for line in lines:
         start = line.find("{")
@@ -170,6 +170,7 @@ def add_lines(recording: Recording, lines: Iterable[str]) -> None:
         if keeps and document is not None:
             message = line[start:].rstrip("\r\n")
             recording.lines.append({**document, "@timestamp": _moment(document, line), "@message": message})
+    reader.flush()
 
 
 def _add_text(recording: Recording, line: str) -> None:

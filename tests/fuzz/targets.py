@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.alarm_files import Definitions, collect
 from dashboards.cloudwatch.documents import load
-from dashboards.cloudwatch.emf import EmfReader, RejectedError
+from dashboards.cloudwatch.emf import EmfReader
 from dashboards.cloudwatch.errors import DashboardError
 from dashboards.cloudwatch.expressions import parse_expression
 from dashboards.cloudwatch.insights import query
@@ -143,12 +143,11 @@ def read_request(data: bytes) -> None:
 
 
 def read_emf(data: bytes) -> None:
-    reader = EmfReader(Store())
-    for line in data.decode("utf-8", "replace").splitlines():
-        try:
+    for keeps_lines in (True, False):
+        reader = EmfReader(Store(), keeps_lines=keeps_lines)
+        for line in data.decode("utf-8", "replace").splitlines():
             reader.read(line, 0)
-        except RejectedError:
-            continue
+        reader.flush()
 
 
 def read_alarms(data: bytes) -> None:

@@ -5,11 +5,13 @@ import json
 import tracemalloc
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from dashboards.cloudwatch.alarm import Metric
 from dashboards.cloudwatch.errors import DefinitionError, UnsupportedError
 from dashboards.cloudwatch.parameters import metric_alarm
-from dashboards.cloudwatch.recording import read_recording
+from dashboards.cloudwatch.recording import Recording, add_lines, read_recording
 from dashboards.cloudwatch.series import Grid
 
 START_S = 1_764_288_000
@@ -89,6 +91,71 @@ def test_known_envelopes_are_read_as_if_they_were_new(tmp_path):
     assert statistic(found, "SampleCount") == 12
     assert statistic(found, "Sum") == 3 * (0 + 1 + 2 + 3)
     assert [each["note"] for each in found.lines[:4]] == ['a "b" {', "[", "}", "ü\\"]
+
+
+ODD = {
+    "plain": json.dumps(line(5)),
+    "compact": json.dumps(line(6), separators=(",", ":")),
+    "late": json.dumps({**{k: v for k, v in line(7).items() if k != "_aws"}, "_aws": line(7)["_aws"]}),
+    "another service": json.dumps(line(8) | {"Service": "t"}),
+    "in brackets": json.dumps(line(9, note="[{", inner={"Latency": 1})),
+    "a list": json.dumps(line([1, 2])),
+    "too many values": json.dumps(line([1] * 101)),
+    "no number": json.dumps(line("5")),
+    "no member": json.dumps({k: v for k, v in line(0).items() if k != "Latency"}),
+    "no dimension": json.dumps({k: v for k, v in line(0).items() if k != "Service"}),
+    "a dimension that is a list": json.dumps(line(10) | {"Service": ["s"]}),
+    "cut": json.dumps(line(11))[:-3],
+    "a comma too many": json.dumps(line(12))[:-1] + ", }",
+    "two in one": json.dumps(line(13)) * 2,
+    "not a number": json.dumps(line(float("nan"))),
+    "too large": json.dumps(line(10**400)),
+    "larger than a float": json.dumps(line(14)).replace(": 14", ": 1e999"),
+    "an inner envelope": json.dumps({"inner": line(15), "Service": "s"}),
+    "two envelopes": json.dumps(line(16))[:-1] + ', "_aws": {"Timestamp": 5}}',
+    "an envelope as text": json.dumps({"message": json.dumps(line(17))}),
+    "another time": json.dumps(line(18, time_ms=START_S * 1000 + 61_000)),
+    "a time as text": json.dumps(line(19, time_ms="1764288000000")),
+    "a time in microseconds": json.dumps(line(20, time_ms=START_S * 1_000_000)),
+    "a time with a fraction": json.dumps(line(21)).replace("1764288000000", "17642880000.5"),
+}
+
+
+@given(st.lists(st.sampled_from([*ODD]), min_size=1, max_size=40))
+@example(["plain", *ODD] * 5)
+@settings(max_examples=60, deadline=None)
+def test_lines_that_are_read_together_give_what_each_gives_by_itself(names):
+    each, together = Recording(), Recording(keeps_lines=False)
+    for recording in (each, together):
+        add_lines(recording, [ODD[name] + "\n" for name in names])
+    assert together.dropped == each.dropped
+    assert {
+        m: {unit: sorted(column.samples(), key=repr) for unit, column in units.items()}
+        for m, units in together.store.columns.items()
+    } == {
+        m: {unit: sorted(column.samples(), key=repr) for unit, column in units.items()}
+        for m, units in each.store.columns.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no number", "a metric without a number"),
+        ("no member", "a metric without a number"),
+        ("too large", "a metric without a number"),
+        ("larger than a float", "a metric without a number"),
+        ("not a number", "no JSON"),
+        ("two in one", "no JSON"),
+        ("a comma too many", "no JSON"),
+    ],
+)
+@pytest.mark.parametrize("keeps_lines", [True, False])
+def test_odd_lines_add_nothing_and_are_counted(name, reason, keeps_lines):
+    recording = Recording(keeps_lines=keeps_lines)
+    add_lines(recording, [ODD["plain"], ODD[name], ODD["plain"]])
+    assert recording.dropped == {reason: 1}
+    assert statistic(recording, "SampleCount") == 2
 
 
 def test_a_unit_keeps_its_data_to_itself(tmp_path):
