@@ -29,6 +29,9 @@ ABORT_RESERVE_S = 2.0
 COMMIT_RESERVE_S = 1.0
 """What makes a component visible goes on until then: it may be done already, with only the answer still missing."""
 
+STOPS_WITHIN_S = 3.5
+"""What work that is told to stop may take in all: at most 5 s later the process has ended."""
+
 LONGEST_CALL_S = 300.0
 """By then a call has ended by its own time-outs (25 s for S3, three times, and pauses): it needs no thread before."""
 
@@ -37,7 +40,7 @@ LOOKS_EVERY_S = 0.1
 
 
 class Stop:
-    """Tells the work to stop, from any thread: from then on it has `ABORT_RESERVE_S` to abort uploads and clean up."""
+    """Tells the work to stop, from any thread: from then on it has `STOPS_WITHIN_S` to abort uploads and clean up."""
 
     def __init__(self) -> None:
         self._told_at: float | None = None
@@ -51,9 +54,33 @@ class Stop:
         return self._told_at is not None
 
     def left_s(self) -> float:
-        """Seconds that are left to clean up; infinity until it is told."""
+        """Seconds that are left to clean up, at most the reserve, so that work ends; infinity until it is told."""
         told_at = self._told_at
-        return math.inf if told_at is None else ABORT_RESERVE_S - (time.monotonic() - told_at)
+        if told_at is None:
+            return math.inf
+        return min(ABORT_RESERVE_S, STOPS_WITHIN_S - (time.monotonic() - told_at))
+
+
+class UnderWay:
+    """Counts calls that are being made, those that nobody waits for any more too: `with` it where each is made."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._calls = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._calls -= 1
+            self._changed.notify_all()
+
+    def ends(self, longest_s: float) -> bool:
+        """Whether all calls have ended by then, which is waited for."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._calls, longest_s)
 
 
 _LEFT_S: ContextVar[Callable[[], float]] = ContextVar("packager_time_left", default=lambda: math.inf)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-ENDS_WITHIN_S = 4.0
+ENDS_WITHIN_S = 4.3
 """What the work has to abort its uploads and clean up; whatever still hangs then (a disk, a library) is left behind."""
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -73,7 +73,7 @@ def _end(number: int) -> None:
     multipart = sys.modules.get("packager.stores.s3_multipart")
     for name in multipart.left_open() if multipart else ():
         with suppress(OSError, ValueError, RuntimeError):
-            sys.stderr.write(f"Not removed: {name}; the next run or a lifecycle rule removes it.\n")
+            sys.stderr.write(f"Not removed: {name}; a run after ABANDONED_UPLOAD_AGE or a lifecycle rule removes it.\n")
     for stream in (sys.stdout, sys.stderr):
         # A terminal that is gone takes nothing; RuntimeError: the signal came in the middle of a write.
         with suppress(OSError, ValueError, RuntimeError):

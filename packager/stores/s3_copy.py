@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
     from packager.core.ports import Source
+    from packager.deadline import UnderWay
     from packager.stores.s3_calls import Calls
 
 _ATTEMPTS = 3
@@ -75,7 +76,16 @@ class PartCopies:
             self._remember(code)
 
     def part(  # noqa: PLR0913  what one copy is, by name
-        self, named: Named, number: int, *, first: int, content: bytearray, crc32: int, uri: str, stop: threading.Event
+        self,
+        named: Named,
+        number: int,
+        *,
+        first: int,
+        content: bytearray,
+        crc32: int,
+        uri: str,
+        stop: threading.Event,
+        under_way: UnderWay,
     ) -> CompletedPartTypeDef | None:
         """The part, when it was copied from the artifact's bytes from `first` on; None when `content` is to be sent.
 
@@ -85,7 +95,7 @@ class PartCopies:
             answer = self._calls.make(
                 "UploadPartCopy",
                 uri,
-                lambda: self._ask(named, number, first, first + len(content) - 1),
+                lambda: self._ask(named, number, first, first + len(content) - 1, under_way),
                 stop=stop,
                 unchanged=lambda _: True,
             )
@@ -96,18 +106,19 @@ class PartCopies:
             return None
         return self._compared(answer, number, content, as_checksum(crc32))
 
-    def _ask(self, named: Named, number: int, first: int, last: int) -> Mapping[str, Any]:
+    def _ask(self, named: Named, number: int, first: int, last: int, under_way: UnderWay) -> Mapping[str, Any]:
         seen, options = self._source.seen(), self._calls.options
         asked: dict[str, Any] = {"CopySource": seen.name.parameters(), **options.writing()}
         if options.expected_source_owner:
             asked["ExpectedSourceBucketOwner"] = options.expected_source_owner
-        return self._calls.client.upload_part_copy(
-            **named,
-            PartNumber=number,
-            CopySourceRange=f"bytes={first}-{last}",
-            CopySourceIfMatch=seen.etag,
-            **asked,
-        )
+        with under_way:
+            return self._calls.client.upload_part_copy(
+                **named,
+                PartNumber=number,
+                CopySourceRange=f"bytes={first}-{last}",
+                CopySourceIfMatch=seen.etag,
+                **asked,
+            )
 
     def _compared(
         self, answer: Mapping[str, Any], number: int, content: bytearray, checksum: str

@@ -8,8 +8,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from packager.aws_errors import code_of
+from packager.deadline import COMMIT_RESERVE_S, LOOKS_EVERY_S, UnderWay, raise_if_late, time_left_s
 from packager.errors import PackagerError, StoreError
-from packager.stores.s3_calls import Calls, required
+from packager.stores.s3_calls import CLEAN_UP_S, Calls, required
 from packager.stores.s3_checksums import Arrival, as_checksum, without_where_refused
 from packager.stores.s3_errors import ABSENT, DENIED, is_answered
 from packager.stores.s3_patience import heard
@@ -34,6 +35,9 @@ PART_BYTES = 8 << 20
 
 _GONE = ABSENT | {"NoSuchUpload"}
 _REMOVALS = 5
+_LAST_PARTS_S = 1.0
+"""How long an upload's removal waits for parts that are on their way and that nobody waits for any more."""
+
 _CLOCKS_DIFFER_S = 5.0
 """How much the server's clock may be off within one upload."""
 
@@ -93,7 +97,7 @@ class Multipart:
     """An upload that S3 has begun. Parts may be sent from several threads.
 
     When S3's answer to the beginning is lost, a second upload is begun, and the first, whose id nobody knows, is looked
-    for when this one ends: see `remove_lost`.
+    for when this one ends: see `remove_lost`. An answer that comes when nobody waits for it has its upload removed.
     """
 
     def __init__(self, calls: Calls, name: ObjectName, metadata: Mapping[str, str], stop: threading.Event) -> None:
@@ -103,12 +107,16 @@ class Multipart:
         self._bucket, self._key = name.bucket, name.key
         self._parts: dict[int, CompletedPartTypeDef] = {}
         self._unanswered_s: list[float] = []
+        self._begun: list[str] = []
+        self._beginning, self._sending = UnderWay(), UnderWay()
+        self._given_up = False
         self._metadata = metadata
         _open[id(self)] = f"{self._uri} (an upload that may have begun)"
         try:
-            answer = calls.make("CreateMultipartUpload", self._uri, self._create, stop=stop)
+            answer = calls.make("CreateMultipartUpload", self._uri, self._create, stop=stop, reserve_s=COMMIT_RESERVE_S)
         except BaseException:
-            if self.remove_lost(""):
+            self._given_up = True
+            if self._remove_begun() and self.remove_lost(""):
                 self.ended()
             raise
         upload_id = required(answer, "UploadId", "CreateMultipartUpload", self._uri)
@@ -129,13 +137,14 @@ class Multipart:
         def once(with_checksums: bool) -> UploadPartOutputTypeDef:  # noqa: FBT001  see without_where_refused
             body.seek(0)
             asked: dict[str, Any] = {"ChecksumCRC32": checksum} if with_checksums else {}
-            return self._calls.client.upload_part(
-                **self._named,
-                PartNumber=number,
-                Body=cast("Any", body),
-                **self._calls.options.writing(),
-                **asked,
-            )
+            with self._sending:
+                return self._calls.client.upload_part(
+                    **self._named,
+                    PartNumber=number,
+                    Body=cast("Any", body),
+                    **self._calls.options.writing(),
+                    **asked,
+                )
 
         def upload() -> str:
             try:
@@ -159,7 +168,14 @@ class Multipart:
             self.send(number, content, crc32)
             return
         part = copies.part(
-            self._named, number, first=first, content=content, crc32=crc32, uri=self._uri, stop=self._stop
+            self._named,
+            number,
+            first=first,
+            content=content,
+            crc32=crc32,
+            uri=self._uri,
+            stop=self._stop,
+            under_way=self._sending,
         )
         if part is not None:
             self._parts[number] = part
@@ -195,6 +211,7 @@ class Multipart:
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html
         """
         for _ in range(_REMOVALS):
+            self._sending.ends(min(_LAST_PARTS_S, time_left_s() - COMMIT_RESERVE_S))
             self.abort()
             if not self._is_anything_left():
                 self.ended()
@@ -215,35 +232,56 @@ class Multipart:
         """Abort the uploads that S3 began without our hearing of it. False, and a warning, when that cannot be done.
 
         They have this key, began no later than the last answer was lost, and have no part: another packager's would
-        have some by now.
+        have some by now. While a request is on its way nothing found is no proof, and the search goes on for a while.
         """
-        if not self._unanswered_s:
+        if not self._unanswered_s and self._beginning.ends(0):
             return True
-        last_s = self._unanswered_s[-1]
+        last_s = max(self._unanswered_s, default=time.monotonic())
         self._unanswered_s = []
         known = self._named["UploadId"] if upload_id is None else upload_id
+        until = time.monotonic() + CLEAN_UP_S
         try:
-            listed = self._calls.make(
-                "ListMultipartUploads", self._uri, self._list_uploads, reserve_s=0.0, cleans_up=True
-            )
-            began = _server_time(listed) - timedelta(seconds=time.monotonic() - last_s - _CLOCKS_DIFFER_S)
-            for each in listed.get("Uploads", []):
-                if each["Key"] == self._key and each["UploadId"] != known and each["Initiated"] <= began:
-                    self._remove_if_empty(each)
+            while not self._remove_unheard(known, last_s):
+                if self._beginning.ends(0):
+                    return True
+                if time.monotonic() > until or time_left_s() <= LOOKS_EVERY_S:
+                    return _may_be_open(self._uri, "CreateMultipartUpload is not answered")
+                time.sleep(LOOKS_EVERY_S)
         except (PackagerError, KeyError) as error:
-            log(
-                "warning",
-                "an upload may be left open",
-                uri=self._uri,
-                error_type=type(error).__name__,
-                error=str(error),
-                next_step="Let a lifecycle rule of the bucket abort incomplete uploads.",
-            )
-            return False
+            return _may_be_open(self._uri, error)
         return True
+
+    def _remove_begun(self) -> bool:
+        """Abort the uploads whose answers came when nobody waited for them. False, and a warning, when it fails."""
+        try:
+            for upload_id in self._begun:
+                self._clean_up("AbortMultipartUpload", upload_id, _GONE)
+        except PackagerError as error:
+            return _may_be_open(self._uri, error)
+        return True
+
+    def _remove_unheard(self, known: str, last_s: float) -> int:
+        """How many uploads were found, and removed, that are not `known` and began before the time `last_s`."""
+        listed = self._calls.make("ListMultipartUploads", self._uri, self._list_uploads, reserve_s=0.0, cleans_up=True)
+        began = _server_time(listed) - timedelta(seconds=time.monotonic() - last_s - _CLOCKS_DIFFER_S)
+        found = [
+            each
+            for each in listed.get("Uploads", [])
+            if each["Key"] == self._key and each["UploadId"] != known and each["Initiated"] <= began
+        ]
+        return sum(self._is_removed_as_empty(each) for each in found)
 
     def _create(self) -> CreateMultipartUploadOutputTypeDef:
         """Begin an upload, and remember when no answer tells whether one was begun."""
+        raise_if_late()
+        with self._beginning:
+            answer = self._created()
+            self._begun += [answer["UploadId"]] if answer.get("UploadId") else []
+            if self._given_up and self._remove_begun():
+                self.ended()
+        return answer
+
+    def _created(self) -> CreateMultipartUploadOutputTypeDef:
         self._unanswered_s.append(time.monotonic())
         created = {
             "Bucket": self._bucket,
@@ -263,10 +301,10 @@ class Multipart:
             )
         except Exception as error:
             if is_answered(error):
-                self._unanswered_s.pop()
+                self._unanswered_s = self._unanswered_s[:-1]
             raise
         if not answer.get("ResponseMetadata", {}).get("RetryAttempts"):  # a caller's client can try again by itself
-            self._unanswered_s.pop()
+            self._unanswered_s = self._unanswered_s[:-1]
         return answer
 
     def _whole(self, size_bytes: int, crc32: int) -> dict[str, Any]:
@@ -286,9 +324,11 @@ class Multipart:
             Bucket=self._bucket, Prefix=self._key, **self._calls.options.writing()
         )
 
-    def _remove_if_empty(self, upload: MultipartUploadTypeDef) -> None:
-        if not self._is_anything_left(upload["UploadId"]):
-            self._clean_up("AbortMultipartUpload", upload["UploadId"], _GONE)
+    def _is_removed_as_empty(self, upload: MultipartUploadTypeDef) -> bool:
+        if self._is_anything_left(upload["UploadId"]):
+            return False
+        self._clean_up("AbortMultipartUpload", upload["UploadId"], _GONE)
+        return True
 
     def _is_anything_left(self, upload_id: str | None = None) -> bool:
         # Who may not list has to take S3's answer to the abort for it.
@@ -327,6 +367,19 @@ def _cannot_be_replaced(number: int, uri: str) -> StoreError:
         uri=uri,
         code="BadDigest",
     )
+
+
+def _may_be_open(uri: str, error: Exception | str) -> bool:
+    """False, after a warning that an upload may be left."""
+    log(
+        "warning",
+        "an upload may be left open",
+        uri=uri,
+        error_type=type(error).__name__,
+        error=str(error),
+        next_step="Let a lifecycle rule of the bucket abort incomplete uploads.",
+    )
+    return False
 
 
 def _server_time(answer: Mapping[str, Any]) -> datetime:

@@ -15,7 +15,9 @@ from packager.deadline import (
     ABORT_RESERVE_S,
     LONGEST_CALL_S,
     LOOKS_EVERY_S,
+    STOPS_WITHIN_S,
     Stop,
+    UnderWay,
     call_with_deadline,
     is_stopped,
     pause,
@@ -136,7 +138,8 @@ def test_a_stop_counts_from_its_first_telling_and_leaves_the_reserve_to_clean_up
     with stopped_by(Stop()), stopped_by(stop):
         assert (stop.told, is_stopped(), time_left_s()) == (False, False, math.inf)
         stop.tell()
-        clock.s += 0.5
+        assert time_left_s() == ABORT_RESERVE_S
+        clock.s += STOPS_WITHIN_S - ABORT_RESERVE_S + 0.5
         stop.tell()
         assert (stop.told, is_stopped(), time_left_s()) == (True, True, ABORT_RESERVE_S - 0.5)
         with time_limit(lambda: 0.25):
@@ -147,6 +150,25 @@ def test_a_stop_counts_from_its_first_telling_and_leaves_the_reserve_to_clean_up
                 raise_if_late(reserve_s)
             assert raised.value.next_step == "Run it again; what is finished is not done again."
     assert (is_stopped(), time_left_s()) == (False, math.inf)
+
+
+def test_calls_that_nobody_waits_for_any_more_are_under_way_until_they_end(never):
+    calls, entered = UnderWay(), threading.Event()
+
+    def hang():
+        with calls:
+            entered.set()
+            never.wait()
+
+    thread = threading.Thread(target=hang)
+    assert calls.ends(0)
+    with calls:
+        thread.start()
+        entered.wait()
+    assert not calls.ends(-1)
+    never.set()
+    assert calls.ends(60)
+    thread.join()
 
 
 def test_work_ends_when_no_more_than_the_reserve_is_left():

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
 from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from packager.errors import AccessDeniedError, PackagerError, StoreError
+from packager.deadline import Stop, stopped_by
+from packager.errors import AccessDeniedError, OperationAbortedError, PackagerError, StoreError
 from packager.stores import s3_calls, s3_checksums
 from packager.stores.s3_client import calls_of
 from packager.stores.s3_object import ObjectName
@@ -45,10 +48,12 @@ def proxy(s3_server):
 @pytest.fixture
 def sink_with(proxy, bucket):
     """Gives a sink behind the proxy, with options of S3."""
-    calls = calls_of(client(proxy.endpoint_url, read_timeout=0.5, request_checksum_calculation="when_required"))
-    return lambda **options: S3Sink(
-        bucket, "", replace(calls, options=S3Options(**options)), part_bytes=lambda _: PART_BYTES
-    )
+
+    def make(read_timeout=0.5, **options):
+        by = client(proxy.endpoint_url, read_timeout=read_timeout, request_checksum_calculation="when_required")
+        return S3Sink(bucket, "", calls_of(by, S3Options(**options)), part_bytes=lambda _: PART_BYTES)
+
+    return make
 
 
 @pytest.fixture
@@ -305,6 +310,64 @@ def test_an_upload_that_may_have_begun_and_cannot_be_looked_for_is_said(sink, pr
     with attached(heard):
         write(sink)
     assert heard.events == [("warning", "an upload may be left open", True)]
+
+
+@pytest.mark.parametrize("begins", ["before", "after"])
+def test_work_that_is_stopped_while_an_upload_begins_leaves_none(sink_with, proxy, uploads, begins):
+    stop = Stop()
+
+    def answer_late(exchange, request):
+        answer = exchange.pass_on(request) if begins == "before" else None
+        stop.tell()
+        time.sleep(0.3)
+        exchange.reply(answer or exchange.pass_on(request))
+
+    proxy.break_next("CreateMultipartUpload", answer_late)
+    with stopped_by(stop), pytest.raises(OperationAbortedError):
+        write(sink_with(read_timeout=30))
+    assert len(proxy.asked("AbortMultipartUpload")) >= 1
+    assert uploads() == []
+
+
+@pytest.mark.parametrize("may_list", [True, False])
+def test_an_upload_that_begins_when_nobody_waits_for_it_any_more_is_removed(sink_with, proxy, uploads, may_list):
+    answered = threading.Event()
+
+    def answer_late(exchange, request):
+        time.sleep(1.5)
+        exchange.reply(exchange.pass_on(request))
+        answered.set()
+
+    proxy.break_next("CreateMultipartUpload", answer_late)
+    if not may_list:
+        proxy.break_next("ListMultipartUploads", faults.refuse(403, "AccessDenied"), times=1000)
+    with pytest.raises(StoreError, match="given up"):
+        write(sink_with(read_timeout=30, give_up_s=1))
+    assert answered.wait(60)
+    until = time.monotonic() + 60
+    while uploads() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert uploads() == []
+
+
+def test_a_part_that_arrives_after_work_was_stopped_is_removed_too(sink_with, proxy):
+    stop, arrived, aborts = Stop(), threading.Event(), []
+
+    def arrive_late(exchange, request):
+        stop.tell()
+        time.sleep(0.3)
+        arrived.set()
+        faults.unbroken(exchange, request)
+
+    def note(exchange, request):
+        aborts.append(arrived.is_set())
+        faults.unbroken(exchange, request)
+
+    proxy.break_next("UploadPart", arrive_late, times=2)
+    proxy.break_next("AbortMultipartUpload", note, times=100)
+    with stopped_by(stop), pytest.raises(OperationAbortedError):
+        write(sink_with(read_timeout=30))
+    assert (aborts[0], aborts[-1]) == (False, True)
 
 
 def test_another_packagers_upload_of_the_same_component_is_left_alone(sink, proxy, uploads, s3_server, bucket):
