@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 HEAD = """# Reliability
 
-What holds under attack, faults, kills and load, and how often it was tried. `make reliability` runs all of it and
-writes this page from that run; the command of a row runs the group of that row again and writes its rows. What is
-skipped needs a program that is not installed.
+What holds under attack, faults, kills and load, and how often it was tried. `make reliability` runs all of it, one
+group after another, and writes this page from that run; the command of a row runs the group of that row again and
+writes its rows. Each row says of which commit its numbers are, and how long its group took. What is skipped needs a
+program that is not installed.
 
-| promise | tried | held | skipped | when and where | command |
+| promise | tried | held | skipped | when, of which commit, where | command |
 |---|---|---|---|---|---|
 """
 NOT_RUN = "not run"
@@ -56,6 +57,13 @@ def rows_of(page: str) -> dict[str, Row]:
 
 def _cells(page: str) -> list[tuple[str, ...]]:
     return _ROW.findall(page)
+
+
+def of_commit(page: str, group: str, commit: str) -> bool:
+    """Whether every row of a group says that it is of this commit, of which nothing was changed."""
+    rows = rows_of(page)
+    names = [each.says for each in PROMISES if each.group == group]
+    return all(name in rows and f" {commit}," in rows[name].where for name in names)
 
 
 def written(page: str, counts: Mapping[Promise, Count], where: str) -> str:

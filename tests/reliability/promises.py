@@ -18,6 +18,7 @@ class Promise:
 
 
 _ARCHIVES, _ZIPS = "tests/hostile/test_archives.py", "tests/hostile/test_zips.py"
+_COMMANDS = "tests/hostile/test_zip_commands.py"
 _FAULTS, _ANSWERS = "tests/packager/stores/test_s3_faults.py", "tests/packager/stores/test_s3_answers.py"
 _STOPPING, _DEATH = "tests/end_to_end/test_stopping.py", "tests/end_to_end/test_sudden_death.py"
 _LOAD = "tests/end_to_end/test_load.py"
@@ -46,6 +47,16 @@ PROMISES = (
     ),
     Promise("hostile", "No name of a member reaches `open()`.", (f"{_ARCHIVES}::test_no_name_of_a_hostile_member",)),
     Promise("hostile", "`check` finds a fault in a ZIP that lies.", (f"{_ZIPS}::test_a_lying_zip",)),
+    Promise(
+        "hostile",
+        "A ZIP that lies ends every command in words, and no recipe is made of a damaged one.",
+        (f"{_COMMANDS}::test_a_lying_zip",),
+    ),
+    Promise(
+        "hostile",
+        "100,000 members, and a ZIP that is a bomb, of 10 MB take no command more than 20 s or 200 MiB.",
+        ("tests/hostile/test_many.py", f"{_COMMANDS}::test_a_bomb"),
+    ),
     Promise(
         "hostile",
         "What SageMaker, macOS, 7-Zip and the usual tools pack is packaged, and six readers find its content.",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.page import NOT_RUN, command, rows_of, written
+from tests.reliability.page import NOT_RUN, command, of_commit, rows_of, written
 from tests.reliability.plugin import Count, Tally
 from tests.reliability.promises import GROUPS, PROMISES, Promise
 
@@ -42,6 +42,16 @@ def test_every_promise_is_tried_by_a_test_that_is_there_and_every_group_is_run()
     assert re.search(
         r"^reliability:.*\n(\t.*\n)*\t.*-m tests\.reliability", (ROOT / "Makefile").read_text(), re.MULTILINE
     )
+
+
+def test_a_group_is_done_for_a_commit_when_every_row_of_it_says_so():
+    whole = written("", {each: Count(1, 1) for each in PROMISES}, "2026-01-01, abc, Python 3.11, 2 cores, 9 s")
+    changed = whole.replace("abc", "abc and changes", 1)
+    for group in GROUPS:
+        assert of_commit(whole, group, "abc")
+        assert not of_commit(whole, group, "abd")
+        assert of_commit(changed, group, "abc") == (group != PROMISES[0].group)
+        assert not of_commit("", group, "abc")
 
 
 COUNTED = """
