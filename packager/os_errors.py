@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import tempfile
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
@@ -54,6 +52,8 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
 
     Folders above it are made. Errors of the operating system as map_os_errors has them.
     """
+    import tempfile  # noqa: PLC0415  no component is written this way
+
     with map_os_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".edge-model-packager-", delete=False) as file:
@@ -92,6 +92,11 @@ def convert_os_error(error: OSError, operation: str, path: Path) -> PackagerErro
     return StoreError(what, next_step=_NEXT_STEPS.get(number, ""), **figures)
 
 
+def _free_bytes(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
+
+
 def storage_error(
     folder: Path,
     *,
@@ -103,7 +108,7 @@ def storage_error(
     """The error when `more_bytes` do not fit after the `held_bytes` already written below `folder`."""
     try:
         # A used-up quota shows in no figure of the file system.
-        free_bytes = shutil.disk_usage(folder).free if code == errno.ENOSPC else 0
+        free_bytes = _free_bytes(folder) if code == errno.ENOSPC else 0
     except OSError:
         free_bytes = 0
     return InsufficientStorageError(

@@ -13,7 +13,6 @@ from packager.limits.storage import StorageManager
 from packager.limits.strategy import AUTO
 from packager.model.layouts import Component, layout_of
 from packager.model.manifest import is_onnx
-from packager.model.prepared import PreparedManifest
 from packager.model.targets import served_by
 from packager.model.trained import GivenManifest, TrainedArtifact
 from packager.model.wanted import Wanted
@@ -111,6 +110,8 @@ def prepare_manifest(  # noqa: PLR0913  every choice of a call, by name
     nothing when it is there already. Arguments and memory as for `package`. Errors: ManifestError for what is missing
     or wrong in the artifact, ExtractionError and StoreError with their kinds, OutOfTimeError.
     """
+    from packager.model.prepared import PreparedManifest  # noqa: PLC0415  packaging seldom needs it
+
     settings = settings or from_process_environment()
     run = Run(Options(settings), stores or Stores(client, endpoint_url), output)
     model = TrainedArtifact(

@@ -27,7 +27,6 @@ from packager.limits.checkpoint import Checkpoint
 from packager.limits.memory import MemoryMonitor, memory_limit_bytes, resident_bytes
 from packager.limits.retry import retrying
 from packager.limits.scratch import sweep
-from packager.limits.staging import list_files, staged_members
 from packager.limits.storage import StorageManager
 from packager.limits.strategy import AUTO, PARTIAL, SEQUENTIAL, STRATEGIES, Choice, Demand, choose, supply_of
 from packager.model.manifest import MANIFEST
@@ -163,6 +162,8 @@ def _choose(run: Run, components: Sequence[Component], *, needs_staging: bool = 
 
 
 def _staged_bytes(run: Run, component: Component) -> int:
+    from packager.limits.staging import list_files  # noqa: PLC0415  streaming needs none of it
+
     try:
         listing = list_files(component.archive, run.settings, _reporter(run, component, "listing"))
     except OperationAbortedError:
@@ -283,6 +284,8 @@ class _ComponentRun:
         run, component = self._run, self._component
         if not self._choice.stages:
             return partial(component.archive.open, run.settings)
+        from packager.limits.staging import staged_members  # noqa: PLC0415  streaming needs none of it
+
         reporter = partial(_reporter, run, component)
         return partial(
             staged_members,

@@ -12,21 +12,46 @@ The engine knows no product; here are its calls with this product's vocabulary.
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from telemetry.catalog import VOCABULARY
-from telemetry.engine import configure, observing
-from telemetry.engine import waterfall as drawing
-from telemetry.engine.configure import Pipeline
+from telemetry.engine import observing
 from telemetry.engine.observing import add, attached, carrying, current, log, observe, traced
-from telemetry.engine.settings import Settings
 from telemetry.engine.steps import Recorder, Step, close_open_spans
-from telemetry.engine.waterfall import Span, collected_spans
+
+if TYPE_CHECKING:
+    from telemetry.engine import configure
+    from telemetry.engine import waterfall as drawing
+    from telemetry.engine.configure import Pipeline
+    from telemetry.engine.settings import Settings
+    from telemetry.engine.waterfall import Span, collected_spans
+
+    to_directory = partial(configure.to_directory, VOCABULARY)
+    to_stdout = partial(configure.to_stdout, VOCABULARY)
+    read_spans = partial(drawing.read_spans, VOCABULARY)
+    waterfall = partial(drawing.waterfall, VOCABULARY)
 
 context = partial(observing.context, VOCABULARY)
-to_directory = partial(configure.to_directory, VOCABULARY)
-to_stdout = partial(configure.to_stdout, VOCABULARY)
-read_spans = partial(drawing.read_spans, VOCABULARY)
-waterfall = partial(drawing.waterfall, VOCABULARY)
+
+_OF_VOCABULARY = {
+    "to_directory": "configure",
+    "to_stdout": "configure",
+    "read_spans": "waterfall",
+    "waterfall": "waterfall",
+}
+_LATER = {"Pipeline": "configure", "Settings": "settings", "Span": "waterfall", "collected_spans": "waterfall"}
+"""What only those need who record, by its module."""
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  as the names above
+    module = _LATER.get(name) or _OF_VOCABULARY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"telemetry.engine.{module}"), name)
+    globals()[name] = value = partial(value, VOCABULARY) if name in _OF_VOCABULARY else value
+    return value
+
 
 __all__ = [
     "VOCABULARY",

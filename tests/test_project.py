@@ -95,6 +95,33 @@ def test_importing_the_library_imports_no_aws_and_no_extra():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
+NOT_FOR_LOCAL_FILES = {
+    *("boto3", "botocore", "opentelemetry", "structlog", "aws_embedded_metrics", "rich", "decimal", "difflib"),
+    *("tempfile", "secrets", "zipfile", "telemetry.engine.configure", "telemetry.engine.waterfall"),
+    *("packager.cli.look_commands", "packager.cli.compare_commands", "packager.cli.publish_commands"),
+    *("packager.cli.recipe_commands", "packager.device.component_zip", "packager.device.recipe"),
+    *("packager.limits.staging", "packager.stores.collection", "packager.stores.containers", "packager.stores.s3"),
+    "packager.stores.zip_directory",
+}
+
+
+def test_a_package_of_local_files_loads_nothing_that_only_others_need(tmp_path):
+    code = "import sys; from packager.cli.main import main\ntry: main()\nfinally: print(*sys.modules)"
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "package",
+        "--quiet",
+        "--trained",
+        models.trained(tmp_path / "trained.tar.gz"),
+    ]
+    command += ["--compiled", f"jetson-xavier={models.neo(tmp_path / 'compiled.tar.gz')}", "--output", tmp_path / "out"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "packager.packaging" in loaded
+    assert NOT_FOR_LOCAL_FILES & {*loaded} == set()
+
+
 # -- documents --------------------------------------------------------------------------------------------------------
 
 
@@ -181,8 +208,13 @@ def test_every_command_and_option_is_documented_and_no_other():
         for name, text in sections.items()
     }
     there = {
-        name: {option for each in command.params for option in each.opts if option.startswith("--")}
-        for name, command in command_line.commands.items()
+        name: {
+            option
+            for each in command_line.get_command(None, name).params
+            for option in each.opts
+            if option.startswith("--")
+        }
+        for name in command_line.list_commands(None)
     }
     assert documented == there
 

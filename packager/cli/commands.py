@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from packager.cli.compare_commands import diff, verify
-from packager.cli.options import endpoint_option, exclude_option, json_option, quiet_option, verbose_option
+from packager.cli.options import (
+    complete_target,
+    endpoint_option,
+    exclude_option,
+    json_option,
+    quiet_option,
+    verbose_option,
+)
 from packager.cli.output import FAILED, failures, finding_line, progress, show, usage_errors
-from packager.cli.publish_commands import bundle_local, publish
 from packager.cli.recipe_beside import RecipeBeside
-from packager.cli.recipe_commands import recipe
 from packager.cli.recorded import RunReport, recorded
 from packager.errors import OperationAbortedError, in_units, printable
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
@@ -24,14 +28,39 @@ from packager.stores.standard_streams import STREAM
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from packager.extractor import ArchiveInfo
     from packager.results import ComponentResult, PackageResult
-    from packager.stores import Stores
 
 Command = Callable[..., None]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+ELSEWHERE = {
+    "bundle-local": "publish_commands",
+    "check": "look_commands",
+    "diff": "compare_commands",
+    "inspect": "look_commands",
+    "publish": "publish_commands",
+    "recipe": "recipe_commands",
+    "verify": "compare_commands",
+}
+"""Commands in modules of their own, which are loaded when they are asked for."""
+
+
+class LazyGroup(click.Group):
+    """A group whose other commands cost nothing where one is run: making their options takes longer than parsing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(
+            import_module(f"packager.cli.{ELSEWHERE[cmd_name]}"), cmd_name.replace("-", "_")
+        )
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edge-model-packager")
 def packager() -> None:
     """Turn trained and compiled models of any size into AWS IoT Greengrass components.
@@ -40,10 +69,6 @@ def packager() -> None:
     error. Exit status: 0 all done, 1 some or all failed, 2 wrong use; 130, 143 and 129 after Ctrl-C, SIGTERM and
     SIGHUP.
     """
-
-
-for command in (bundle_local, diff, publish, recipe, verify):
-    packager.add_command(command)
 
 
 def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -56,12 +81,6 @@ def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
             raise click.BadParameter(f"The target {printable(target)!r} is named twice.")
         compiled[target] = uri
     return compiled
-
-
-def _complete_target(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
-    from packager.model.targets import TARGETS  # noqa: PLC0415  kept off the path of --help
-
-    return [name for name in TARGETS if name.startswith(begun)]
 
 
 def _complete_compiled(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
@@ -92,7 +111,7 @@ def _package_options(command: Command) -> Command:
             "--target",
             "imported_targets",
             multiple=True,
-            shell_complete=_complete_target,
+            shell_complete=complete_target,
             metavar="TARGET",
             help="Target of an imported ONNX model; repeat it. [default: all that it serves]",
         ),
@@ -212,74 +231,6 @@ def plan(as_json: bool, trained: str | None, model: str | None, layout: str, **w
     sys.exit(0 if planned.fits else FAILED)
 
 
-@packager.command()
-@click.argument("uri")
-@exclude_option
-@endpoint_option
-@json_option
-def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
-    """List an archive's members and what is wrong with it, in one pass, extracting nothing."""
-    from packager.extractor import StreamingExtractor  # noqa: PLC0415  kept off the path of --help
-    from packager.results import ProcessingState  # noqa: PLC0415  same
-
-    with failures(as_json=as_json), progress() as bars:
-        total = stores.source(uri).size_bytes()
-        info = StreamingExtractor(stores=stores, exclude=exclude).get_archive_info(
-            uri,
-            bars and (lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))),
-        )
-    if as_json:
-        show(info.as_dict())
-    else:
-        for line in _archive_lines(info):
-            show(line)
-    sys.exit(FAILED if info.findings else 0)
-
-
-@packager.command()
-@click.argument("uri", metavar="ZIP|URI")
-@click.option("--target", metavar="TARGET", shell_complete=_complete_target, help="Also what this target alone needs.")
-@click.option(
-    "--layout",
-    type=click.Choice(LAYOUT_NAMES),
-    default=MODEL_LAYOUT,
-    show_default=True,
-    help="files: the rules of Greengrass alone, for a component of any model.",
-)
-@click.option("--strict", is_flag=True, help="Exit with 1 when there is any finding.")
-@endpoint_option
-@json_option
-def check(  # noqa: PLR0913, PLR0917  one an option
-    uri: str,
-    target: str | None,
-    layout: str,
-    strict: bool,  # noqa: FBT001  click's
-    stores: Stores,
-    as_json: bool,  # noqa: FBT001  same
-) -> None:
-    """Say whether a device would take a component, or Greengrass a recipe (.json, .yaml), rule by rule."""
-    from packager.device.check import check_component  # noqa: PLC0415  kept off the path of --help
-    from packager.device.recipe_check import check_recipe_file, is_recipe  # noqa: PLC0415  same
-
-    with failures(as_json=as_json):
-        source = stores.source(uri)
-        if is_recipe(uri):
-            findings = check_recipe_file(source)
-        else:
-            findings = check_component(uri, target, stores=stores, layout=layout)
-    if as_json:
-        show({"uri": uri, "findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            show(finding_line(finding))
-        show(
-            f"{len(findings)} rules are broken."
-            if findings
-            else f"A device would take this {'recipe' if is_recipe(uri) else 'component'}."
-        )
-    sys.exit(FAILED if findings and strict else 0)
-
-
 def _check_streams(model: str, output: str, compiled: Mapping[str, str], template: str | None) -> None:
     """Refuse what standard input and output cannot be."""
     if model == STREAM and output.startswith("s3://"):
@@ -302,21 +253,6 @@ def _stopped() -> OperationAbortedError:
         "The work was told to stop, and did not in time; what it has finished is not listed.",
         next_step="Run it again: what is finished is found.",
     )
-
-
-def _archive_lines(info: ArchiveInfo) -> Iterator[str]:
-    from packager.results import left_out_warning  # noqa: PLC0415  kept off the path of --help
-
-    for member in info.members:
-        yield f"{member.size_bytes:>14}  {member.kind:<13}  {member.name}"
-    if info.members_in_all > len(info.members):
-        yield f"... and {info.members_in_all - len(info.members)} more, whose names are too long to list"
-    sizes = f"{in_units(info.packed_bytes)} packed, {in_units(info.unpacked_bytes)} unpacked"
-    yield f"{info.members_in_all} members, {sizes}, ratio {info.ratio:.2f}"
-    for finding in (*left_out_warning(info.left_out_in_all, info.left_out), *info.findings):
-        yield finding_line(finding)
-    if info.findings_in_all > len(info.findings):
-        yield f"... and {info.findings_in_all - len(info.findings)} more of such findings"
 
 
 def _show_result(result: PackageResult, beside: RecipeBeside, *, as_json: bool, quiet: bool, on_error: bool) -> None:

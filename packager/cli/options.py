@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import fields
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,12 @@ exclude_option = click.option(
 )
 
 
+def complete_target(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    from packager.model.targets import TARGETS  # noqa: PLC0415  kept off the path of --help
+
+    return [name for name in TARGETS if name.startswith(begun)]
+
+
 def _stores(_: click.Context, __: click.Parameter, endpoint_url: str | None) -> Stores:
     from packager.stores import Stores  # noqa: PLC0415  kept off the path of --help
 
@@ -45,6 +50,8 @@ def _change_settings(context: click.Context, _: click.Parameter, changes: tuple[
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals or name not in known:
+            from difflib import get_close_matches  # noqa: PLC0415  only to explain an error
+
             near = get_close_matches(name, known, 1)
             raise click.BadParameter(
                 f"{printable(change)!r} is not of the form SETTING=VALUE{f'; is it {near[0]}?' if near else ''}"

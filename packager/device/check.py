@@ -13,15 +13,7 @@ from packager.core.splice import Part
 from packager.core.zip import STORED, Whole
 from packager.deadline import time_limit
 from packager.device import rules
-from packager.device.component_zip import (
-    HEAD_BYTES,
-    CheckedComponent,
-    ComponentEntry,
-    ComponentListing,
-    holds_head,
-    read_listing,
-)
-from packager.device.recipe import Artifact, check_artifact, check_publishable
+from packager.device.listing import HEAD_BYTES, CheckedComponent, ComponentEntry, ComponentListing, holds_head
 from packager.errors import ArtifactNotFoundError, OutOfTimeError, RequestError, StoreError, printable
 from packager.model import targets
 from packager.model.manifest import is_onnx
@@ -39,6 +31,7 @@ if TYPE_CHECKING:
     from packager.core.pipeline import File
     from packager.core.splice import End
     from packager.core.zip import Packed, ZipEncoder, ZipEntry
+    from packager.device.recipe import Artifact
     from packager.model.targets import Target
     from packager.results import Finding
     from packager.stores import Source
@@ -86,6 +79,8 @@ def check(
 
 def read(source: Source, settings: Settings | None = None, *, verify: bool = False) -> ComponentListing:
     """What a finished component holds, as `read_listing`; errors name it."""
+    from packager.device.component_zip import read_listing  # noqa: PLC0415  kept off the path of packaging
+
     settings = settings or from_process_environment()
     with naming(source, COMPONENT):
         return read_listing(source.read_range, source.size_bytes(), source.uri, settings, verify=verify)
@@ -167,16 +162,18 @@ def published_artifact(
     ExtractionError for a component that is damaged. RequestError for one of another kind than a target's, and for a
     `published_as` that is not there or holds something else; it is not held against a bucket that cannot be read.
     """
+    from packager.device import recipe  # noqa: PLC0415  kept off the path of packaging
+
     source = stores.source(uri)
     listing = read(source, settings, verify=True)
     if target:
         _refuse_other_kind(listing, target)
-    artifact = Artifact(published_as or uri, sha256_of(source), source.size_bytes())
+    artifact = recipe.Artifact(published_as or uri, sha256_of(source), source.size_bytes())
     if published_as:
-        (check_artifact if target else check_publishable)(artifact)
+        (recipe.check_artifact if target else recipe.check_publishable)(artifact)
         _check_published(artifact, stores.source(published_as))
     elif not target:
-        check_publishable(artifact)
+        recipe.check_publishable(artifact)
     return artifact
 
 

@@ -13,7 +13,7 @@ from itertools import islice
 from posixpath import basename
 from typing import TYPE_CHECKING
 
-from packager.device.component_zip import HEAD_BYTES, CheckedComponent, ComponentEntry, ComponentListing
+from packager.device.listing import HEAD_BYTES, CheckedComponent, ComponentEntry, ComponentListing
 from packager.errors import ComponentRefusedError, ManifestError, in_units, printable
 from packager.model.identity import FILE_NAME_ENDING
 from packager.model.manifest import MANIFEST, is_onnx

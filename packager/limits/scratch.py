@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -79,7 +78,7 @@ def _new_folder(scratch_dir: Path, owner: str) -> tuple[Path, int]:
     """A new folder, and the descriptor that holds its lock."""
     readable = re.sub(r"[^A-Za-z0-9-]", "_", owner)[:60]
     while True:
-        folder = scratch_dir / f"{TEMPORARY_PREFIX}{readable}-{os.getpid()}-{secrets.token_hex(8)}"
+        folder = scratch_dir / f"{TEMPORARY_PREFIX}{readable}-{os.getpid()}-{os.urandom(8).hex()}"
         try:
             scratch_dir.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from packager.core.ports import KEYS_BEGIN_WITH
 from packager.errors import RequestError, printable
-from packager.model.any_files import component_of_files, wrong
 from packager.model.layouts import Component, components_of
-from packager.model.prepared import PreparedManifest
 from packager.model.trained import TrainedArtifact
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT
 from packager.stores.address import path_within
@@ -56,15 +54,23 @@ class Wanted:
         """
         self._check(is_prepared=prepared_at is not None)
         if self.layout == FILES_LAYOUT:
+            from packager.model.any_files import component_of_files  # noqa: PLC0415  the other layout needs none of it
+
             archive = Archive(stores.model(self.model, settings), ARCHIVE, patterns(self.exclude), of_any_kind=True)
             self._check_output(archive.exclude)
             return [component_of_files(archive, self.name or "", self.version or "", self.prefix)]
         model = TrainedArtifact(stores.source(self.model), settings, report=report, exclude=patterns(self.exclude))
-        manifest_source = PreparedManifest(model, prepared_at, stores.source) if prepared_at else model
+        if prepared_at is None:
+            return components_of(model, self.compiled, stores, self.imported_targets, model, self.model_file)
+        from packager.model.prepared import PreparedManifest  # noqa: PLC0415  few calls have one
+
+        manifest_source = PreparedManifest(model, prepared_at, stores.source)
         return components_of(model, self.compiled, stores, self.imported_targets, manifest_source, self.model_file)
 
     def _check(self, *, is_prepared: bool) -> None:
         if self.layout not in LAYOUT_NAMES:
+            from packager.model.any_files import wrong  # noqa: PLC0415  only to explain an error
+
             raise wrong("layout", self.layout, f"one of {', '.join(LAYOUT_NAMES)}")
         if self.layout == FILES_LAYOUT and (self.compiled or self.imported_targets or self.model_file or is_prepared):
             raise RequestError(

@@ -9,7 +9,6 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 
 from packager.errors import RequestError, printable
-from packager.stores.collection import local_folder
 from packager.stores.file import FileSource
 from packager.stores.folder import FolderSink
 from packager.stores.standard_streams import STREAM, StandardInput, StandardOutput
@@ -87,8 +86,12 @@ class Stores:
             if self.standard_input is None:
                 raise _refused(uri, "there is no standard input here", "Write it to a file first, and name that.")
             return self.source(uri)
+        if path is not None and path.is_dir():
+            from packager.stores.collection import local_folder  # noqa: PLC0415  a file needs none of it
+
+            return local_folder(path, settings.max_members)
         if path is not None:
-            return local_folder(path, settings.max_members) if path.is_dir() else FileSource(path)
+            return FileSource(path)
         bucket, key = _bucket_and_rest(uri, ACCEPTED)
         if not key.endswith("/"):
             return self.source(uri)

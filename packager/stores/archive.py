@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from packager.core.members import ArchiveReader, tar_gz
 from packager.errors import ExtractionError, LimitExceededError, PackagerError, RequestError, StoreError
-from packager.stores.containers import entries_of, file_name, is_one_file
-from packager.stores.formats import HEAD_BYTES, recognized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from packager.core.ports import Source
     from packager.settings import Settings
+    from packager.stores.containers import OpenEntries
 
 TRAINED, COMPILED, ARCHIVE, COMPONENT = "trained artifact", "compiled artifact", "archive", "component"
 """What a file is to a call: `role` of its errors."""
@@ -72,9 +71,18 @@ class Archive:
         """What makes it the same archive: equal marks mean equal members."""
         with naming(self.source, self.role):
             marks = self.source.identity().marks
-            if self.of_any_kind and is_one_file(self.source):
-                return (*marks, ("name", file_name(self.source)))
-            return marks
+            if not self.of_any_kind:
+                return marks
+            from packager.stores.containers import file_name, is_one_file  # noqa: PLC0415  a tar.gz needs none of them
+
+            return (*marks, ("name", file_name(self.source))) if is_one_file(self.source) else marks
+
+    def _entries(self) -> OpenEntries:
+        if not self.of_any_kind:
+            return tar_gz
+        from packager.stores.containers import entries_of  # noqa: PLC0415  as above
+
+        return entries_of(self.source)
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[ArchiveReader]:
@@ -83,7 +91,7 @@ class Archive:
         A file that is no tar.gz is ExtractionError that says what it is, and how to make a tar.gz of it.
         """
         with naming(self.source, self.role), self.source.open() as reader:
-            entries = entries_of(self.source) if self.of_any_kind else tar_gz
+            entries = self._entries()
             archive = ArchiveReader(reader, settings, Exclusions(self.exclude).cover, entries)
             try:
                 yield archive
@@ -123,6 +131,8 @@ def naming(source: Source, role: str) -> Iterator[None]:
 
 
 def _told_apart(source: Source) -> ExtractionError | None:
+    from packager.stores.formats import HEAD_BYTES, recognized  # noqa: PLC0415  only to explain an error
+
     with suppress(PackagerError):
         if found := recognized(source.read_range(0, HEAD_BYTES)):
             return ExtractionError(

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import secrets
 import stat
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
@@ -87,7 +86,7 @@ class FolderSink:
 
 
 def _temporary(folder: Path) -> Path:
-    return folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}.zip"
+    return folder / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}.zip"
 
 
 def _remove_if_dead(file: Path) -> int:

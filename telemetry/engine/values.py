@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass, field
-from decimal import Decimal
 from json.encoder import c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from telemetry.engine.emf import LARGEST, MAX_LINE_BYTES, SMALLEST
 from telemetry.engine.health import HEALTH
@@ -17,6 +17,7 @@ from telemetry.engine.operation import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
 
     from telemetry.engine.operation import Operation
 
@@ -79,11 +80,16 @@ def metric_value(value: object) -> float | None:
     return 0 if -SMALLEST < number < SMALLEST else number
 
 
+def _is_decimal(value: object) -> TypeGuard[Decimal]:
+    decimal = sys.modules.get("decimal")  # whoever has one has loaded it
+    return decimal is not None and isinstance(value, decimal.Decimal)
+
+
 def _number(value: object) -> float | None:
     try:
         if isinstance(value, int):
             return int(value)
-        return float(value) if isinstance(value, float | Decimal) else None
+        return float(value) if isinstance(value, float) or _is_decimal(value) else None
     except Exception:  # noqa: BLE001  a foreign __int__ or __class__ may do anything
         return None
 

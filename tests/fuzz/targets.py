@@ -42,7 +42,7 @@ from tests.hostile import zips
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from packager.device.component_zip import ComponentListing
+    from packager.device.listing import ComponentListing
 
 CORPUS = Path(__file__).parent / "corpus"
 SMALL = Settings(

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from packager.device.component_zip import ComponentEntry, ComponentListing
+from packager.device.listing import ComponentEntry, ComponentListing
 from packager.device.rules import check
 from packager.device.unpacked import verify_unpacked
 from packager.errors import LimitExceededError

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.device.component_zip import ComponentEntry, read_listing
+from packager.device.component_zip import read_listing
+from packager.device.listing import ComponentEntry
 from packager.device.rules import check
 from packager.errors import AccessDeniedError, ExtractionError, LimitExceededError, PackagerError
 from packager.settings import Settings

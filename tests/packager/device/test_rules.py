@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packager.device.component_zip import ComponentEntry, ComponentListing
+from packager.device.listing import ComponentEntry, ComponentListing
 from packager.device.rules import (
     COMPONENT_BUDGET_BYTES,
     DEVICE_STORE_BYTES,
