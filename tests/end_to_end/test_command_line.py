@@ -1,4 +1,4 @@
-"""Every command as people and scripts run it: the console script, in a process of its own."""
+"""Every command as people and scripts run it: in a process of its own, by the console script where that matters."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from packager.model.targets import SERVED_BY_COMPILED_ONNX, SERVED_BY_IMPORTED_O
 from tests import faulty_proxy as faults
 from tests import models
 from tests.recordings import assert_conforming
+from tests.warm_command import warm_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,15 +48,9 @@ class Done:
 
 
 def packager(*arguments: object, **environment: str) -> Done:
-    done = subprocess.run(
-        [PACKAGER, *map(os.fspath, arguments)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        check=False,
-        timeout=120,
-    )
+    done = Done(*warm_command()([*map(os.fspath, arguments)], environment))
     assert_conforming(arguments)
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return done
 
 
 FIXTURES_BREAK = ["graph-type", "first-stage", "compiled-files", "library-machine"]
@@ -771,4 +766,12 @@ def test_help_is_a_result(arguments):
 def test_the_version_is_that_of_the_distribution():
     from importlib.metadata import version  # noqa: PLC0415  only here
 
-    assert packager("--version").out.split()[-1] == version("edge-model-packager")
+    shown = subprocess.run([PACKAGER, "--version"], capture_output=True, text=True, check=True).stdout
+    assert shown.split()[-1] == version("edge-model-packager")
+    assert shown == packager("--version").out
+
+
+def test_the_console_script_itself_packages(asked, tmp_path):
+    done = subprocess.run([PACKAGER, *asked, "--output", tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("jetson-xavier: packaged in ")
