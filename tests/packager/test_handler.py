@@ -1232,10 +1232,10 @@ WARNING = {"rule": "neo-file-set", "message": "no .meta", "next_step": "compile 
 LEFT = {"status": "left", "uri": None, "sha256": None, "size_bytes": None, "files": None, "strategy": "partial"}
 LEFT |= {"duration_s": 0.5, "warnings": [WARNING], "error": ERROR}
 MACHINE_EVENT = {
-    "trained": "s3://no-such-bucket-of-ours/x",
+    "trained": "/no-such-folder-of-ours/x",
     "compiled": [
-        {"target": "jetson-xavier", "uri": "s3://no-such-bucket-of-ours/y"},
-        {"target": "onnx", "uri": "s3://no-such-bucket-of-ours/z"},
+        {"target": "jetson-xavier", "uri": "/no-such-folder-of-ours/y"},
+        {"target": "onnx", "uri": "/no-such-folder-of-ours/z"},
     ],
     "output": "s3://no-such-bucket-of-ours",
     "options": {

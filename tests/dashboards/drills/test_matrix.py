@@ -1,3 +1,5 @@
+from functools import cache
+
 import pytest
 import yaml
 
@@ -24,21 +26,26 @@ def test_there_are_forty_classes_of_faults_at_four_kinds_of_traffic():
     assert len(ROWS) == len(rows())
 
 
+@cache
+def cells(name):
+    """What becomes of a fault at every traffic."""
+    return [cell(ROWS[name], traffic) for traffic in TRAFFIC]
+
+
 @pytest.mark.parametrize("name", QUICK)
 def test_a_fault_calls_those_that_it_has_to_in_time_and_nobody_else(name):
-    assert wrong(ROWS[name], [cell(ROWS[name], traffic) for traffic in TRAFFIC]) == []
+    assert wrong(ROWS[name], cells(name)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ROWS.keys() - set(QUICK)))
 def test_every_other_fault_does_too(name):
-    assert wrong(ROWS[name], [cell(ROWS[name], traffic) for traffic in TRAFFIC]) == []
+    assert wrong(ROWS[name], cells(name)) == []
 
 
 def test_an_outage_pages_within_half_an_hour_at_any_traffic_once():
-    row = ROWS["roles table refused"]
-    for traffic in TRAFFIC:
-        (calls,) = cell(row, traffic).called_s.values()
+    for each in cells("roles table refused"):
+        (calls,) = each.called_s.values()
         assert len(calls) == 1
         assert calls[0] <= 1800
 
