@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from telemetry.engine.health import HEALTH, say
-from telemetry.engine.steps import INNERMOST, Guard, Recorder
+from telemetry.engine.steps import Guard, Recorder, outermost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,9 +142,9 @@ class Lines(Recorder):
 
     def event(self, level: str, name: str, keys: Mapping[str, object]) -> None:
         if level == "debug" and self._keep is not None:
-            outermost = _outermost()
-            if outermost is not None and (line := self._keep(name, keys)) is not None:
-                outermost.states.setdefault(self._me, _DebugLines()).add(line)
+            run = outermost()
+            if run is not None and (line := self._keep(name, keys)) is not None:
+                run.states.setdefault(self._me, _DebugLines()).add(line)
             return
         line = self._event(level, name, keys) if self._event is not None else None
         if line is not None:
@@ -156,10 +156,3 @@ class Lines(Recorder):
                 say(line)
         else:
             self._writer.write(*lines)
-
-
-def _outermost() -> Step | None:
-    step = INNERMOST.get()
-    while step is not None and step.parent is not None:
-        step = step.parent
-    return step

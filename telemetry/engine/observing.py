@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from telemetry.engine.health import HEALTH
 from telemetry.engine.operation import Operation
-from telemetry.engine.steps import BOUND, INNERMOST, Idle, Recorder, Recorders, Step, restored
+from telemetry.engine.steps import BOUND, INNERMOST, Idle, Recorder, Recorders, Step, outermost, restored
 from telemetry.engine.values import plain
 
 if TYPE_CHECKING:
@@ -78,11 +78,16 @@ def current() -> Step | None:
 
 @contextmanager
 def context(vocabulary: Vocabulary, /, **identifiers: object) -> Iterator[None]:
-    """Bind identifiers, the vocabulary's context keys, to lines and spans of the steps inside; None binds nothing."""
+    """Bind identifiers, the vocabulary's context keys, to lines and spans of the steps inside; None binds nothing.
+
+    The outermost step around takes them too: an invocation learns only inside whom it is for.
+    """
     for unknown in identifiers.keys() - vocabulary.known_context:
         HEALTH.fault(f"the context declares no key {unknown!r}; it has {sorted(vocabulary.known_context)}")
         del identifiers[unknown]
     given = {key: plain(value) for key, value in identifiers.items() if value is not None}
+    if (step := outermost()) is not None:
+        step.learn(given)
     token = BOUND.set({**BOUND.get(), **given})
     try:
         yield

@@ -28,6 +28,9 @@ BOUND: ContextVar[Mapping[str, Plain]] = ContextVar("telemetry_context", default
 _OPEN: dict[int, Step] = {}
 _FOLDING = threading.Lock()
 
+SEVERAL = "several"
+"""Stands for an identifier of which the steps inside have more than one, as a batch of messages can."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -178,6 +181,13 @@ class Step:
         """Have the step end as failed by an error that is answered or noted, and not raised."""
         self._failed_by = error
 
+    def learn(self, identifiers: Mapping[str, Plain]) -> None:
+        """Carry identifiers that were bound inside; of several values of one there is none to carry."""
+        self.context = {
+            **self.context,
+            **{key: value if self.context.get(key, value) == value else SEVERAL for key, value in identifiers.items()},
+        }
+
     def __enter__(self) -> Self:
         if self._token is not None:  # a parent of itself, it would be walked up for ever
             HEALTH.fault(f"{self.row.name} was entered twice; observe each run anew")
@@ -274,6 +284,14 @@ class Idle(Step):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+def outermost() -> Step | None:
+    """Return the outermost step of this context."""
+    step = INNERMOST.get()
+    while step is not None and step.parent is not None:
+        step = step.parent
+    return step
 
 
 @contextmanager

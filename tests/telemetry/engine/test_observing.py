@@ -215,3 +215,15 @@ def test_recorders_come_and_go_without_disturbing_each_other():
 def test_every_public_name_is_there():
     assert all(hasattr(telemetry, name) for name in telemetry.__all__)
     assert observing.current() is None
+
+
+def test_the_outermost_step_carries_identifiers_that_are_learned_inside_unless_there_are_several():
+    with recorded() as records, telemetry.observe(catalog.INVOKE_FUNCTION):
+        for job in ("tj-1", "tj-2"):
+            with telemetry.context(training_id=job, usecase_id="uc-1"), telemetry.observe(catalog.PACKAGE_REQUEST):
+                pass
+    assert [record.context for record in records] == [
+        {"training_id": "tj-1", "usecase_id": "uc-1"},
+        {"training_id": "tj-2", "usecase_id": "uc-1"},
+        {"training_id": "several", "usecase_id": "uc-1"},
+    ]
