@@ -22,6 +22,7 @@ from packager.portal.clock import ApiClock, left_s, telemetry_before_timeout
 from packager.portal.events import (
     PREPARE,
     compilation_ended,
+    is_asynchronous_event,
     is_delivery,
     is_event_bridge_event,
     is_execution_event,
@@ -95,6 +96,7 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
     - A proxy event of API Gateway gets a proxy reply, as the portal expects it.
     - An event of EventBridge about a SageMaker compilation gets its outcome. What failed for a cause that can pass, or
       was left, is raised, so that the event is delivered again.
+    - A machine's request with `"asynchronous": true` is served likewise: nobody reads its document.
     - Messages of SQS and SNS that hold such an event, or a request of machines, are served likewise; SQS gets a report
       by message. What can never succeed goes to the dead letters.
     - `{"probe": true}`, which the schedule sends, packages a tiny model of its own through everything, and removes it.
@@ -130,6 +132,8 @@ def _route(event: object) -> tuple[str, Callable[[Any, LambdaContext], _Answer]]
         return "event", _event_bridge
     if is_delivery(event):
         return "event", _messages
+    if is_asynchronous_event(event):
+        return "event", _asynchronous
     if is_probe_event(event):
         return "probe", _probe
     return "machine" if is_execution_event(event) else "direct", _machine
@@ -193,13 +197,31 @@ def _event_bridge(event: dict[str, Any], lambda_context: LambdaContext) -> _Answ
     try:
         outcome = _compilation(event, lambda_context)
     except Exception as error:
-        status = status_of(error)
-        _log_failure(status, error)
-        if not _is_settled(error, event):
-            raise
-        reason = error.as_dict() if isinstance(error, PackagerError) else None
-        return _Answer(document(status, {"error": reason}), status, of_error(error).unrequested, error)
+        if answer := _settled(error, event):
+            return answer
+        raise
     return _Answer(document(OK, outcome), OK, of_entries(outcome["packaged_components"]).unrequested)
+
+
+def _asynchronous(event: dict[str, Any], lambda_context: LambdaContext) -> _Answer:
+    """A machine's request of which nobody reads the document; what can be delivered again is raised."""
+    try:
+        tally = _serve(event, lambda_context)
+    except Exception as error:
+        if answer := _settled(error, event):
+            return answer
+        raise
+    return _Answer(document(OK, {"error": None}), OK, tally.unrequested)
+
+
+def _settled(error: Exception, event: object) -> _Answer | None:
+    """The answer to an event that failed and is done with; None where it has to come again."""
+    status = status_of(error)
+    _log_failure(status, error)
+    if not _is_settled(error, event):
+        return None
+    reason = error.as_dict() if isinstance(error, PackagerError) else None
+    return _Answer(document(status, {"error": reason}), status, of_error(error).unrequested, error)
 
 
 def _compilation(event: dict[str, Any], lambda_context: LambdaContext) -> dict[str, Any]:

@@ -98,16 +98,16 @@ class Function:
     output: BinaryIO
     freezer: Path | None = None
 
-    def invoke(self, event: Any, *, left_s: float = 900, within_s: float = 120) -> Any:
+    def invoke(self, event: Any, *, left_s: float = 900, within_s: float = 120, request_id: str = "") -> Any:
         """The reply to an event; FunctionFailedError when there is none."""
-        self.send(event, left_s=left_s)
+        self.send(event, left_s=left_s, request_id=request_id)
         return self.answer(within_s)
 
-    def send(self, event: Any, *, left_s: float = 900) -> None:
-        """Begin an invocation that has `left_s` seconds, which nobody enforces."""
+    def send(self, event: Any, *, left_s: float = 900, request_id: str = "") -> None:
+        """Begin an invocation that has `left_s` seconds, which nobody enforces; the same id when it is a second try."""
         self.api.events.put(
             {
-                "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
+                "Lambda-Runtime-Aws-Request-Id": request_id or str(uuid.uuid4()),
                 "Lambda-Runtime-Deadline-Ms": str(int((time.time() + left_s) * 1000)),
                 "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:packager",
                 "Lambda-Runtime-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",

@@ -19,6 +19,7 @@ from packager.portal.fields import LONGEST_TEXT, Fields, wrong
 from packager.portal.users import User, caller, came_through_gateway
 
 _API = "/api/v1/"
+_LONGEST_ID = 128
 _PACKAGE_PATH = re.compile(r"/api/v1/training/([^/]*)/package/?")
 _PATH_PARAMETER = re.compile(r"\{([^{}+]*)\+?\}")
 
@@ -97,12 +98,19 @@ def package_call(event: dict[str, Any], route: Route, request_id: str = "") -> P
     body = Fields(_json(_body(Fields(event))), "body")
     targets = body.texts("targets") if body["targets"] is not None else ()
     auto_triggered = body.optional_flag("auto_triggered") or False
-    done = None
+    done, request_id = None, _request_id(event, request_id)
     if isinstance(event.get("execution"), dict):
         execution = Fields(event).object("execution")
         request_id, done = execution.text("id"), _done(execution)
     outside = came_through_gateway(event)
     return PackageCall(training_id, targets, auto_triggered, user, request_id, outside, done, _public_path(event))
+
+
+def _request_id(event: dict[str, Any], invocation_id: str) -> str:
+    """The id of a request, which is the same when the event is delivered again: the gateway's own, or Lambda's."""
+    context = event.get("requestContext")
+    own = context.get("requestId") if isinstance(context, dict) else None
+    return own if isinstance(own, str) and 0 < len(own) <= _LONGEST_ID and own.isprintable() else invocation_id
 
 
 def status_call(event: dict[str, Any], route: Route) -> PackageCall:

@@ -75,6 +75,11 @@ def is_delivery(event: object) -> bool:
     return isinstance(event, dict) and ("Records" in event or event.get("Event") == "s3:TestEvent")
 
 
+def is_asynchronous_event(event: object) -> bool:
+    """Whether the sender of a machine's request says that Lambda was asked to queue it, which Lambda does not say."""
+    return isinstance(event, dict) and event.get("asynchronous") is True
+
+
 def is_probe_event(event: object) -> bool:
     """Whether the schedule asks for a probe, or somebody who is allowed to invoke the function: `{"probe": true}`."""
     return isinstance(event, dict) and event.keys() == {"probe"} and event["probe"] is True
