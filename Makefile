@@ -68,7 +68,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m tests.bench $(BENCH)
+	$(BIN)/python -m tests.bench --readme README.md --json build/bench.json $(BENCH)
 
 bytes: $(READY)
 	$(BIN)/python -m tests.emulated

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests import models
 from tests.bench import function as function_limits
-from tests.bench import inputs, marks
+from tests.bench import inputs, marks, readme
 from tests.bench.peers import LIMIT, PACKAGER, PEERS
 from tests.bench.runs import CommandFailedError, Run, measure
 from tests.runtime_api import function
@@ -42,7 +42,7 @@ ROOM = 2.5
 
 def main() -> int:
     options = _options()
-    started = {"quick": options.quick, "machine": _machine()}
+    started: dict[str, Any] = {"quick": options.quick, "machine": _machine()}
     inputs.KEPT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=_place(options)) as folder:
         work = Path(folder)
@@ -66,6 +66,8 @@ def main() -> int:
         rows += _cold_start(trained, work)
     _print_runs(runs)
     _print_rows(rows)
+    if options.readme and not options.quick:
+        readme.write(options.readme, rows, started["machine"])
     if options.json:
         listed = {name: {peer: [asdict(run) for run in of] for peer, of in by.items()} for name, by in runs.items()}
         judged = [asdict(row) | {"passed": row.passed} for row in rows]
@@ -75,9 +77,10 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="cut inputs (256 MiB), slow peers once: under two minutes")
+    parser.add_argument("--quick", action="store_true", help="cut inputs (256 MiB): under two minutes")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="runs of each, of which medians are taken")
     parser.add_argument("--work", type=Path, metavar="DIR", help="where to write [default: /dev/shm, or build/bench]")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="put the table of full inputs into its place there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run and every figure there")
     return parser.parse_args()
 
@@ -99,7 +102,7 @@ def _compared(each: Input, trained: Path, work: Path, options: argparse.Namespac
             if peer.missing:
                 if number == 0:
                     _say(f"  {peer.name}: not measured, {peer.missing} is not installed")
-            elif not options.quick or number < peer.most_when_quick:
+            elif number < peer.most and (peer.has_mark or not options.quick):
                 runs[peer.name].append(measure(peer.command(artifact, trained), work))
                 _say(f"  {peer.name}: {runs[peer.name][-1].wall_s:.2f} s")
     return runs

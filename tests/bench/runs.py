@@ -41,11 +41,14 @@ def measure(command: Sequence[str], work: Path, environment: Mapping[str, str] |
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
     figures = work / "figures.json"
+    # Bytecode is kept, as pip leaves it: compiling the source anew at every start is no part of what is measured.
+    environment = {**os.environ, **(environment or {}), "TMPDIR": str(scratch), "SCRATCH_DIR": str(scratch)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with _Watch(scratch) as watch, (work / "log").open("w+b") as log:
         subprocess.run(
             [sys.executable, "-I", "-S", _LAUNCH, figures, *command],
             cwd=out,
-            env={**os.environ, **(environment or {}), "TMPDIR": str(scratch), "SCRATCH_DIR": str(scratch)},
+            env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
             check=True,

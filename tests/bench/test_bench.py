@@ -4,11 +4,12 @@ import shutil
 import socket
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests import models
-from tests.bench import function, inputs, marks
+from tests.bench import function, inputs, marks, readme
 from tests.bench.peers import BSDTAR, LIMIT, OURS, PEERS, PORTAL
 from tests.bench.runs import CommandFailedError, Run, measure
 
@@ -68,6 +69,31 @@ def test_marks_are_judged_by_medians_and_a_missing_peer_is_named_not_judged():
     assert rows["peak memory"].found == 50
     assert rows["scratch"].passed
     assert rows["size over the source's packing"].passed
+
+
+def test_the_table_replaces_what_stands_in_its_place_and_nothing_else(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{readme.BEGINS}old\n{readme.ENDS}after\n")
+    rows = [
+        marks.Row("a-1024", "faster than bsdtar", 8.5, 9, at_least=True),
+        marks.Row("d", "faster than bsdtar", 4.25, 4, at_least=True),
+        marks.Row("d", "peak memory", None, 64, unit="MiB"),
+        marks.Row("start-up", "local", 150.4, 180, unit="ms"),
+    ]
+    for _ in range(2):
+        readme.write(page, rows, {"cpus": 2, "python": "3.11.7", "system": "Linux-6-x86_64"})
+    text = page.read_text()
+    assert text.startswith(f"before\n{readme.BEGINS}")
+    assert text.endswith(f"{readme.ENDS}after\n")
+    assert "old" not in text
+    assert "| faster than bsdtar | **missed:** 8.5 x (at least 9) |  | 4.25 x (at least 4) |" in text
+    assert "| peak memory |  |  | not measured |" in text
+    assert "| start-up: local | 150 ms (at most 180) |" in text
+
+
+def test_the_readme_has_a_place_for_the_table():
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    assert text.count(readme.BEGINS) == text.count(readme.ENDS) == 1
 
 
 def test_a_process_in_the_control_group_has_no_more_memory_than_a_function(tmp_path):
