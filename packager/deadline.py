@@ -29,7 +29,7 @@ ABORT_RESERVE_S = 2.0
 COMMIT_RESERVE_S = 1.0
 """What makes a component visible goes on until then: it may be done already, with only the answer still missing."""
 
-STOPS_WITHIN_S = 3.5
+STOPS_WITHIN_S = 3.0
 """What work that is told to stop may take in all: at most 5 s later the process has ended."""
 
 LONGEST_CALL_S = 300.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-ENDS_WITHIN_S = 4.3
+ENDS_WITHIN_S = 3.8
 """What the work has to abort its uploads and clean up; whatever still hangs then (a disk, a library) is left behind."""
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

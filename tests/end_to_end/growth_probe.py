@@ -1,6 +1,9 @@
 """Package again and again in one process, and print how it grew: `growth_probe ENDPOINT BUCKET SCRATCH RUNS`.
 
-Growth from the end of the first third to the end of the last: bytes of resident memory, open files and threads.
+Growth from the end of the first third to the end of the last: of live objects of Python, of bytes that malloc has given
+out and not got back, of open files and of threads; and of resident memory, the highest of the last third against the
+highest before. Resident memory goes up and down by some MiB with what malloc keeps for the next buffers, so what leaks
+shows in the others first.
 """
 
 from __future__ import annotations
@@ -16,16 +19,37 @@ import psutil
 from packager.packaging import package
 from packager.settings import Settings
 
+_NAMES = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
 
-def held() -> tuple[int, int, int]:
+
+class _Malloc(ctypes.Structure):
+    """What glibc says of its heap: https://man7.org/linux/man-pages/man3/mallinfo.3.html"""
+
+    _fields_ = tuple((name, ctypes.c_size_t) for name in _NAMES)
+
+
+_libc = ctypes.CDLL(None)
+_libc.mallinfo2.restype = _Malloc
+
+
+def resident_bytes() -> int:
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what is free counts for nothing
-    process = psutil.Process()
-    return process.memory_info().rss, process.num_fds(), process.num_threads()
+    _libc.malloc_trim(0)  # what is free counts for nothing
+    return int(psutil.Process().memory_info().rss)
+
+
+def live() -> dict[str, int]:
+    malloc, process = _libc.mallinfo2(), psutil.Process()
+    return {
+        "objects": sys.getallocatedblocks(),
+        "bytes": malloc.uordblks + malloc.hblkhd,
+        "files": process.num_fds(),
+        "threads": process.num_threads(),
+    }
 
 
 def main(endpoint_url: str, bucket: str, scratch: str, runs: str) -> None:
-    after_a_third, failed = (0, 0, 0), 0
+    resident, found, failed = [], [], 0
     for number in range(int(runs)):
         name, strategy = ("small", "standard") if number % 2 else ("parts", "streaming")
         result = package(
@@ -38,10 +62,12 @@ def main(endpoint_url: str, bucket: str, scratch: str, runs: str) -> None:
             force=True,
         )
         failed += not result.succeeded
-        if number + 1 == int(runs) // 3:
-            after_a_third = held()
-    memory, files, threads = (now - then for now, then in zip(held(), after_a_third, strict=True))
-    print(json.dumps({"failed": failed, "memory_bytes": memory, "files": files, "threads": threads}))
+        resident.append(resident_bytes())
+        if number + 1 in {int(runs) // 3, int(runs)}:
+            found.append(live())
+    last_third = len(resident) * 2 // 3
+    grown = {name: found[1][name] - found[0][name] for name in found[0]}
+    print(json.dumps({"failed": failed, "resident": max(resident[last_third:]) - max(resident[:last_third]), **grown}))
 
 
 if __name__ == "__main__":

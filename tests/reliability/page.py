@@ -70,7 +70,8 @@ def written(page: str, counts: Mapping[Promise, Count], where: str) -> str:
     """The page with the rows of `counts` new and the others as `page` has them."""
     rows = rows_of(page)
     for promise, count in counts.items():
-        said = Row(promise.says, count.tried, count.held, len(count.skipped), where, command(promise))
+        longest = f"; the longest took {count.longest_s:.1f} s" if count.longest_s else ""
+        said = Row(promise.says, count.tried, count.held, len(count.skipped), where + longest, command(promise))
         rows[promise.says] = said
     missing = {each.says: Row(each.says, 0, 0, 0, NOT_RUN, command(each)) for each in PROMISES}
     return HEAD + "".join(f"{rows.get(says, row)}\n" for says, row in missing.items())

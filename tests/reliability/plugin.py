@@ -1,7 +1,8 @@
 """A plugin of pytest that counts how often each promise was tried and held: `-p tests.reliability.plugin`.
 
 Each run of a test counts once, unless it says otherwise: `record_property("tried", 200)`, and `"held"` when fewer held
-than were tried and the promise allows it. What was skipped is named.
+than were tried and the promise allows it; `record_property("longest_s", 3.1)` where a time is promised. What was
+skipped is named.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Count:
-    """Of one promise in one run. `failed` and `skipped` name tests."""
+    """Of one promise in one run. `failed` and `skipped` name tests; `longest_s` is what the slowest took."""
 
     tried: int = 0
     held: int = 0
+    longest_s: float = 0.0
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     def add(self, report: pytest.TestReport) -> None:
+        self.longest_s = max(self.longest_s, *(n for key, n in report.user_properties if key == "longest_s"), 0.0)
         said = {name: sum(n for key, n in report.user_properties if key == name) for name in ("tried", "held")}
         if report.skipped:
             self.skipped.append(_case(report.nodeid))

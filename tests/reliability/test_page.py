@@ -67,6 +67,9 @@ def test_most_of_the_time(record_property):
     record_property("tried", 100)
     record_property("held", 97)
 
+def test_that_takes_time(record_property):
+    record_property("longest_s", 2.5)
+
 def test_never(record_property):
     record_property("held", 0)
 
@@ -85,7 +88,7 @@ def test_of_no_promise():
 @pytest.mark.parametrize("processes", [[], ["-n", "2"]], ids=["one process", "two processes"])
 def test_what_is_tried_and_held_is_counted_by_promise(pytester, processes):
     pytester.makepyfile(test_it=COUNTED)
-    names = ("once", "many", "most", "never", "that_fails", "that_is_skipped")
+    names = ("once", "many", "most", "that_takes", "never", "that_fails", "that_is_skipped")
     promises = tuple(Promise("group", name, (f"test_it.py::test_{name}",)) for name in names)
     tally = Tally(promises)
     pytester.inline_run("-p", "no:cacheprovider", *processes, plugins=[tally])
@@ -93,6 +96,7 @@ def test_what_is_tried_and_held_is_counted_by_promise(pytester, processes):
         Count(1, 1),
         Count(200, 200),
         Count(100, 97),
+        Count(1, 1, longest_s=2.5),
         Count(1, 0),
         Count(50, 0, failed=["test_that_fails"]),
         Count(skipped=["test_that_is_skipped"]),
@@ -102,8 +106,8 @@ def test_what_is_tried_and_held_is_counted_by_promise(pytester, processes):
 def test_a_run_of_some_groups_leaves_the_rows_of_the_others():
     first, second = PROMISES[0], PROMISES[-1]
     page = written("", {first: Count(5, 5)}, "yesterday")
-    page = written(page, {second: Count(7, 6, skipped=["one"])}, "today")
+    page = written(page, {second: Count(7, 6, longest_s=3.14, skipped=["one"])}, "today")
     rows = rows_of(page)
     assert (rows[first.says].tried, rows[first.says].held, rows[first.says].where) == (5, 5, "yesterday")
     assert (rows[second.says].tried, rows[second.says].held, rows[second.says].skipped) == (7, 6, 1)
-    assert {row.where for row in rows.values()} == {"yesterday", "today", NOT_RUN}
+    assert {row.where for row in rows.values()} == {"yesterday", "today; the longest took 3.1 s", NOT_RUN}
