@@ -4,6 +4,7 @@ VENV := .venv
 STAGE ?= dev
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SCANNER := build/checkov/.ready
 DEMO_READY := $(VENV)/.demo-ready
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -11,11 +12,13 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 FUZZ_S ?= 300
 
-.PHONY: native bytes fuzz-deflate help catalog demo test soak reliability servers fuzz mutate lint bench synth diff deploy cdk bundle lock clean
+.PHONY: native bytes fuzz-deflate help catalog demo test scan soak reliability servers fuzz mutate lint bench synth diff deploy cdk \
+	bundle lock clean
 
 help:
 	@echo "make demo   package a realistic model for three targets against a local S3 server"
 	@echo "make test   lint, types and every test"
+	@echo "make scan   the templates held against cfn-lint, cdk-nag and checkov"
 	@echo "make soak   the slow tests: gigabytes, hundreds of signals"
 	@echo "make reliability  attacks, faults, kills and load in full counts, and docs/reliability.md from them"
 	@echo "make servers  Ceph, Swift and s3rver for make reliability: from Debian, PyPI and npm into build/servers"
@@ -43,8 +46,16 @@ $(READY): $(DEMO_READY) requirements/dev.lock
 demo: $(DEMO_READY)
 	$(BIN)/python -m tests.demo
 
-test: $(READY) lint
+# What checkov needs would hold back versions of half of the rest: it has an environment of its own.
+$(SCANNER): requirements/checkov.lock $(READY)
+	-$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/checkov && \
+	$(BIN)/uv pip install --quiet --python build/checkov --require-hashes -r $< && touch $@
+
+test: $(READY) $(SCANNER) lint
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not reliability"
+
+scan: $(READY) $(SCANNER)
+	$(BIN)/pytest tests/infra/test_scanners.py
 
 soak: $(READY)
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
@@ -108,6 +119,7 @@ lock: $(READY)
 	$(COMPILE) --extra cli --extra demo --extra preview --group build --constraint requirements/dev.lock \
 		--output-file requirements/demo.lock pyproject.toml
 	$(BIN)/python -m infra.bundle --lock
+	echo "checkov>=3.3,<4" | $(COMPILE) --upgrade --output-file requirements/checkov.lock -
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
