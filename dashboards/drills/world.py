@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.series import Sample, Store
 from dashboards.product.specs import metric_of
-from telemetry.watch.signals import of_api, of_dead_letters, of_lambda, of_logs, of_machines, ours
+from telemetry.watch.signals import of_api, of_dead_letters, of_lambda, of_logs, of_machines, of_topics, ours
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,6 +56,7 @@ SIGNALS: dict[str, Signal] = {
     "DeadLetters": of_dead_letters("ApproximateNumberOfMessagesVisible"),
     "DeadLettersAge": of_dead_letters("ApproximateAgeOfOldestMessage"),
     "EmfErrors": of_logs("EMFParsingErrors", "m1"),
+    "NotificationsFailed": of_topics("NumberOfNotificationsFailed")[0],
 }  # fmt: skip
 """The series of a world by the names that faults use."""
 

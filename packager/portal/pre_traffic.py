@@ -41,6 +41,7 @@ def _probe(version: str) -> bool:
     answer = _client("lambda").invoke(FunctionName=version, Payload=b'{"probe": true}')
     told = json.loads(answer["Payload"].read() or b"null")
     passed = "FunctionError" not in answer and isinstance(told, dict) and told.get("statusCode") == 200  # noqa: PLR2004
+    passed = passed and told.get("audited") is not False
     next_step = "It takes the traffic over." if passed else "Look at the probe's lines in the log of the function."
     log("info" if passed else "error", "version probed", version=version, passed=passed, next_step=next_step)
     return passed

@@ -61,15 +61,16 @@ class ProbeFailedError(PackagerError):
 def probe(settings: PortalSettings, package: Package, run_id: str) -> dict[str, Any]:
     """Probe everything that the settings name, and return what was probed; raises what failed, once it is cleaned up.
 
-    `run_id` keeps simultaneous probes apart. Errors: ProbeFailedError; SettingsError without a place to write to;
+    Requests are served without an audit log too, so that one which refuses is an answer (`audited`) and no failure: its
+    own row tells of it. `run_id` keeps simultaneous probes apart. Errors: ProbeFailedError; SettingsError without a place to write to;
     whatever packaging, S3 and the tables raise.
     """
     with observe(catalog.PROBE, part="settings") as step:
         with _objects(calls_for(None), f"{settings.required_probe_place()}/{run_id}", step) as objects:
             sha256 = objects.package(package)
-        if settings.training_jobs_table:
-            _probe_tables(Records(settings), step)
-    return {"sha256": sha256, "tables": bool(settings.training_jobs_table)}
+        tables = bool(settings.training_jobs_table)
+        audited = _probe_tables(Records(settings), step) if tables else None
+    return {"sha256": sha256, "tables": tables, "audited": audited}
 
 
 class _Objects:
@@ -168,8 +169,8 @@ def _refuse(findings: Sequence[Finding]) -> None:
         )
 
 
-def _probe_tables(records: Records, step: Step) -> None:
-    """Read all tables, write a record that is nobody's under a condition, read and remove it, and write an entry."""
+def _probe_tables(records: Records, step: Step) -> bool:
+    """Read all tables, write a record that is nobody's under a condition, read and remove it; whether it is audited."""
     step.add(part="read tables")
     records.get("usecases", {"usecase_id": PROBE_ID})
     records.get("user_roles", {"user_id": PROBE_ID, "usecase_id": PROBE_ID})
@@ -182,7 +183,11 @@ def _probe_tables(records: Records, step: Step) -> None:
     finally:
         records.delete("training_jobs", key)
     step.add(part="audit")
-    retry_on_conflict("audit_log", lambda: records.put_new("audit_log", _entry(now_ms()), "event_id"))
+    try:
+        retry_on_conflict("audit_log", lambda: records.put_new("audit_log", _entry(now_ms()), "event_id"))
+    except PackagerError:
+        return False
+    return True
 
 
 def _write(records: Records, key: dict[str, str]) -> dict[str, Any]:

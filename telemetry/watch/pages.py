@@ -104,14 +104,34 @@ LAST_ANSWER_FAILED = Alarm(
     runbook=runbooks.API_FAILING,
     part="api",
 )
-EXECUTIONS_FAILING = Alarm(
-    name="executions-failing",
+_ENDED = of_machines("ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted")
+# All that ended less those that went well: no value where none ended.
+_ENDED_BADLY = "(SUM(METRICS()) - SUM([m1, m1many]))"
+
+
+def _executions_failed(window_s: int) -> Alarm:
+    return Alarm(
+        name=f"executions-failed-{span(window_s)}",
+        row="InvokeFunction",
+        meaning=f"Within {span(window_s)} two executions or more, and a third of all, failed or were aborted",
+        severity=PAGE,
+        signals=_ENDED,
+        expression=f"IF({_ENDED_BADLY} >= 2 AND 3 * {_ENDED_BADLY} >= SUM(METRICS()), 1, 0)",
+        period_s=window_s,
+        missing_why="without executions Step Functions reports nothing",
+        runbook=runbooks.EXECUTIONS_FAILING,
+    )
+
+
+# Eight metrics each, and each of them paid for: fewer windows, in which a few more may have to fail in a row.
+EXECUTIONS_FAILED = tuple(map(_executions_failed, (5 * MINUTE_S, 2 * HOUR_S, 2 * DAY_S)))
+LAST_EXECUTION_FAILED = Alarm(
+    name="executions-failed-last",
     row="InvokeFunction",
-    meaning="An execution of a state machine failed, timed out or was aborted, and none went well since",
+    meaning="The last execution of a state machine failed, timed out or was aborted, or one within four hours",
     severity=PAGE,
-    signals=(*of_machines("ExecutionsSucceeded", "ExecutionsFailed", "ExecutionsTimedOut", "ExecutionsAborted"),),
-    # All that ended less those that went well: no value where none ended.
-    expression="SUM(METRICS()) - SUM([m1, m1many])",
+    signals=_ENDED,
+    expression=_ENDED_BADLY[1:-1],
     periods=_STILL,
     missing="ignore",
     missing_why="without executions it stays as it was with the last one",

@@ -158,6 +158,8 @@ PACKAGING_IMPAIRED = Runbook(
     query=_IMPAIRED,
     causes=(
         "One refusal or one fault of AWS that lasted longer than the retries: service-failure.",
+        "One answer of the API that was 5xx, with no line of the function's: api-failure.",
+        "One execution that failed, timed out, or that somebody stopped: executions-failed-last.",
         "Files or parts of an upload that could not be removed: cleanup-failed.",
     ),
     actions=(steps.ALARMS_NOW, "Follow the runbook of the first one.", steps.AGAIN),
@@ -166,7 +168,7 @@ PACKAGING_IMPAIRED = Runbook(
     automation=steps.FAILED_WORK,
 )
 ARTIFACTS_FAILING = Runbook(
-    meaning="At least half of the models, and five or more, have artifacts that cannot be packaged.",
+    meaning="At least half of the models, and five or more (ten within two hours), cannot be packaged as they are.",
     hurt="Their owners. The service does what it should: it refuses them, each with the reason.",
     look_first="The query: one error_type or target for all points at what made them.",
     query=steps.BAD_ARTIFACTS,
@@ -430,6 +432,28 @@ LIMITS_NEAR = Runbook(
     escalate="When the limit is already the largest that Lambda offers.",
     over="None of its alarms is in alarm.",
     automation=steps.LIMITS,
+)
+NOTIFICATIONS_FAILING = Runbook(
+    meaning="An alarm spoke, and SNS could not deliver its message to an endpoint or a channel.",
+    hurt="Whoever relies on being called: a page may have woken nobody.",
+    look_first="What is in alarm now, by the first command: was somebody called for it? The query has what failed.",
+    query=steps.FAILED_BY_SERVICE,
+    causes=(
+        "The endpoint of PagerDuty, Opsgenie or incident.io is down, or its integration was removed: its key is old.",
+        "The Slack channel was archived, or the workspace withdrew what it had allowed.",
+        "The topic's key was disabled, or its policy changed by hand.",
+    ),
+    actions=(
+        steps.ALARMS_NOW,
+        (
+            "Who hears, by topic; TOPIC is in the first command's answer: `aws sns list-topics --query"
+            " \"Topics[?contains(TopicArn, ':{function_name}-')].TopicArn\" --output text`, then"
+            " `aws sns list-subscriptions-by-topic --topic-arn TOPIC`."
+        ),
+        "Put the endpoint or channel right in infra/cdk.json, and deploy: `make deploy STAGE={stage}`.",
+    ),
+    escalate="At once when what is in alarm is a page, and nobody was called: call whoever is on duty yourself.",
+    over="A message arrives again. To try it: `aws sns publish --topic-arn TOPIC --message trial`.",
 )
 DEAD_LETTERS = Runbook(
     meaning="Events wait in the queue of dead letters: the function failed at each three times, or never got it.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from telemetry.catalog.parts import OPERATION_DIMENSION
-from telemetry.watch.types import Signal
+from telemetry.watch.types import Severity, Signal
 
 FUNCTION = "{function_name}"
 NOTHING_RAN = "no run, no value: nothing happened, so nothing is wrong"
@@ -29,6 +29,14 @@ def of_logs(metric: str, name: str) -> Signal:
 
 def of_api(metric: str, statistic: str = "Sum", name: str = "m1") -> Signal:
     return Signal(name, metric, (("ApiName", FUNCTION), ("Stage", "{stage}")), statistic, "AWS/ApiGateway")
+
+
+def of_topics(metric: str) -> tuple[Signal, ...]:
+    """Return a metric of the topics of both severities."""
+    return tuple(
+        Signal(f"{severity}s", metric, (("TopicName", f"{FUNCTION}-{severity}"),), "Sum", "AWS/SNS")
+        for severity in Severity
+    )
 
 
 def of_machines(*metrics: str) -> tuple[Signal, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from telemetry.watch import runbooks
-from telemetry.watch.pages import DAY_S, MINUTE_S, span
+from telemetry.watch.pages import DAY_S, HOUR_S, MINUTE_S, span
 from telemetry.watch.signals import (
     NO_COUNT,
     NOTHING_RAN,
@@ -12,6 +12,7 @@ from telemetry.watch.signals import (
     of_lambda,
     of_logs,
     of_machines,
+    of_topics,
     ours,
 )
 from telemetry.watch.types import Alarm, Severity, Threshold
@@ -47,21 +48,35 @@ CLEANUP_FAILED = Alarm(
 )
 
 
-def _artifacts_failing(window_s: int) -> Alarm:
+API_FAILURE = Alarm(
+    name="api-failure",
+    row="InvokeFunction",
+    meaning="The API answered a request with 5xx, be it because the function was killed, refused or too slow",
+    severity=TICKET,
+    signals=(of_api("5XXError"),),
+    periods=HELD,
+    missing_why="without requests API Gateway reports nothing",
+    runbook=runbooks.API_FAILING,
+    part="api",
+)
+
+
+def _artifacts_failing(window_s: int, least: int) -> Alarm:
     return Alarm(
         name=f"artifacts-failing-{span(window_s)}",
         row="InvokeFunction",
-        meaning=f"Within {span(window_s)} at least half of all models, and five or more, had bad artifacts",
+        meaning=f"Within {span(window_s)} at least half of all models, and {least} or more, had bad artifacts",
         severity=TICKET,
         signals=(ours("InvokeFunction", "ModelsBad", name="bad"), ours("InvokeFunction", "Models", name="all")),
-        expression="IF(bad >= 5 AND 2 * bad >= all, 1, 0)",
+        expression=f"IF(bad >= {least} AND 2 * bad >= all, 1, 0)",
         period_s=window_s,
         missing_why=NOTHING_RAN,
         runbook=runbooks.ARTIFACTS_FAILING,
     )
 
 
-ARTIFACTS_FAILING = tuple(map(_artifacts_failing, (DAY_S, 7 * DAY_S)))
+# The short window hears of many in a busy hour, which are half of a day's only after half a day.
+ARTIFACTS_FAILING = tuple(_artifacts_failing(*each) for each in ((2 * HOUR_S, 10), (DAY_S, 5), (7 * DAY_S, 5)))
 AUDIT_FAILING = Alarm(
     name="audit-failing",
     row="UpdateRecord",
@@ -130,6 +145,21 @@ DEAD_LETTERS_OLD = Alarm(
     missing="ignore",
     missing_why="SQS falls silent about a queue that nobody touches for six hours, and its messages still wait",
     runbook=runbooks.DEAD_LETTERS,
+    notifies=True,
+)
+NOTIFICATIONS_FAILING = Alarm(
+    name="notifications-failing",
+    row="TelemetryHealth",
+    meaning="A message of an alarm was not delivered to somebody, after all that SNS tries",
+    severity=TICKET,
+    signals=of_topics("NumberOfNotificationsFailed"),
+    expression="SUM(FILL(METRICS(), 0))",
+    # SNS counts each try at an endpoint, and tries four times: fewer are a message that came late.
+    threshold=Threshold(4),
+    period_s=15 * MINUTE_S,
+    periods=96,
+    missing_why="SNS reports these only when there are some",
+    runbook=runbooks.NOTIFICATIONS_FAILING,
     notifies=True,
 )
 STORAGE_WARNING = Alarm(

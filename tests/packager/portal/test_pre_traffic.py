@@ -55,6 +55,8 @@ def aws(monkeypatch):
     ("answer", "status"),
     [
         (({}, b'{"statusCode": 200}'), "Succeeded"),
+        (({}, b'{"statusCode": 200, "audited": true}'), "Succeeded"),
+        (({}, b'{"statusCode": 200, "audited": false}'), "Failed"),
         (({}, b'{"statusCode": 500, "error": {}}'), "Failed"),
         (({"X-Amz-Function-Error": "Unhandled"}, b'{"statusCode": 200}'), "Failed"),
         (({}, b"null"), "Failed"),

@@ -41,6 +41,7 @@ def probed(world, monkeypatch, capfd):
     def run():
         reply = function.handler({"probe": True}, None)
         lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+        run.lines = lines
         (row,) = [line for line in lines if line.get("Operation") == "Probe" and "Success" in line]
         return reply, row
 
@@ -85,7 +86,6 @@ FAULTS = {
     "reading is denied": ("GetObject", denied, "package"),
     "the record cannot be written": ("UpdateItem", refused(), "write record"),
     "tables cannot be read": ("GetItem", refused(), "read tables"),
-    "the audit log is denied": ("PutItem", refused(), "audit"),
 }
 
 
@@ -100,6 +100,14 @@ def test_a_fault_fails_the_probe_names_the_part_and_leaves_nothing(world, probed
     assert (row["Success"], row["Failure"], row["part"]) == (0, 1, part)
     assert reply["error"]["next_step"]
     assert left_behind(world) == ([], [], None)
+
+
+def test_an_audit_log_that_refuses_is_told_and_fails_no_probe(world, probed):
+    breaking(world, "PutItem", refused(), times=10**9)
+    reply, row = probed()
+    assert (reply["statusCode"], reply["audited"], row["Success"]) == (200, False, 1)
+    entries = [line for line in probed.lines if line.get("Table") == "audit_log"]
+    assert {(each["Operation"], each["Success"], each["Failure"]) for each in entries} == {("UpdateRecord", 0, 1)}
 
 
 def test_objects_that_cannot_be_removed_fail_the_probe(world, probed):
