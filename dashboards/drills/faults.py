@@ -10,15 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboards.drills import artifacts
+from dashboards.cloudwatch.recording import Recording
+from dashboards.cloudwatch.series import Sample
+from dashboards.drills import artifacts, portal
 from dashboards.drills.function import FunctionRun, every
 from dashboards.drills.s3 import BUCKET, FaultyBucket, bucket
+from dashboards.drills.world import HOUR_S, MINUTE_S
+from dashboards.product.specs import metric_of
+from telemetry.watch import Names
+from telemetry.watch.signals import of_lambda
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from dashboards.cloudwatch.recording import Recording
 
 MIB = 1 << 20
 SMALL_DISK_BYTES = 32 * MIB
@@ -122,6 +126,30 @@ def dead_endpoint(folder: Path) -> Injected:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "NO_PROXY": "127.0.0.1"}
     runs = [FunctionRun([event] * 3, environment).recorded() for _ in range(3)]
     return Injected(every(300, runs), "no one listens at the trace endpoint; three runs, laid 300 s apart")
+
+
+def refused(*operations: str) -> Callable[[Path], Injected]:
+    """Return the fault in which these calls of the portal's are denied, in two requests of a user one after another."""
+
+    def inject(_: Path) -> Injected:
+        with _s3() as (environment, store):
+            store.objects["whole"] = artifacts.compiled()
+            store.portal = portal.RefusingPortal(portal.job(BUCKET, "trained", "whole"), frozenset(operations))
+            given = {**environment, **portal.TABLES, "GREENGRASS_PUBLISH_FUNCTION_NAME": portal.PUBLISHER}
+            recorded = FunctionRun([portal.request()] * 2, given).recorded()
+        return Injected(recorded, f"denied to the function in two requests: {', '.join(operations)}")
+
+    return inject
+
+
+def no_log_group(folder: Path) -> Injected:
+    """Run where no line arrives: only Lambda counts that it ran, every five minutes of an hour."""
+    recorded = FunctionRun([_local(folder, {"arm64-cpu": artifacts.compiled()})]).recorded()
+    begin_s = int((recorded.store.span_s() or (0.0, 0.0))[0])
+    told = Recording()
+    for time_s in range(begin_s, begin_s + HOUR_S, 5 * MINUTE_S):
+        told.store.add(metric_of(of_lambda("Invocations"), Names()), Sample(time_s, 1.0))
+    return Injected(told, "the function runs for an hour, and its lines go to a log group that is not there")
 
 
 def no_time(folder: Path) -> Injected:

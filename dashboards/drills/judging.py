@@ -103,7 +103,8 @@ def assess(drill: Drill, injected: Injected) -> DrillOutcome:
     )
     found = tuple(_asked(alarm, *cause, source, recording) for alarm, cause in drill.finds.items())
     queries = {alarm.name: alarm.runbook.query for alarm in source.everything}
-    blind = [each.alarm for each in fired if not insights.query(queries[each.alarm], recording.lines)]
+    heard = fired if recording.lines else ()
+    blind = [each.alarm for each in heard if not insights.query(queries[each.alarm], recording.lines)]
     return DrillOutcome(
         drill=drill.name,
         fault=injected.how,

@@ -1,5 +1,7 @@
 """A bucket for a drill, on this machine only: what the packager asks of S3, slow or refusing on demand.
 
+What it asks of the portal goes to the same address, and is passed on.
+
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
 """
 
@@ -18,6 +20,8 @@ from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from dashboards.drills.portal import RefusingPortal
 
 BUCKET = "drill"
 _PIECE_BYTES = 16 << 10
@@ -38,6 +42,7 @@ class FaultyBucket:
     failing: frozenset[str] = frozenset()
     asked_in_vain: int = 0
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    portal: RefusingPortal | None = None
     turn: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -87,6 +92,13 @@ class _Exchange(BaseHTTPRequestHandler):
             name: value for name, value in self.headers.items() if name.lower().startswith("x-amz-meta-")
         }
         self.answer(HTTPStatus.OK, b"", _etag(data))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.store.portal is None:
+            self.answer(HTTPStatus.NOT_FOUND)
+        else:
+            self.answer(*self.store.portal.answer(self.path, self.headers.get("X-Amz-Target", ""), body))
 
     def fail(self, size_bytes: int) -> None:
         self.store.asked_in_vain += 1

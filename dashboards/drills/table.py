@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dashboards.drills import faults
-from telemetry.watch import BURN_RATES, Limits
+from telemetry.watch import BURN_RATES, Limits, pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +41,25 @@ _FAILED = (
 """One request that the service fails is a ticket, and shows in short windows, which alone call nobody."""
 
 _TARGET_FAILED = (*_FAILED, *(f"targets-packaged-{rate.name}-short" for rate in BURN_RATES))
+
+_TWICE = (
+    *_FAILED,
+    *(alarm.name for alarm in pages.REQUESTS_FAILED),
+    *("requests-failed-twice", "requests-failing", "packaging-broken"),
+)
+"""Two requests in a row are a page, in every window that holds both."""
+
+
+def _refused(name: str, operation: str, event: str) -> Drill:
+    """Return the drill in which a call of the portal's is denied that no request can do without."""
+    return Drill(
+        name,
+        faults.refused(operation),
+        fires=_TWICE,
+        calls="packaging-broken",
+        finds={"requests-failing": ("event", event), "packaging-broken": ("event", event)},
+    )
+
 
 DRILLS = (
     Drill("healthy", faults.none),
@@ -88,5 +107,28 @@ DRILLS = (
         fires=(*_FAILED, "time-nearly-up", "limits-near"),
         calls="packaging-impaired",
         finds={"time-nearly-up": ("AbortedForTime", "1"), "service-failure": ("error_type", "OutOfTimeError")},
+    ),
+    _refused("roles-refused", "GetItem user-roles", "ReadRecord"),
+    _refused("jobs-refused", "UpdateItem training-jobs", "UpdateRecord"),
+    _refused("role-not-lent", "AssumeRole", "AssumeRole"),
+    Drill(
+        "audit-refused",
+        faults.refused("PutItem audit-log"),
+        fires=("audit-failing", "records-impaired"),
+        calls="records-impaired",
+        finds={"audit-failing": ("error", "audit_log")},
+    ),
+    Drill(
+        "publishing-refused",
+        faults.refused("Invoke"),
+        fires=("publishing-failing", "records-impaired"),
+        calls="records-impaired",
+        finds={"publishing-failing": ("error", "Invoke")},
+    ),
+    Drill(
+        "no-log-group",
+        faults.no_log_group,
+        fires=("metrics-missing", "metrics-missing-3d", "telemetry-broken"),
+        calls="telemetry-broken",
     ),
 )

@@ -62,8 +62,9 @@ def probe(settings: PortalSettings, package: Package, run_id: str) -> dict[str, 
     """Probe everything that the settings name, and return what was probed; raises what failed, once it is cleaned up.
 
     Requests are served without an audit log too, so that one which refuses is an answer (`audited`) and no failure: its
-    own row tells of it. `run_id` keeps simultaneous probes apart. Errors: ProbeFailedError; SettingsError without a place to write to;
-    whatever packaging, S3 and the tables raise.
+    own row tells of it. `run_id` keeps simultaneous probes apart.
+
+    Errors: ProbeFailedError; SettingsError without a place to write to; whatever packaging, S3 and the tables raise.
     """
     with observe(catalog.PROBE, part="settings") as step:
         with _objects(calls_for(None), f"{settings.required_probe_place()}/{run_id}", step) as objects:

@@ -116,7 +116,13 @@ WRITE_COMPONENT = Operation(
         Metric(
             "bytes_copied_by_s3", "BytesCopiedByS3", Unit.BYTES, "Bytes of it that S3 copied from the artifact", "Sum"
         ),
-        Metric("copies_refused", "CopiesRefused", Unit.COUNT, "Parts that S3 did not copy and that were sent: slower, never wrong, so no alarm", "Sum"),
+        Metric(
+            "copies_refused",
+            "CopiesRefused",
+            Unit.COUNT,
+            "Parts that S3 did not copy and that were sent: slower, never wrong, so no alarm",
+            "Sum",
+        ),
         *CALLS,
         Metric("aborted", "Aborted", Unit.COUNT, "1 when the upload was given up and removed", "Sum"),
         Metric("left_behind", "LeftBehind", Unit.COUNT, "1 when parts of the upload could not be removed", "Sum"),

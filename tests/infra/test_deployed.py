@@ -16,7 +16,15 @@ from typing import Any
 import boto3
 import pytest
 
+from dashboards.cloudwatch.recording import Recording
+from dashboards.cloudwatch.series import Sample
+from dashboards.drills.faults import Injected
+from dashboards.drills.judging import assess
+from dashboards.drills.table import Drill
+from dashboards.drills.world import SIGNALS
+from dashboards.product.specs import metric_of
 from infra.state_machine import package_model, package_models
+from infra.tasks import TURNS
 from packager.errors import StoreError
 from packager.portal import aws as portal_aws
 from packager.portal import settings as portal_settings
@@ -26,6 +34,7 @@ from packager.results import ComponentResult, PackageResult
 from packager.stores import s3_client
 from telemetry import aws_lambda
 from telemetry.engine.testing import recorded
+from telemetry.watch import Names, pages
 from tests import archives, models
 from tests.infra.conftest import ACCOUNT, EVERYTHING, REGION, main_function, of_type
 
@@ -279,10 +288,11 @@ def _output(ended):
 
 
 def _impatient(template):
-    """The same machines with the shortest pauses."""
+    """The same machines with the shortest pauses, and three turns for what is throttled in place of a night's."""
     text = json.dumps(template)
     for long, short in (
         ('\\"IntervalSeconds\\": 2', '\\"IntervalSeconds\\": 1'),
+        (f'\\"MaxAttempts\\": {TURNS}', '\\"MaxAttempts\\": 2'),
         ('\\"pause_s\\": 15', '\\"pause_s\\": 0'),
         ('\\"Seconds\\": 60', '\\"Seconds\\": 0'),
     ):
@@ -381,6 +391,42 @@ def test_a_machine_that_cannot_reach_the_function_fails(run, model, at):
     function = Lambda({at: ["Lambda.ResourceNotFoundException"] * 100})
     assert run.ended(model, function)["status"] == "FAILED"
     assert len(function.about(at)) == 1
+
+
+def _throttles(function):
+    return {"Throttles": len(function.events), "ExecutionsFailed": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "counted", "fires"),
+    [
+        ("Lambda.AccessDeniedException", lambda _: {"ExecutionsFailed": 1}, ()),
+        ("Lambda.TooManyRequestsException", _throttles, ("all-throttled",)),
+    ],
+)
+def test_a_machine_that_may_not_invoke_or_is_always_throttled_is_a_page_with_the_second_execution(
+    run, model, error, counted, fires
+):
+    """A drill: the deployed machine fails in earnest; what AWS would count of it is laid before the alarms."""
+    model["compiled"] = model["compiled"][:1]
+    recording = Recording()
+    began_s = int(time.time()) // 3600 * 3600
+    for number in range(2):
+        function = Lambda({"prepare": [error] * 100, TARGETS[0]: [error] * 100})
+        assert run.ended(model, function)["status"] == "FAILED"
+        for name, count in counted(function).items():
+            recording.store.add(metric_of(SIGNALS[name], Names()), Sample(began_s + number * 20, float(count)))
+    windows = [alarm.name for alarm in (*pages.EXECUTIONS_FAILED, pages.LAST_EXECUTION_FAILED)]
+    fires = (
+        *fires,
+        *windows,
+        "executions-failed-twice",
+        "executions-failing",
+        "packaging-impaired",
+        "packaging-broken",
+    )
+    outcome = assess(Drill(error, None, fires, "packaging-broken"), Injected(recording, error))
+    assert outcome.failures == ()
 
 
 MALFORMED = [
