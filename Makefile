@@ -1,5 +1,5 @@
 # Everything a checkout can do. `make demo` and `make test` set themselves up.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.14 || command -v python3)
 VENV := .venv
 STAGE ?= dev
 BIN := $(VENV)/bin

@@ -168,12 +168,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "architecture", nargs="*", choices=[*PLATFORMS, []], help="processors to build for; default: all"
     )
     parser.add_argument("--lock", action="store_true", help="choose the newest allowed versions again, first")
+    parser.add_argument("--python-version", default=PYTHON_VERSION, help="of the runtime; default: %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "build", help="folder to write into")
     given = parser.parse_args(arguments)
     if given.lock:
         lock()
     for architecture in given.architecture or PLATFORMS:
-        path = build(architecture, given.out)
+        path = build(architecture, given.out, given.python_version)
         sys.stdout.write(f"{path}  {path.stat().st_size:,} bytes\n")
     return 0
 

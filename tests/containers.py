@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from packager.stores.unpacked import ZSTD_MODULE
 from tests import archives
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def zstd(data: bytes) -> bytes:
     """With a checksum, as the program `zstd` writes it."""
-    library = pytest.importorskip("backports.zstd")
+    library = pytest.importorskip(ZSTD_MODULE)
     packed: bytes = library.compress(data, options={library.CompressionParameter.checksum_flag: 1})
     return packed
 

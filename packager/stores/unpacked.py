@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -144,10 +145,14 @@ def new_xz() -> Decompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
 
 
+ZSTD_MODULE = "backports.zstd" if sys.version_info < (3, 14) else "compression.zstd"
+"""Python's own module for zstd; before 3.14 it comes with an extra of the package."""
+
+
 def zstd() -> Callable[[], Decompressor]:
     """Begins streams of zstd, with a window of 128 MiB at most. RequestError when the extra is not installed."""
     try:
-        library: Any = import_module("backports.zstd")  # an extra
+        library: Any = import_module(ZSTD_MODULE)
     except ModuleNotFoundError as error:
         raise RequestError(
             "Archives that are packed with zstd need a library that is not installed.",

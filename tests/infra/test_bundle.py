@@ -165,9 +165,8 @@ def test_a_lock_that_does_not_match_its_hashes_builds_nothing(tmp_path, monkeypa
         bundle.install(lock, tmp_path / "target", bundle.PLATFORMS["arm64"], bundle.PYTHON_VERSION)
 
 
-def python_of_lambda():
+def python_of_lambda(wanted=bundle.PYTHON_VERSION):
     """An interpreter of Lambda's version and its number, or this one's base when there is none."""
-    wanted = bundle.PYTHON_VERSION
     candidates = [Path(each) / f"python{wanted}" for each in os.environ.get("PATH", "").split(os.pathsep)]
     candidates += Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(
         f"versions/{wanted}.*/bin/python{wanted}"
@@ -179,7 +178,23 @@ def python_of_lambda():
     return Path(sys.base_prefix) / "bin" / f"python{number}", number
 
 
-@pytest.mark.parametrize("interpreter", [python_of_lambda()], ids=lambda each: f"python{each[1]}")
+NEXT_VERSION = "3.14"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_dependency_has_a_wheel_for_the_next_version_of_python(architecture, tmp_path):
+    bundle.install(bundle.LOCK, tmp_path, bundle.PLATFORMS[architecture], NEXT_VERSION)
+    built = [path.name for path in tmp_path.rglob("*.so")]
+    assert built
+    assert all(".cpython-314-" in name or ".abi3." in name for name in built), built
+
+
+INTERPRETERS = {version: python for python, version in map(python_of_lambda, (bundle.PYTHON_VERSION, NEXT_VERSION))}
+
+
+@pytest.mark.parametrize(
+    "interpreter", [(python, version) for version, python in INTERPRETERS.items()], ids=lambda each: f"python{each[1]}"
+)
 def test_unpacked_it_serves_a_request_without_the_repository_or_any_installed_package(
     interpreter, tmp_path, monkeypatch, s3_server, bundles
 ):

@@ -28,6 +28,7 @@ from packager.errors import (
 from packager.packaging import package
 from packager.settings import Settings
 from packager.stores import collection, s3_prefix
+from packager.stores.unpacked import ZSTD_MODULE
 from tests import archives
 from tests.archive_strategies import file_sets, tars
 from tests.containers import PACKERS, zstd
@@ -155,7 +156,7 @@ def test_a_tar_that_pzstd_packed_is_read(here):
 
 
 def test_zstd_with_a_window_of_gigabytes_is_refused(here):
-    library = pytest.importorskip("backports.zstd")
+    library = pytest.importorskip(ZSTD_MODULE)
     wide = {library.CompressionParameter.window_log: 30, library.CompressionParameter.content_size_flag: 0}
     compressor = library.ZstdCompressor(options=wide)
     data = compressor.compress(archives.tar(FILES.items())) + compressor.flush()
