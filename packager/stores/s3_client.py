@@ -12,6 +12,7 @@ from packager.errors import RequestError, printable
 from packager.stores import s3_calls
 from packager.stores.s3_calls import Calls
 from packager.stores.s3_options import S3Options, from_process_environment
+from telemetry import log
 from telemetry.engine.aws_calls import observe_calls
 
 if TYPE_CHECKING:
@@ -88,11 +89,28 @@ def _made(endpoint_url: str | None, options: S3Options) -> Calls:
             next_step="Correct --endpoint-url, or what the environment says (AWS_PROFILE, AWS_REGION, ~/.aws).",
             field="endpoint_url",
         ) from error
+    if endpoint_url is not None:
+        _say_what_an_address_overrides(own, endpoint_url)
     observe_calls(client)
     send_nothing_late(client)
     # Else each body would wait for a `100 Continue`, which takes a round trip and helps only those who are refused.
     client.meta.events.register_last("before-call.s3", _expect_nothing)
     return Calls(client, options, int(attempts) if attempts else s3_calls.ATTEMPTS)
+
+
+def _say_what_an_address_overrides(session: Any, endpoint_url: str) -> None:  # noqa: ANN401  botocore has no types
+    """Warn when FIPS or dual-stack endpoints are asked for too: the SDK takes the address, and says nothing."""
+    variables = {"use_fips_endpoint": "AWS_USE_FIPS_ENDPOINT", "use_dualstack_endpoint": "AWS_USE_DUALSTACK_ENDPOINT"}
+    for setting, variable in variables.items():
+        if session.get_config_variable(setting):
+            log(
+                "warning",
+                "endpoint setting overridden",
+                setting=setting,
+                endpoint=endpoint_url,
+                next_step=f"Leave the address out, so that {setting} ({variable}) chooses it, or give one that is of "
+                "that kind.",
+            )
 
 
 def _config(session: Any, endpoint_url: str | None, options: S3Options) -> Any:  # noqa: ANN401  botocore has no types

@@ -14,6 +14,7 @@ from packager.packaging import package
 from packager.stores import Stores, s3_client
 from packager.stores.s3_client import client_for
 from packager.stores.s3_options import S3Options
+from telemetry import Recorder, attached
 from tests import archives
 from tests.packages import Model, ground
 from tests.s3_server import CREDENTIALS, client
@@ -130,15 +131,30 @@ def test_an_access_point_is_asked_by_its_own_name(strict, bucket, monkeypatch, m
     assert any(name.startswith(f"models-{OWNER}.") for name in strict.rules.hosts)
 
 
+PROFILES = """[profile fips]
+aws_access_key_id = local
+aws_secret_access_key = local
+use_fips_endpoint = true
+[profile both]
+aws_access_key_id = local
+aws_secret_access_key = local
+use_fips_endpoint = true
+use_dualstack_endpoint = true
+"""
+
+
 @pytest.mark.parametrize(
     ("variables", "host"),
     [
         ({}, "models.s3.eu-west-1.amazonaws.com"),
         ({"AWS_USE_FIPS_ENDPOINT": "true"}, "models.s3-fips.eu-west-1.amazonaws.com"),
         ({"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "models.s3.dualstack.eu-west-1.amazonaws.com"),
+        ({"AWS_PROFILE": "fips"}, "models.s3-fips.eu-west-1.amazonaws.com"),
+        ({"AWS_PROFILE": "both"}, "models.s3-fips.dualstack.eu-west-1.amazonaws.com"),
     ],
 )
-def test_fips_and_dual_stack_of_the_environment_decide_the_host(strict, monkeypatch, variables, host):
+def test_fips_and_dual_stack_of_environment_and_profile_decide_the_host(strict, monkeypatch, tmp_path, variables, host):
+    (tmp_path / "config").write_text(PROFILES)
     for name, value in {**variables, "AWS_DEFAULT_REGION": "eu-west-1"}.items():
         monkeypatch.setenv(name, value)
     asked = []
@@ -151,6 +167,20 @@ def test_fips_and_dual_stack_of_the_environment_decide_the_host(strict, monkeypa
     result = package("s3://models/a", {"arm64-cpu": "s3://models/b"}, "s3://models", stores=Stores(s3=S3Options()))
     assert isinstance(result.components[0].error, StoreError)
     assert {urlsplit(url).hostname for url in asked} == {host}
+
+
+@pytest.mark.parametrize("setting", ["use_fips_endpoint", "use_dualstack_endpoint"])
+def test_an_address_that_overrides_a_setting_of_the_sdk_is_said(strict, bucket, monkeypatch, setting):
+    heard = []
+
+    class Heard(Recorder):
+        def event(self, level, name, keys):
+            heard.append((level, name, keys.get("setting")))
+
+    monkeypatch.setenv(f"AWS_{setting.upper()}", "true")
+    with attached(Heard()):
+        assert_packaged(packaged(strict, bucket, "small"))
+    assert heard.count(("warning", "endpoint setting overridden", setting)) == 1
 
 
 def test_a_server_whose_certificate_nobody_vouches_for_is_refused_in_words(strict, bucket, monkeypatch):
