@@ -32,6 +32,8 @@ _ONLY_NOW = ABSENT | CHANGED
 
 _refusing: set[tuple[str, str, str]] = set()
 """Endpoint, bucket of the artifact and bucket of the component, where this process was refused a copy."""
+_regions: dict[tuple[str, str], str] = {}
+"""Of buckets by endpoint and name, as this process was told; empty where the server does not say."""
 _remembering = threading.Lock()
 
 
@@ -91,6 +93,10 @@ class PartCopies:
 
         Errors: what ends the work, such as time that runs out or a server that is silent.
         """
+        _, source, destination = self._between
+        if source != destination and len({*map(self._region_of, (source, destination))} - {""}) > 1:
+            self._count_refusal("buckets of two regions", lasts=True)  # S3 would copy, and charge what passes between
+            return None
         try:
             answer = self._calls.make(
                 "UploadPartCopy",
@@ -105,6 +111,22 @@ class PartCopies:
             self._count_refusal(code_of(error), lasts=is_answered(error) and code_of(error) not in _ONLY_NOW)
             return None
         return self._compared(answer, number, content, as_checksum(crc32))
+
+    def _region_of(self, bucket: str) -> str:
+        known_as = self._between[0], bucket
+        if known_as not in _regions:
+            try:
+                client = self._calls.client
+                answer: Any = self._calls.make(
+                    "HeadBucket", f"s3://{bucket}", lambda: client.head_bucket(Bucket=bucket), unchanged=lambda _: True
+                )
+            except PackagerError:
+                raise
+            except Exception as error:  # noqa: BLE001  a refusal names the region, too
+                answer = getattr(error, "response", None) or {}
+            headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            _regions[known_as] = headers.get("x-amz-bucket-region", "")
+        return _regions[known_as]
 
     def _ask(self, named: Named, number: int, first: int, last: int, under_way: UnderWay) -> Mapping[str, Any]:
         seen, options = self._source.seen(), self._calls.options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import uuid
 from contextlib import nullcontext
 
 import pytest
@@ -37,6 +38,7 @@ EXPECTED = b"".join(archives.zipped(archives.Chopped(PACKED)))
 def fresh(monkeypatch):
     """Nothing was refused so far, and nobody waits long."""
     monkeypatch.setattr(s3_copy, "_refusing", set())
+    monkeypatch.setattr(s3_copy, "_regions", {})
     monkeypatch.setattr(s3_calls, "FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(s3_calls, "LONGEST_PAUSE_S", 0.002)
 
@@ -80,10 +82,10 @@ def write(upload, reader, during=lambda _: None):
     return upload.commit()
 
 
-def copied(artifact, calls, *, source=None, during=lambda _: None):
+def copied(artifact, calls, *, source=None, during=lambda _: None, into=None):
     """Make the component from the artifact; gives what its step says of it."""
     source = source or S3Source(artifact, calls, range_bytes=300_000)
-    sink = S3Sink(artifact.bucket, "", calls, part_bytes=lambda _: PART_BYTES)
+    sink = S3Sink(into or artifact.bucket, "", calls, part_bytes=lambda _: PART_BYTES)
     with recorded() as records, source.open() as reader, sink.open(lambda: (COMPONENT, IDENTITY), source) as upload:
         write(upload, reader, during)
     (fields,) = [each.fields for each in records if each.row == "WriteComponent"]
@@ -232,6 +234,17 @@ def test_other_clients_other_stores_and_a_setting_copy_nothing(s3_server, artifa
     assert "bytes_copied_by_s3" not in copied(artifact, never)
     assert proxy.asked("UploadPartCopy") == []
     assert lying() == EXPECTED
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_between_two_buckets_parts_are_copied_in_one_region_alone(s3_server, artifact, calls, proxy, region):
+    direct, into = s3_server.client(), f"bucket-{uuid.uuid4().hex[:12]}"
+    elsewhere = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != "us-east-1" else {}
+    direct.create_bucket(Bucket=into, **elsewhere)
+    fields = copied(artifact, calls, into=into)
+    assert direct.get_object(Bucket=into, Key=COMPONENT)["Body"].read() == EXPECTED
+    assert (len(proxy.asked("UploadPartCopy")) > 0) == (fields.get("bytes_copied_by_s3", 0) > 0) == (not elsewhere)
+    assert (fields.get("copies_refused", 0) > 0) == bool(elsewhere)
 
 
 def test_a_version_is_copied_as_that_version(s3_server, bucket, calls, proxy, lying):
