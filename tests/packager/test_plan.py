@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import zipfile
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager import plan as module
+from packager.device import rules
 from packager.errors import ArtifactNotFoundError, ExtractionError, RequestError
 from packager.limits.strategy import STRATEGIES
 from packager.packaging import package
@@ -15,6 +19,7 @@ from packager.plan import plan
 from packager.settings import Settings
 from telemetry.engine.testing import recorded
 from tests import archives, models
+from tests.containers import PACKERS
 from tests.packages import BLOCK_BYTES, TARGETS, Model, ground
 
 SMALL = Model({f"compiled.{suffix}": 30_000 for suffix in ("so", "params", "json", "meta")})
@@ -212,3 +217,62 @@ def test_several_models_and_refused_members_are_findings(here):
     path.write_bytes(archives.gz(archives.tar([("../a", b"1"), ("b", b"2"), ("/c", b"3")])))
     component = plan(here.trained, {"arm64-cpu": str(path)}, here.out).components[0]
     assert ([each.subject for each in component.findings], component.files) == (["../a", "/c"], 1)
+
+
+RANDOM = Random(7)
+CONTENTS = {
+    "many small files": [(f"d/{number}", RANDOM.randbytes(number % 90)) for number in range(500)],
+    "what does not compress": [("a", RANDOM.randbytes(3 << 20)), ("b", RANDOM.randbytes(70_000))],
+    "what compresses well": [("zeros", bytes(5 << 20)), ("text", b"word " * 50_000)],
+    "weights": [("weights", b"".join(models.weights(2 << 20, "plan")))],
+    "nothing but an empty file": [("empty", b"")],
+}
+
+
+def as_zip(files, root):
+    with zipfile.ZipFile(root / "m.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files:
+            archive.writestr(name, data)
+    return root / "m.zip"
+
+
+def as_folder(files, root):
+    for name, data in files:
+        path = root / "m" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root / "m"
+
+
+def as_tar(kind, files, root):
+    (root / f"m.{kind}").write_bytes(PACKERS[kind](archives.tar(files)))
+    return root / f"m.{kind}"
+
+
+CONTAINERS = {
+    "zip": as_zip,
+    "folder": as_folder,
+    **{kind: partial(as_tar, kind) for kind in ("tar", "tar.gz", "tar.xz")},
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_budget_holds_in_the_result_where_it_holds_in_the_plan(here, content, container, monkeypatch):
+    """In every layout and container the planned size is the size, to the byte."""
+    model = str(CONTAINERS[container](CONTENTS[content], here.root))
+    asked = [(model, {}, here.out, {"layout": "files", "name": "n", "version": "1.0.0"})]
+    if container == "tar.gz":
+        (here.root / "compiled").mkdir()
+        compiled = as_tar("tar.gz", [*archives.compiled_files(), *CONTENTS[content]], here.root / "compiled")
+        asked.append((here.trained, {"jetson-xavier": str(compiled)}, here.out, {}))
+    for *arguments, named in asked:
+        (done,) = package(*arguments, **named).components
+        for budget, wrong in ((done.size_bytes, False), (done.size_bytes - 1, True)):
+            monkeypatch.setattr(module, "COMPONENT_BUDGET_BYTES", budget)
+            monkeypatch.setattr(rules, "COMPONENT_BUDGET_BYTES", budget)
+            planned = plan(*arguments, **named)
+            assert planned.components[0].bytes_out == done.size_bytes
+            assert ("component-size" in {each.rule for each in planned.warnings}) is wrong
+            (again,) = package(*arguments, force=True, **named).components
+            assert ("component-size" in {each.rule for each in again.warnings}) is wrong
