@@ -16,7 +16,7 @@ from packager.device import rules
 from packager.device.listing import HEAD_BYTES, CheckedComponent, ComponentEntry, ComponentListing, holds_head
 from packager.errors import ArtifactNotFoundError, OutOfTimeError, RequestError, StoreError, printable
 from packager.model import targets
-from packager.model.manifest import is_onnx
+from packager.model.manifest import MANIFEST, is_onnx
 from packager.settings import FILES_LAYOUT, MODEL_LAYOUT, Settings, from_process_environment
 from packager.stores import Stores
 from packager.stores.archive import COMPONENT, naming
@@ -180,6 +180,8 @@ def published_artifact(
 def _refuse_other_kind(listing: ComponentListing, target: Target) -> None:
     component = CheckedComponent(listing, target)
     wrong = [each.message for each in rules.check(listing, target) if each.rule in _OF_ANOTHER_KIND]
+    if listing.manifest is None:
+        wrong.append(f"It has no readable {MANIFEST} at its root, as every model for this target has.")
     served = (*targets.SERVED_BY_COMPILED_ONNX, *targets.SERVED_BY_IMPORTED_ONNX)
     if is_onnx(component.manifest) and target not in served:
         wrong.append("The component holds an ONNX model, which this target does not run.")

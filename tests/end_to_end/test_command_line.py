@@ -686,6 +686,14 @@ def test_recipe_refuses_a_damaged_component_and_one_of_another_kind(artifacts, c
     asked = ["package", "--trained", f"{artifacts}/imported.tar.gz", "--output", tmp_path / "onnx", "--json"]
     onnx = packager(*asked).document["components"][0]["uri"]
     assert "which this target does not run" in packager("recipe", onnx, *RECIPE, "jetson-xavier", *published).err
+    named = ["--layout", "files", "--name", "n", "--version", "1.0.0", "--prefix", "below"]
+    files = packager("package", "--model", onnx, *named, "--output", tmp_path / "files", "--json").document[
+        "components"
+    ][0]["uri"]
+    for target in ("jetson-xavier", "onnx-jetson-xavier-jp6"):
+        done = packager("recipe", files, *RECIPE, target, *published)
+        assert (done.status, done.out) == (2, "")
+        assert "no readable manifest.json" in done.err
 
 
 def test_recipe_refuses_a_place_with_nothing_or_something_else(component, published, s3_server, bucket):
