@@ -13,7 +13,7 @@ from packager.errors import ExtractionError, PackagerError, RequestError
 from packager.model import targets
 from packager.model.identity import component_identity, component_key
 from packager.model.manifest import EXPORTS, MANIFEST, for_compiled_onnx, is_onnx, render, stage_types
-from packager.model.model_file import ENDING, ambiguous, is_wanted, only_model_file
+from packager.model.model_file import ENDING, ambiguous, is_wanted, only_model_file, refuse_taken_place
 from packager.stores.archive import COMPILED as COMPILED_ARTIFACT
 from packager.stores.archive import Archive
 
@@ -213,9 +213,17 @@ def _exported_manifest(
     manifest: dict[str, Any], component: Component, settings: Settings
 ) -> tuple[dict[str, Any], str]:
     """The manifest comes first in the component and names the model's file, so that is looked for beforehand."""
+    paths: list[str] = []
+    at_the_top: set[str] = set()
     with component.archive.open(settings) as archive:
-        paths = [each.path for each in archive.files_and_links() if each.path.endswith(ENDING)]
+        for each in archive.files_and_links():
+            first, slash, _ = each.path.partition("/")
+            if each.path.endswith(ENDING):
+                paths.append(each.path)
+            if slash and first.endswith(ENDING):
+                at_the_top.add(first)
         path = only_model_file(paths, component.model_file)
+    refuse_taken_place(path, at_the_top.union(paths))
     return for_compiled_onnx(manifest, basename(path)), path
 
 

@@ -9,6 +9,7 @@ from packager.errors import ExtractionError, RequestError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
 ENDING = ".onnx"
 _SHOWN = 10
@@ -32,6 +33,19 @@ def only_model_file(paths: Sequence[str], model_file: str | None) -> str:
     if len(wanted) != 1:
         raise ambiguous(wanted or paths, model_file)
     return wanted[0]
+
+
+def refuse_taken_place(path: str, taken: AbstractSet[str]) -> None:
+    """RequestError when the model would be written to the top, where devices look for it, over what has its name."""
+    name = basename(path)
+    if name == path or name not in taken:
+        return
+    raise RequestError(
+        f"The model {printable(path)!r} goes to the top, where the artifact has another {printable(name)!r}.",
+        next_step="Choose that one, or give one of them another name in the artifact.",
+        field="model_file",
+        found=printable(path),
+    )
 
 
 def ambiguous(paths: Sequence[str], model_file: str | None = None) -> RequestError:

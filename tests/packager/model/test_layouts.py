@@ -115,6 +115,16 @@ def test_several_onnx_files_are_a_request_error_that_lists_them_and_says_how_to_
     assert "--model-file" in raised.value.next_step
 
 
+@pytest.mark.parametrize("taken", ["model.onnx", "model.onnx/readme.txt", "model.onnx/other.onnx"])
+def test_a_chosen_model_never_goes_where_the_artifact_has_something_of_its_name(here, taken):
+    """Devices would keep one of the two, and not always the one that was chosen."""
+    uri = here.compiled(Model({"a/model.onnx": 50, taken: 60}))
+    wanted = component(uri, label="onnx", layout=COMPILED_ONNX, model_file="a/model.onnx")
+    with pytest.raises(RequestError, match=r"another 'model\.onnx'") as raised:
+        entries_of(wanted)
+    assert raised.value.field == "model_file"
+
+
 @pytest.mark.parametrize(("choice", "path"), [("b/model.onnx", "b/model.onnx"), ("./other.onnx", "b/other.onnx")])
 def test_a_choice_decides_which_onnx_file_is_the_model(here, choice, path):
     wanted = component(here.compiled(SEVERAL), label="onnx", layout=COMPILED_ONNX, model_file=choice)
