@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -184,26 +183,27 @@ def local_folder(folder: Path, max_members: int) -> FileCollection:
 def _walk(root: Path) -> Iterator[Listed]:
     with map_os_errors("list", root):
         real_root = root.resolve()
-        waiting = [root]
+        above = len(os.path.join(real_root, ""))  # noqa: PTH118  as long as what scandir puts before a name
+        waiting = [str(real_root)]
         while waiting:
             with os.scandir(waiting.pop()) as found:
                 for each in found:
-                    path = Path(each.path)
                     if each.is_dir(follow_symlinks=False):
-                        waiting.append(path)
+                        waiting.append(each.path)
                     else:
-                        yield _found(path, path.relative_to(root).as_posix(), real_root)
+                        yield _found(each, each.path[above:], real_root)
 
 
-def _found(path: Path, name: str, root: Path) -> Listed:
-    kind = _kind(path, root)
+def _found(file: os.DirEntry[str], name: str, root: Path) -> Listed:
+    path, kind = Path(file.path), _kind(file, root)
     if kind != "file":
         return Listed(Entry(name, 0, kind), None)
-    source = FileSource(path.resolve())
+    # No folder above it is a link, so that only a link has to be resolved: that takes a call for each folder.
+    source = FileSource(path.resolve() if file.is_symlink() else path)
     return Listed(Entry(name, source.size_bytes(), kind), source)
 
 
-def _kind(path: Path, root: Path) -> Kind:
-    if path.is_symlink() and not (path.is_file() and path.resolve().is_relative_to(root)):
+def _kind(file: os.DirEntry[str], root: Path) -> Kind:
+    if file.is_symlink() and not (file.is_file() and Path(file.path).resolve().is_relative_to(root)):
         return "symbolic link"
-    return "file" if stat.S_ISREG(path.stat().st_mode) else "device"
+    return "file" if file.is_file() else "device"
