@@ -1,7 +1,9 @@
 """The fast evaluation against the slow and plain one, over random alarms and series."""
 
 import json
-from types import FunctionType
+import os
+from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -34,52 +36,59 @@ TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
 IDS = "abc"
 
 
-@st.composite
-def series(draw, end_s):
+def weighed(random, *pairs):
+    """One of some values by weight."""
+    return random.choices([value for value, _ in pairs], [weight for _, weight in pairs])[0]
+
+
+def series(random, end_s):
     """Samples at any second, some of them seen several times, in no order; long gaps included."""
-    moments = st.integers(0, end_s - 1)
-    if draw(st.booleans()):
-        step = draw(st.sampled_from((10, 60, 60, 300)))
-        moments = moments.map(lambda at: at // step * step)
-    value = st.one_of(st.integers(0, 4).map(float), st.floats(-5, 5).map(lambda v: round(v, 2)))
-    return draw(st.lists(st.tuples(moments, value, st.sampled_from((1, 1, 1, 3))), max_size=25))
-
-
-@st.composite
-def expressions(draw, depth=2):
-    if depth == 0:
-        return draw(st.sampled_from((*IDS, *IDS, 0, 1, 2)))
-    inner = expressions(depth=depth - 1)
-    metric = st.sampled_from(IDS)
-    return draw(
-        st.one_of(
-            metric,
-            st.tuples(st.sampled_from([*reference.BINARY]), inner, inner),
-            st.tuples(st.sampled_from([*reference.ONE]), metric),
-            st.tuples(st.sampled_from(("RATE", "DIFF", "DIFF_TIME", "MINUTE", "HOUR", "EPOCH")), metric),
-            st.tuples(st.just("FILL"), metric, st.sampled_from(("REPEAT", 0, 3))),
-            st.tuples(st.just("IF"), metric, inner, inner),
-            st.tuples(st.just("IF"), metric, inner),
-            st.tuples(st.sampled_from(reference.AGGREGATES), metric, metric),
-            st.tuples(st.just("PERIOD"), metric),
+    step = random.choice((1, 10, 60, 60, 300))
+    return [
+        (
+            random.randrange(end_s) // step * step,
+            random.choice((float(random.randint(0, 4)), round(random.uniform(-5, 5), 2))),
+            random.choice((1, 1, 1, 3)),
         )
-    )
+        for _ in range(random.choice((0, 1, random.randint(2, 25), random.randint(10, 40))))
+    ]
 
 
-@st.composite
-def alarms(draw, expression):
-    period = draw(st.sampled_from((60, 60, 120, 300, 3600, 10, 30)))
-    periods = draw(st.integers(1, 5))
+def expression(random, depth=2):
+    """An operation, or at depth 0 a metric or a number."""
+    if depth == 0:
+        return random.choice((*IDS, *IDS, 0, 1, 2))
+    metric, other = random.choice(IDS), random.choice(IDS)
+
+    def inner():
+        return expression(random, random.randint(0, depth - 1))
+
+    return random.choice(
+        (
+            lambda: (random.choice([*reference.BINARY]), inner(), inner()),
+            lambda: (random.choice([*reference.BINARY]), inner(), inner()),
+            lambda: (random.choice([*reference.ONE]), metric),
+            lambda: (random.choice(("RATE", "DIFF", "DIFF_TIME", "PERIOD", *reference.CLOCK)), metric),
+            lambda: ("FILL", metric, random.choice(("REPEAT", 0, 3))),
+            lambda: ("IF", metric, inner(), inner()),
+            lambda: ("IF", metric, inner()),
+            lambda: (random.choice(reference.AGGREGATES), metric, other),
+        )
+    )()
+
+
+def alarm_on(random, what="a", periods_s=(60, 60, 120, 300, 3600, 10, 30)):
+    periods = random.randint(1, 5)
     return {
         "AlarmName": "a",
-        "Period": period,
+        "Period": random.choice(periods_s),
         "EvaluationPeriods": periods,
-        "DatapointsToAlarm": draw(st.integers(1, periods)),
-        "Threshold": draw(st.sampled_from((0, 1, 2, 2.5))),
-        "ComparisonOperator": draw(st.sampled_from([*reference.OPERATORS])),
-        "TreatMissingData": draw(st.sampled_from(TREATMENTS)),
-        "expression": expression,
-        "stats": {name: draw(st.sampled_from(STATISTICS)) for name in IDS},
+        "DatapointsToAlarm": random.randint(1, periods),
+        "Threshold": random.choice((0, 1, 2, 2.5)),
+        "ComparisonOperator": random.choice([*reference.OPERATORS]),
+        "TreatMissingData": random.choice(TREATMENTS),
+        "expression": what,
+        "stats": {name: random.choice(STATISTICS) for name in IDS},
     }
 
 
@@ -118,66 +127,58 @@ def span(alarm):
     return min(3 * 3600, 20 * alarm["Period"] + 600)
 
 
-METRICS = (alarms("a"), st.data())
-MATHS = (expressions(), st.data())
+def check_metric(random):
+    """Hold an alarm on one metric against the reference; return whether anything happened."""
+    alarm = alarm_on(random)
+    samples = {"a": series(random, span(alarm))}
+    found = changes(alarm, samples, span(alarm))
+    assert found == reference.timeline(alarm, samples, span(alarm)), (alarm, samples)
+    return bool(found)
 
 
-@given(*METRICS)
-@settings(max_examples=150, deadline=None)
-def test_an_alarm_on_one_metric_does_what_the_tables_say(alarm, data):
-    samples = {"a": data.draw(series(span(alarm)))}
-    assert changes(alarm, samples, span(alarm)) == reference.timeline(alarm, samples, span(alarm))
-
-
-@given(*MATHS)
-@settings(max_examples=60, deadline=None)
-def test_an_alarm_on_maths_sees_its_evaluation_range_and_nothing_else(expression, data):
-    expression = expression if isinstance(expression, tuple) else ("+", expression, "a")
-    alarm = data.draw(alarms(expression))
-    samples = {name: data.draw(series(span(alarm))) for name in IDS}
+def check_maths(random):
+    """Hold an alarm on an expression against the reference; None for one that CloudWatch would refuse."""
+    alarm = alarm_on(random, expression(random))
+    samples = {name: series(random, span(alarm)) for name in IDS}
     try:
-        made = metric_alarm(parameters(alarm))
+        metric_alarm(parameters(alarm))
     except DefinitionError:
-        assume(False)  # a single number, or 1 / 0: CloudWatch would refuse it, too
-    line = metric_timeline(made, stored(samples), 0, span(alarm))
-    expected = reference.timeline(alarm, samples, span(alarm))
-    assert [(change.time_s, str(change.state)) for change in line.changes] == expected
+        return None  # a single number, or 1 / 0
+    found = changes(alarm, samples, span(alarm))
+    assert found == reference.timeline(alarm, samples, span(alarm)), (alarm, samples)
+    return bool(found)
 
 
 NAMES = ("a", "b", "c", "d")
 STATES = ("ALARM", "OK", "INSUFFICIENT_DATA")
 
 
-@st.composite
-def rules(draw, depth=3):
-    if depth == 0 or draw(st.integers(0, 3)) == 0:
-        names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
-        percent = draw(st.sampled_from(("", "%")))
-        number = draw(st.integers(1, 100 if percent else len(names)))
-        at_least = ("AT_LEAST", number, percent, draw(st.sampled_from(STATES)), draw(st.booleans()), names)
-        return draw(st.sampled_from((True, False, (draw(st.sampled_from(STATES)), names[0]), at_least)))
-    kind = draw(st.sampled_from(("AND", "OR", "NOT")))
-    terms = draw(st.lists(rules(depth=depth - 1), min_size=1, max_size=1 if kind == "NOT" else 3))
-    return (kind, *terms)
+def rule_on(random, depth=3):
+    if depth == 0 or random.randrange(4) == 0:
+        names = random.sample(NAMES, random.randint(1, 4))
+        percent = random.choice(("", "%"))
+        number = random.randint(1, 100 if percent else len(names))
+        at_least = ("AT_LEAST", number, percent, random.choice(STATES), random.choice((True, False)), names)
+        one = (random.choice(STATES), names[0])
+        return weighed(random, (True, 1), (False, 1), (one, 5), (at_least, 5))
+    kind = random.choice(("AND", "OR", "NOT"))
+    return (kind, *(rule_on(random, depth - 1) for _ in range(1 if kind == "NOT" else random.randint(1, 3))))
 
 
-RULES = (rules(), st.fixed_dictionaries({name: st.sampled_from(STATES) for name in NAMES}))
-COMPOSITES = (rules(), rules(), st.data())
+def check_rule(random):
+    """Hold a rule against the reference; return whether it held."""
+    rule, states = rule_on(random), {name: random.choice(STATES) for name in NAMES}
+    given_states = {name: State(state) for name, state in states.items()}
+    held = parse_rule(reference.rule_in_words(rule)).holds(given_states)
+    assert held == reference.holds(rule, states), (rule, states)
+    return held
 
 
-@given(*RULES)
-@settings(max_examples=100, deadline=None)
-def test_a_rule_holds_when_its_terms_do(rule, states):
-    given = {name: State(state) for name, state in states.items()}
-    assert parse_rule(reference.rule_in_words(rule)).holds(given) == reference.holds(rule, states)
-
-
-@given(*COMPOSITES)
-@settings(max_examples=25, deadline=None)
-def test_a_composite_follows_its_children_at_every_moment(rule, above, data):
-    base = alarms("a")
-    children = {name: data.draw(base) | {"AlarmName": name, "Period": 60} for name in NAMES}
-    samples = data.draw(series(1200))
+def check_composite(random):
+    """Hold two composites, one above the other, against the reference at every moment; return whether one fired."""
+    rule, above = rule_on(random), rule_on(random)
+    children = {name: alarm_on(random, periods_s=(60,)) | {"AlarmName": name} for name in NAMES}
+    samples = series(random, 1200)
     made = {name: metric_alarm(parameters(child)) for name, child in children.items()}
     made["x"] = CompositeAlarm("x", reference.rule_in_words(rule))
     made["y"] = CompositeAlarm("y", f'({reference.rule_in_words(above)}) OR ALARM("x")')
@@ -189,26 +190,43 @@ def test_a_composite_follows_its_children_at_every_moment(rule, above, data):
             for name, found in expected.items()
         }
         x = reference.holds(rule, states)
-        assert (lines["x"].at(moment) == "ALARM") == x
-        assert (lines["y"].at(moment) == "ALARM") == (x or reference.holds(above, states))
+        assert (lines["x"].at(moment) == "ALARM") == x, (rule, children, samples, moment)
+        assert (lines["y"].at(moment) == "ALARM") == (x or reference.holds(above, states)), (above, rule, moment)
+    return len({lines[name].at(moment) == "ALARM" for name in "xy" for moment in range(0, 1201, 60)}) > 1
+
+
+CHECKS = {"metrics": check_metric, "maths": check_maths, "rules": check_rule, "composites": check_composite}
+
+
+@pytest.mark.parametrize(("kind", "count"), [("metrics", 150), ("maths", 80), ("rules", 200), ("composites", 25)])
+def test_an_alarm_does_what_the_reference_does(kind, count):
+    @given(st.randoms(use_true_random=False))
+    @settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))
+    def hold(random):
+        assume(CHECKS[kind](random) is not None)
+
+    hold()
+
+
+SEED = int(os.environ.get("REFERENCE_SEED", "15"))
+COUNT = int(os.environ.get("REFERENCE_COUNT", "10000"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("test", "drawn"),
-    [
-        (test_an_alarm_on_one_metric_does_what_the_tables_say, METRICS),
-        (test_an_alarm_on_maths_sees_its_evaluation_range_and_nothing_else, MATHS),
-        (test_a_rule_holds_when_its_terms_do, RULES),
-        (test_a_composite_follows_its_children_at_every_moment, COMPOSITES),
-    ],
-    ids=["metrics", "maths", "rules", "composites"],
-)
-def test_ten_thousand_alarms_of_each_kind_do_what_the_reference_does(test, drawn):
-    many = settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-    inner = test.hypothesis.inner_test
-    # A function of its own: the one above has settings already.
-    many(given(*drawn)(FunctionType(inner.__code__, inner.__globals__, inner.__name__)))()
+@pytest.mark.parametrize("kind", CHECKS)
+def test_ten_thousand_alarms_of_each_kind_do_what_the_reference_does(kind):
+    """Plain seeded draws: drawing by Hypothesis took ten times as long as both evaluations."""
+    outcomes = Counter()
+    number = 0
+    while outcomes[True] + outcomes[False] < COUNT:
+        try:
+            outcomes[CHECKS[kind](Random(f"{SEED} {kind} {number}"))] += 1
+        except Exception as error:
+            error.add_note(f"REFERENCE_SEED={SEED}, number {number}")
+            raise
+        number += 1
+    print(f"{kind}: {COUNT} agree from seed {SEED}, {outcomes[True]} of them with something happening")
+    assert outcomes[True] > COUNT / 4, "most of what is drawn does nothing"
 
 
 def test_the_reference_says_what_the_published_tables_say():
