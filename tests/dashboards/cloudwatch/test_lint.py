@@ -1,7 +1,9 @@
 """What reading alarms finds; the page that explains it; and the formats that other tools read."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -9,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft7Validator
 
 from dashboards.cloudwatch.alarm_files import read_definitions
 from dashboards.cloudwatch.backtest import bounds_s
@@ -129,6 +132,40 @@ def test_every_rule_has_a_section_of_the_page_and_a_test():
     assert CASES.keys() | WITH_HISTORY.keys() | {"CW015"} == RULES.keys()
 
 
+def closed(required, **properties):
+    """An object of the members that SARIF's schema knows and that are written here, and no others."""
+    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
+
+
+def listed(items):
+    return {"type": "array", "items": items}
+
+
+TEXT = {"type": "string", "minLength": 1}
+MESSAGE = closed(["text"], text=TEXT)
+RULE = closed(["id"], id=TEXT, shortDescription=MESSAGE, help=MESSAGE)
+REGION = closed([], startLine={"type": "integer", "minimum": 1})
+PLACE = closed(["artifactLocation"], artifactLocation=closed([], uri=TEXT), region=REGION)
+LOCATION = closed([], physicalLocation=PLACE, logicalLocations=listed(closed([], name=TEXT)))
+RESULT = closed(
+    ["message"],
+    ruleId=TEXT,
+    level={"enum": ["none", "note", "warning", "error"]},
+    message=MESSAGE,
+    locations=listed(LOCATION),
+)
+TOOL = closed(["driver"], driver=closed(["name"], name=TEXT, rules=listed(RULE)))
+RUNS = listed(closed(["tool"], tool=TOOL, results=listed(RESULT)))
+SARIF = closed(["version", "runs"], version={"const": "2.1.0"}, runs=RUNS, **{"$schema": TEXT})
+"""SARIF 2.1.0 as far as it is written; https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html"""
+
+
+def sarif_schema():
+    """The published schema where SARIF_SCHEMA names it (the source distribution of cfn-lint has it), else ours."""
+    given = os.environ.get("SARIF_SCHEMA")
+    return json.loads(Path(given).read_text()) if given else SARIF
+
+
 def test_findings_are_written_for_other_tools_with_their_place(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = json.dumps({"Resources": {"Loud": {"Type": "AWS::CloudWatch::Alarm", "Properties": QUIET}}}, indent=1)
@@ -138,7 +175,9 @@ def test_findings_are_written_for_other_tools_with_their_place(tmp_path, capsys,
     told = "nobody hears it: it has no actions, and no composite watches it"
     assert f"template.json: Loud (a): CW011 {told}" in out
     assert f"::warning file=template.json,line=3,title=CW011::a: {told}" in out
-    (run,) = json.loads(Path("lint.sarif").read_text())["runs"]
+    document = json.loads(Path("lint.sarif").read_text())
+    assert [each.message for each in Draft7Validator(sarif_schema()).iter_errors(document)] == []
+    (run,) = document["runs"]
     assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == list(RULES)
     (result,) = run["results"]
     assert result["ruleId"] == "CW011"
@@ -198,6 +237,30 @@ def test_the_plugin_tests_alarms_beside_the_code(reader):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
     assert "orders-wait fires: expected at 20m, was at 22m" in done.stdout
+
+
+def test_watched_tests_run_again_when_a_file_changes_until_they_are_interrupted(reader):
+    command = [sys.executable, "-u", "-m", "dashboards.cloudwatch", "test", "orders.yaml", "--watch"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as running:
+        try:
+            assert verdict(running) == "0 passed, 1 failed"
+            stack = (reader / "stack.yaml").read_text()
+            quicker = stack.replace("EvaluationPeriods: 3", "EvaluationPeriods: 3\n      DatapointsToAlarm: 2")
+            (reader / "stack.yaml").write_text("Resources: [")
+            assert "stack.yaml" in verdict(running, "stack.yaml")
+            (reader / "stack.yaml").write_text(quicker)
+            assert verdict(running) == "1 passed, 0 failed"
+            running.send_signal(signal.SIGINT)
+            assert running.wait(60) == 0
+        finally:
+            running.kill()
+
+
+def verdict(running, wanted=" passed, "):
+    """The next line of the output that holds something."""
+    return next(line.rstrip() for line in running.stdout if wanted in line)
 
 
 def test_a_change_of_a_file_is_seen(tmp_path):

@@ -16,7 +16,7 @@ from dashboards.cloudwatch.series import Sample
 from dashboards.preview.panels import View
 from dashboards.preview.picture import render_picture
 from dashboards.preview.render import preview
-from tests.dashboards.chromium import browser
+from tests.dashboards.chromium import axe_script, browser, violations
 from tests.dashboards.png import blocks, pixels
 
 STORED = Path(__file__).parent / "pictures"
@@ -118,3 +118,11 @@ def test_a_page_of_every_view_looks_as_it_did(page, chromium, scheme, width):
     clip = {"x": 0, "y": 0, "width": width, "height": tall, "scale": 0.2}
     shot = chromium.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
     assert off(base64.b64decode(shot), f"page-{scheme}-{width}") <= 3 * MOST_OFF
+
+
+def test_axe_finds_nothing_wrong_with_any_view(page, chromium, tmp_path):
+    axe = axe_script(tmp_path)
+    for scheme in ("light", "dark"):
+        for width in (1400, 390):
+            chromium.open(page, width, 1000, scheme)
+            assert violations(chromium, axe) == [], (scheme, width)

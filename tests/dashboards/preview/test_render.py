@@ -3,7 +3,6 @@ import multiprocessing
 import re
 import resource
 import shutil
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -237,9 +236,10 @@ def test_pointing_at_a_value_shows_it(page, chromium):
 
 def test_axe_finds_no_violation(page, overview, chromium, tmp_path):
     axe = axe_script(tmp_path)
-    for shown, size in product((page, overview), (DESKTOP, PHONE)):
-        chromium.open(shown, *size)
-        assert violations(chromium, axe) == []
+    looks = ((page, PHONE, "dark"), (page, DESKTOP, "light"), (overview, PHONE, "light"), (overview, DESKTOP, "dark"))
+    for shown, size, scheme in looks:
+        chromium.open(shown, *size, scheme)
+        assert violations(chromium, axe) == [], (shown.name, size, scheme)
 
 
 def test_a_dashboard_of_a_template_that_cannot_be_worked_out_is_named_and_changes_the_exit_status(tmp_path, capsys):
