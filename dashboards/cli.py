@@ -18,6 +18,7 @@ from dashboards.preview.commands import OwnDashboards, add_preview
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from dashboards.drills.table import Drill
     from dashboards.drills.weeks import Called
 
 
@@ -96,7 +97,10 @@ def _add_day(commands: Commands[argparse.ArgumentParser]) -> None:
         description="Run the function with and without a fault, lay what it recorded over a day, and draw what an "
         "engineer on call would see at its end.",
     )
-    command.add_argument("--out", type=Path, default=Path("day.html"), metavar="FILE", help="default: %(default)s")
+    command.add_argument("names", nargs="*", metavar="DRILL", help="whose fault it is (default: failing-s3); `all`")
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: day.html; of several drills, a folder: days"
+    )
     command.add_argument("--format", choices=("html", "png"), default="html")
     command.set_defaults(run=_day)
 
@@ -122,9 +126,7 @@ def _drill(options: argparse.Namespace) -> int:
     from dashboards.drills.table import DRILLS  # noqa: PLC0415  see above
 
     known = {drill.name: drill for drill in DRILLS}
-    unknown = [name for name in options.names if name not in known]
-    if unknown:
-        raise DefinitionError(f"there is no drill {', '.join(unknown)}; there are {', '.join(known)}")
+    _refuse_unknown("drill", options.names, known)
     if options.list:
         say("\n".join(known))
         return 0
@@ -137,20 +139,42 @@ def _drill(options: argparse.Namespace) -> int:
 
 
 def _day(options: argparse.Namespace) -> int:
+    from dashboards.drills.table import DRILLS  # noqa: PLC0415  the other commands need no catalog
+
+    known = {drill.name: drill for drill in DRILLS if drill.name != "healthy"}
+    names = [*known] if options.names == ["all"] else options.names or ["failing-s3"]
+    _refuse_unknown("drill", names, known)
+    single = len(names) == 1
+    if not single:
+        (options.out or Path("days")).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        out = options.out or Path(f"day.{options.format}" if single else "days")
+        _draw_day(known[name], out if single else out / f"{name}.{options.format}", options.format)
+    return 0
+
+
+def _draw_day(drill: Drill, out: Path, kind: str) -> None:
     from dashboards.cloudwatch.alarm_files import parse_alarms  # noqa: PLC0415  the other commands need no catalog
     from dashboards.drills.day import simulated  # noqa: PLC0415  see above
     from dashboards.preview.panels import View  # noqa: PLC0415  see above
     from dashboards.preview.render import preview  # noqa: PLC0415  an extra, and heavy
     from dashboards.product.runbooks import runbook_texts  # noqa: PLC0415  see above
     from dashboards.product.specs import Catalog, alarm_parameters  # noqa: PLC0415  see above
+    from telemetry.watch import watching  # noqa: PLC0415  see above
 
-    day, source = simulated(int(time.time())), Catalog()
+    day, watched = simulated(int(time.time()), bad=drill.inject), watching(drill.limits)
+    source = Catalog(alarms=watched.alarms, composites=watched.composites, limits=drill.limits)
     view = View(day.recording, parse_alarms(alarm_parameters(source), "the catalog"), day.start_s, day.end_s)
-    board = ("simulated day", day.body())
-    for reason in preview(board, view, runbook_texts(source), options.out, options.format):
+    board = ("simulated day", day.body(source))
+    for reason in preview(board, view, runbook_texts(source), out, kind):
         say(f"not drawn: {reason}", sys.stderr)
-    say(f"{options.out.resolve()}: a simulated day; {day.fault}")
-    return 0
+    say(f"{out.resolve()}: a simulated day; {day.fault}")
+
+
+def _refuse_unknown(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise DefinitionError(f"there is no {kind} {', '.join(unknown)}; there are {', '.join(known)}")
 
 
 def _matrix(options: argparse.Namespace) -> int:
@@ -159,9 +183,7 @@ def _matrix(options: argparse.Namespace) -> int:
     if options.weeks:
         return _weeks(weeks.lived(week) for week in weeks.WEEKS)
     known = {row.name: row for row in matrix.rows()}
-    unknown = [name for name in options.names if name not in known]
-    if unknown:
-        raise DefinitionError(f"there is no fault {', '.join(unknown)}; there are {', '.join(known)}")
+    _refuse_unknown("fault", options.names, known)
     failed = 0
     table = matrix.Table()
     for row in (known[name] for name in options.names or known):

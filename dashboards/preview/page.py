@@ -96,7 +96,7 @@ def _content(panel: Panel, view: View) -> str:
         parts.append(_plots(panel))
     elif panel.widget.type == "log" and not panel.unsupported:
         parts.append(_log_table(panel.rows))
-    return "".join(parts) or '<p class="empty">Nothing is named that could be drawn</p>'
+    return "".join(parts) or f'<p class="empty">{escape(panel.nothing)}</p>'
 
 
 def _states(panel: Panel, view: View) -> str:

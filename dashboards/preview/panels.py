@@ -71,6 +71,14 @@ class Panel:
     alarms: tuple[str, ...] = ()
     thresholds: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def nothing(self) -> str:
+        """Return what is said where nothing is shown."""
+        states = self.widget.properties.get("states", ())
+        if self.widget.type == "alarm" and states:
+            return f"None of these alarms is in {' or '.join(map(str, states))}"
+        return "Nothing is named that could be drawn"
+
 
 @dataclass(frozen=True, slots=True)
 class _Timespan:

@@ -138,7 +138,7 @@ def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
         head, rows = table_of(panel.rows)
         yield from _table(head, rows, width, height) if rows else (_text(0, 1, "No line answers this query"),)
         return
-    texts = texts or [("Nothing is named that could be drawn", False)]
+    texts = texts or [(panel.nothing, False)]
     wrapped = [(line, bold) for text, bold in texts for line in textwrap.wrap(text, max(10, width // 7))]
     room = max(1, (height - _HEAD) // _LINE)
     if len(wrapped) > room:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dashboards.product.widgets import PERIOD_S, budget, chart, metric_widget, numbers, signal_line, table
-from telemetry.watch import first_steps
+from telemetry.watch import first_steps, runbooks
 from telemetry.watch.signals import of_api, of_dead_letters, of_lambda, ours
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ QUESTIONS = {
 }
 """The panels of the first page that answer each question, by title; the others stand at its end."""
 
+_SYMPTOMS = (runbooks.REQUESTS_FAILING, runbooks.API_FAILING)
 _LIMITS = "How close are the limits?"
 
 
@@ -62,15 +63,17 @@ def _numbers(page: DashboardGrid, source: Catalog) -> None:
 
 
 def _in_alarm(page: DashboardGrid, source: Catalog) -> None:
-    """Place two lists of what is in alarm: what names the cause, and who was called for it."""
+    """Place two lists of what is in alarm, the most telling first: what names the cause, and who was called for it."""
     windows = tuple(slo.name for slo in source.slos)
-    causes = [alarm.name for alarm in source.alarms if not (windows and alarm.name.startswith(windows))]
-    calls = [alarm.name for alarm in source.composites]
+    named = [alarm for alarm in source.alarms if not (windows and alarm.name.startswith(windows))]
+    # That requests fail is what comes of it: why they do stands above.
+    causes = [alarm.name for alarm in sorted(named, key=lambda alarm: alarm.runbook in _SYMPTOMS)]
+    calls = [alarm.name for alarm in sorted(source.composites, key=lambda alarm: not alarm.notifies)]
     calls += [alarm.name for alarm in source.alarms if alarm.name not in causes]
     for title, alarms in (("In alarm: what names the cause", causes), ("In alarm: what calls for it", calls)):
         if alarms:
             arns = [alarm_arn(source, name) for name in alarms]
-            shown = {"states": ["ALARM"], "sortBy": "stateUpdatedTimestamp"}
+            shown = {"states": ["ALARM"], "sortBy": "default"}  # in the order in which they stand
             page.put("alarm", {"title": title, "alarms": arns, **shown}, 12, 4)
     page.end_row()
 
@@ -90,13 +93,13 @@ def _who_is_hurt(page: DashboardGrid, source: Catalog) -> None:
     """Place what failed most, whoever is at fault, by queries: a dimension would cost a metric for each use case."""
     page.put("text", {"markdown": "## Who is hurt, and by what?"}, 24, 1)
     page.end_row()
-    for title, query in (
-        ("Use cases that failed most", first_steps.TOP_USE_CASES),
-        ("Targets that failed most", first_steps.TOP_TARGETS),
-        ("Errors seen most", first_steps.TOP_ERRORS),
+    for title, query, width in (
+        ("Errors seen most", first_steps.TOP_ERRORS, 12),
+        ("Use cases that failed most", first_steps.TOP_USE_CASES, 6),
+        ("Targets that failed most", first_steps.TOP_TARGETS, 6),
     ):
-        page.put("log", table(title, query, source.names))
-    page.end_row()
+        page.put("log", table(title, query, source.names), width)
+    page.end_row(widen=False)
 
 
 def _has(source: Catalog, row: str) -> bool:
@@ -153,10 +156,10 @@ def _percent(source: Catalog) -> Iterator[Line]:
         ("Time", f"100 - 100 * <m> / {limits.time_ms:.0f}", left),
         ("Concurrency", f"100 * <m> / {limits.concurrency}", running),
     ):
-        yield from _calculated(source, label.lower(), label, expression, signal)
+        yield from _calculated(source, label.lower(), label, f"CEIL({expression})", signal)
     if any(alarm.part == "api" for alarm in source.alarms):
         latency = of_api("Latency", "Maximum", "m")
-        yield from _calculated(source, "api", "API's time", f"100 * <m> / {limits.integration_ms:.0f}", latency)
+        yield from _calculated(source, "api", "API's time", f"CEIL(100 * <m> / {limits.integration_ms:.0f})", latency)
 
 
 def _percent_over_time(source: Catalog) -> Body:

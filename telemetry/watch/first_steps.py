@@ -41,7 +41,10 @@ WHO_IS_HURT = (
     'filter event in ["InvokeFunction", "PackageTarget"] and outcome != "success"'
     " | stats count(*) as failures by usecase_id, target, fault, error_type | sort failures desc | limit 20"
 )
-_ENDS = '["InvokeFunction", "PackageTarget", "CreateManifest", "ReadRecord", "UpdateRecord", "AssumeRole"]'
+_ENDS = (
+    '["InvokeFunction", "PackageTarget", "CreateManifest", "ReadRecord", "UpdateRecord", "AssumeRole",'
+    ' "TriggerPublish", "Probe"]'
+)
 SINCE_WHEN = (
     f'filter event in {_ENDS} and fault = "service"'
     " | stats earliest(@timestamp) as since, latest(@timestamp) as last, count_distinct(request_id) as requests"
@@ -53,7 +56,10 @@ _BY_FAULT = "count_distinct(request_id) as requests, latest(@timestamp) as last 
 _FAILED = f'filter event in {_ENDS} and outcome = "failure"'
 TOP_USE_CASES = f"{_FAILED} | stats {_BY_FAULT}, usecase_id | sort requests desc | limit 10"
 TOP_TARGETS = f"{_FAILED} and ispresent(target) | stats {_BY_FAULT}, target | sort requests desc | limit 10"
-TOP_ERRORS = f"{_FAILED} | stats {_BY_FAULT}, error_type, event | sort requests desc | limit 10"
+TOP_ERRORS = (
+    f"{_FAILED} | stats count_distinct(request_id) as requests, latest(error) as newest by fault, event, error_type"
+    " | sort requests desc | limit 10"
+)
 GIVEN_UP = (
     "fields @timestamp, cause, attempt, wait_s, target, training_id, trace_id"
     ' | filter event = "RetryTarget" and exhausted > 0 | sort @timestamp desc | limit 20'

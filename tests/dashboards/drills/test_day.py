@@ -26,10 +26,20 @@ def panels(day):
     return {panel.widget.title: panel for panel in view.panels(day.body())}
 
 
-def test_the_page_says_that_it_is_simulated_and_what_the_fault_was(day):
-    text = day.body()["widgets"][0]["properties"]["markdown"]
-    assert text.startswith("**Simulated.**")
-    assert day.fault in text
+def test_the_page_says_that_it_is_simulated_and_at_its_end_what_the_fault_was(day):
+    first, *_, last = (each["properties"].get("markdown", "") for each in day.body()["widgets"])
+    assert first.startswith("**Simulated.**")
+    assert day.fault not in first
+    assert last.startswith("**The answer.**")
+    assert day.fault in last
+
+
+def test_a_missing_log_group_takes_every_line_and_metric_of_ours_from_then_on():
+    day = days.simulated(int(time.time()), bad=faults.no_log_group)
+    assert max(line["@timestamp"] for line in day.recording.lines) < day.fault_s
+    lines = View(day.recording, parse_alarms(alarm_parameters(Catalog()), "the catalog"), day.start_s, day.end_s)
+    names = {name for name, line in lines.timelines.items() if line.fired}
+    assert names >= {f"edge-model-packager-prod-{name}" for name in ("metrics-missing", "probe-failing")}
 
 
 def test_the_first_row_tells_since_when_it_fails_and_for_whom(day, panels):
@@ -63,7 +73,11 @@ def test_the_tables_name_what_failed_most_with_whose_failure_it_is(day, query):
 
 
 def test_the_command_draws_it(tmp_path, monkeypatch, capsys, day):
-    monkeypatch.setattr(days, "simulated", lambda _: day)
+    monkeypatch.setattr(days, "simulated", lambda *_, **__: day)
     assert cli.main(["day", "--out", str(tmp_path / "day.html")]) == 0
     assert "Simulated" in (tmp_path / "day.html").read_text("utf-8")
     assert "a simulated day" in capsys.readouterr().out
+    assert cli.main(["day", "no-time", "no-log-group", "--out", str(tmp_path / "days")]) == 0
+    assert sorted(path.name for path in (tmp_path / "days").iterdir()) == ["no-log-group.html", "no-time.html"]
+    assert cli.main(["day", "no-such"]) == 2
+    assert "there is no drill no-such; there are small-disk" in capsys.readouterr().err
