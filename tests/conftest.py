@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.hooks import EventAliaser
 from botocore.loaders import Loader
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from packager.portal import aws
 from telemetry.check import check_line
 from telemetry.engine.lines import LineWriter
 from tests import s3_server as local
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 # Importing jsonschema would build a grammar for kinds of addresses that no schema here has, in two seconds.
 sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
 
-# How long an example takes says more about the machine and its other work than about the code.
-settings.register_profile("any machine", settings(), deadline=None)
+# How long an example takes, or its drawing, says more about the machine and its other work than about the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 
@@ -31,6 +32,14 @@ def pytest_collection_finish() -> None:
     """Keep the collector of garbage from going through libraries and thousands of tests again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_may_take_their_time() -> Iterator[None]:
+    """The local tables slow down with what all tests put there; on a busy machine they take longer than DynamoDB."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aws, "READ_TIMEOUT_S", 30)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

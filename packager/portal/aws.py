@@ -70,6 +70,10 @@ def map_aws_errors(operation: str) -> Iterator[None]:
         ) from None
 
 
+READ_TIMEOUT_S = 3
+"""How long one answer may take: tables answer in milliseconds, and a request is tried three times."""
+
+
 @cache
 def _session() -> Any:  # noqa: ANN401  a boto3 session, whose stubs want each service by its literal name
     """One session for all clients: it keeps the descriptions of the services, which are slow to load."""
@@ -84,7 +88,7 @@ def _client(service: str, _process_id: int) -> Any:  # noqa: ANN401  as client()
 
     config = Config(
         connect_timeout=2,
-        read_timeout=3,
+        read_timeout=READ_TIMEOUT_S,
         retries={"mode": "standard", "total_max_attempts": 3},
         tcp_keepalive=True,
     )

@@ -91,7 +91,7 @@ def zoo(request):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_what_packs_is_installed(name):
+def test_every_encoder_is_installed(name):
     if missing := ENCODERS[name].missing:
         pytest.skip(f"{name} is not tried: {missing} is not installed")
 
@@ -149,7 +149,7 @@ def test_every_strategy_gives_the_same_bytes(zoo):
     ],
     ids=" ".join,
 )
-def test_programs_read_it(zoo, command):
+def test_other_programs_read_what_was_made_from_every_encoder(zoo, command):
     if not shutil.which(command[0]):
         pytest.skip(f"{command[0]} is not installed")
     for name, path in zoo.components.items():

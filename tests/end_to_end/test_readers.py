@@ -107,18 +107,18 @@ def java(tmp_path_factory):
     return lambda how, path: dict(read_all(classes, how, [path])[0])
 
 
-def test_python_reads_it(usual):
+def test_python_reads_a_component(usual):
     with zipfile.ZipFile(usual) as archive:
         assert archive.testzip() is None
         assert {name: archive.read(name) for name in archive.namelist()} == FILES
 
 
 @pytest.mark.parametrize("how", ["file", "stream"])
-def test_java_reads_it(usual, java, how):
+def test_java_reads_a_component(usual, java, how):
     assert java(how, usual) == expected(FILES)
 
 
-def test_unzip_reads_it(usual):
+def test_unzip_reads_a_component(usual):
     output(tool("unzip"), "-tqq", usual)
     for name in ("manifest.json", "mochi/large", "mochi/empty"):
         assert output("unzip", "-p", usual, name) == FILES[name]
@@ -133,12 +133,12 @@ def test_bsdtar_reads_it_from_a_file_and_from_a_pipe(usual):
     assert output("bsdtar", "-xOf", "-", input=usual.read_bytes()) == contents
 
 
-def test_7z_reads_it(usual):
+def test_7z_reads_a_component(usual):
     output(tool("7z"), "t", usual)
     assert output("7z", "x", "-so", usual, "mochi/large") == FILES["mochi/large"]
 
 
-def test_busybox_reads_it(usual):
+def test_busybox_reads_a_component(usual):
     output(tool("busybox"), "unzip", "-t", usual)
 
 

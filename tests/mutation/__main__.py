@@ -18,12 +18,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.mutation.direct import ROOT, TOPS, direct_tests
 from tests.mutation.mutants import Mutant, Source
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- mutation: begin -->", "<!-- mutation: end -->"
-TOPS = ("packager", "telemetry", "dashboards", "infra")
 UNHARMED_LIMIT_S = 900
 LIMIT_S, LIMIT_TIMES = 20, 4
 """How long the tests may take with a mutant that may never end: so long, and so many times what they take without."""
@@ -38,16 +37,6 @@ class Outcome(NamedTuple):
     module: str
     mutant: Mutant
     killed: bool
-
-
-def direct_tests(module: str) -> list[str]:
-    """The tests that are a module's own: the file of its name, or else the folder that mirrors its room."""
-    path = Path(module)
-    own = ROOT / "tests" / path.parent / f"test_{path.stem}.py"
-    folder = own.parent
-    while not folder.is_dir():
-        folder = folder.parent
-    return [str((own if own.is_file() else folder).relative_to(ROOT))]
 
 
 def sample(modules: list[str], count: int, seed: int) -> list[tuple[str, Mutant]]:

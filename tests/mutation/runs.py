@@ -6,6 +6,7 @@ python runs.py COPY reads a line of JSON for each run, {"tests": [...], "limit_s
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -23,6 +24,7 @@ OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not reliabi
 OPTIONS += ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # libraries that are loaded before pytest begins
 
 
+PR_SET_PDEATHSIG = 1
 STARTS_SOMETHING = {"aws_cdk", "cdk_nag", "constructs", "jsii", "vl_convert"}
 """Libraries with a process or threads of their own, which a fork would share or lose."""
 
@@ -71,6 +73,7 @@ def forked(tests: list[str], took_s: dict[str, float], limit_s: float) -> dict[s
     child = os.fork()
     if child == 0:
         os.setsid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a mutant without end ends with its parent
         answer = json.dumps(run(tests, took_s)).encode()
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(answer)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.mutation import __main__ as mutation
-from tests.mutation.__main__ import Bench, direct_tests
+from tests.mutation.__main__ import Bench
+from tests.mutation.direct import direct_tests
 from tests.mutation.mutants import Source
 
 TEXT = '''
@@ -46,16 +47,20 @@ def test_a_sample_is_the_same_for_the_same_seed_and_takes_from_each_kind():
     assert len(source.sample(10**6, 1)) == len(source.mutants)
 
 
-def test_a_module_is_held_to_the_tests_of_its_name_or_of_its_room():
+def test_a_module_is_held_to_the_tests_of_its_name_or_to_those_that_import_it_or_of_its_room():
     assert direct_tests("packager/core/tar.py") == ["tests/packager/core/test_tar.py"]
-    assert direct_tests("packager/core/__init__.py") == ["tests/packager/core"]
+    assert "tests/packager/limits/test_storage.py" in direct_tests("packager/limits/reservations.py")
+    assert direct_tests("packager/core/that/nobody/imports.py") == ["tests/packager/core"]
 
 
 COUNTED = """
+from time import sleep
+
 def count(most):
     at = 0
     while at < most:
         at += 1
+        sleep(0.001)
     unseen = at > 100
     return at
 """
@@ -64,10 +69,11 @@ FATES = {("at < most", "(at <= most)"): True, ("at += 1", "pass"): True, ("at > 
 """Which of its mutants are killed; the second never ends."""
 
 
+@pytest.mark.slow
 def test_a_mutant_that_a_test_notices_is_told_from_one_that_none_does_and_one_without_end_is_killed(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(mutation, "LIMIT_S", 1)
+    monkeypatch.setattr(mutation, "LIMIT_S", 4)
     checkout = tmp_path / "here"
     checkout.mkdir()
     (checkout / "counted.py").write_text(COUNTED)

@@ -186,7 +186,7 @@ def event(here, **changed):
     return {name: value for name, value in {**asked, **changed}.items() if value is not ...}
 
 
-def test_a_machine_asks_for_the_same(here, monkeypatch):
+def test_an_event_packages_any_files_with_exclusions(here, monkeypatch):
     monkeypatch.delenv("AWS_LAMBDA_FUNCTION_NAME", raising=False)
     reply = handler(event(here, options={"exclude": ["*.txt"]}), Context())
     assert reply["statusCode"] == 200
@@ -223,7 +223,7 @@ def run(*arguments):
     return done
 
 
-def test_people_ask_for_the_same(here):
+def test_the_command_packages_any_files_with_a_prefix_and_exclusions(here):
     uri = here.compiled(Model(MODEL.sizes_bytes))
     asked = ("--layout", "files", "--model", uri, "--name", "n", "--version", "1.0.0", "--output", here.out)
     done = run("package", *asked, "--json", "--exclude", "tokenizer", "--prefix", "p/q")
@@ -250,7 +250,7 @@ def test_options_of_the_other_layout_are_wrong_use(here, arguments):
     assert not Path(here.out).exists()
 
 
-def test_limits_hold(here):
+def test_any_files_beyond_a_limit_are_refused_with_the_name_of_the_setting(here):
     uri = here.compiled(Model(MODEL.sizes_bytes))
     for limit in ({"max_members": 2}, {"max_unpacked_bytes": 1 << 20}, {"max_names_bytes": 100}):
         made = make(here, uri, settings=Settings(**limit))

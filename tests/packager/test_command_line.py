@@ -49,7 +49,7 @@ def test_quiet_says_nothing_but_errors_and_verbose_what_is_being_done(here):
     assert run(*asked(here), "--quiet", "--json").stdout.startswith("{")
 
 
-def test_warnings_say_so(here):
+def test_check_warns_that_a_component_of_any_files_has_no_manifest(here):
     assert run(*asked(here)).exit_code == 0
     checked = run("check", next(Path(here.out).rglob("*.zip")))
     assert checked.stdout.startswith("warning: manifest: There is no readable manifest.json at the root.")

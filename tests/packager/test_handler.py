@@ -375,7 +375,7 @@ def test_a_role_that_is_too_low_is_refused(world):
 
 
 @pytest.mark.parametrize("jobs", [None, [], "none", {}])
-def test_no_compilation_jobs(world, jobs):
+def test_a_training_without_compilation_jobs_is_a_400(world, jobs):
     job = world.job()
     put_record(world, job, compilation_jobs=jobs)
     status, body = ask(request(job))

@@ -118,7 +118,7 @@ def test_columns_have_the_name_that_was_written():
     assert row["@shown"] == ["size"]
 
 
-def test_fields_name_what_is_shown():
+def test_the_fields_command_decides_which_columns_are_shown():
     (row,) = query('fields @timestamp, error.type as kind | filter @message = "a"', LINES)
     assert row["@shown"] == ["@timestamp", "kind"]
     assert row["kind"] == "Zip|Error"

@@ -90,7 +90,7 @@ WITH_HISTORY = {
 
 
 @pytest.mark.parametrize("rule", WITH_HISTORY)
-def test_with_a_history_more_is_found(tmp_path, rule):
+def test_a_rule_about_the_past_finds_its_fault_only_with_a_history(tmp_path, rule):
     assert found(tmp_path, WITH_HISTORY[rule]) == []
     assert found(tmp_path, GOOD, WITH_HISTORY[rule], history=HISTORY) == [(rule, "x")]
 
@@ -263,7 +263,7 @@ def verdict(running, wanted=" passed, "):
     return next(line.rstrip() for line in running.stdout if wanted in line)
 
 
-def test_a_change_of_a_file_is_seen(tmp_path):
+def test_a_watched_file_that_changes_is_noticed(tmp_path):
     path = tmp_path / "a"
     path.write_text("1")
     changes = changing([path, tmp_path / "not there"], 0)

@@ -34,7 +34,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("datapoints", "window", "missing", "state"), CELLS)
-def test_every_published_cell_is_met(datapoints, window, missing, state):
+def test_every_cell_of_the_published_tables_of_missing_data_is_met(datapoints, window, missing, state):
     assert judge(window, datapoints, 3, missing) is state
 
 

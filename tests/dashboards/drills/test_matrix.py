@@ -39,7 +39,7 @@ def test_a_fault_calls_those_that_it_has_to_in_time_and_nobody_else(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ROWS.keys() - set(QUICK)))
-def test_every_other_fault_does_too(name):
+def test_every_other_fault_calls_those_that_it_has_to_in_time(name):
     assert wrong(ROWS[name], cells(name)) == []
 
 
@@ -58,7 +58,7 @@ def test_a_healthy_week_wakes_nobody_and_opens_one_ticket_at_most(week):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("week", WEEKS, ids=lambda week: f"{week.a_day} a day, {week.bad:.0%} bad, {week.seed}")
-def test_so_does_each_of_twelve(week):
+def test_each_of_twelve_healthy_weeks_wakes_nobody(week):
     called = lived(week)
     assert (called.pages, len(called.tickets) <= 1) == ((), True)
 

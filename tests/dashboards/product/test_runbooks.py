@@ -34,7 +34,7 @@ COMMANDS = sorted({command for text in TEXTS.values() for command in commands(te
 ANSWER = {"Configuration": {}, "LastUpdateStatus": "Successful", "StackStatus": "x"}
 
 
-def test_commands_are_found_at_all():
+def test_the_runbooks_name_more_than_twenty_aws_commands():
     assert len(COMMANDS) > 20
 
 

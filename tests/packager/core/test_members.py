@@ -108,7 +108,7 @@ def judged(admission, entry):
 
 
 @pytest.mark.parametrize("entry", [Entry("../" * 900, 0, "file"), Entry("a", 0, "hard link", "../" * 900)])
-def test_refused_names_count_too(entry):
+def test_names_of_refused_members_count_towards_the_limit(entry):
     admission = Admission(Settings(max_names_bytes=100_000))
     with pytest.raises(LimitExceededError, match="MAX_NAMES_BYTES"):
         [judged(admission, entry) for _ in range(100)]

@@ -221,7 +221,7 @@ def test_an_artifact_without_a_manifest_is_an_error_and_nothing_is_kept(here):
     assert not Path(here.out).exists()
 
 
-def test_it_stops_in_time(here):
+def test_preparing_ends_when_the_time_is_nearly_up(here):
     with pytest.raises(OutOfTimeError):
         prepare_manifest(here.trained, here.out, time_left_s=lambda: 1.0)
     assert prepare_manifest(here.trained, here.out, time_left_s=lambda: math.inf)

@@ -110,7 +110,7 @@ def test_only_plain_decimal_integers_are_numbers():
 
 
 @pytest.mark.usefixtures("parser")
-def test_an_empty_document_is_nothing():
+def test_an_empty_yaml_document_is_none():
     assert read_yaml(b"# only a comment\n", "c.yaml") is None
 
 

@@ -68,7 +68,7 @@ def test_gzip_in_gzip_is_told():
     assert "compressed with gzip, but inside it is compressed with gzip" in recognized(gz(gz(member() + END))).name
 
 
-def test_a_tar_gz_is_none_of_these():
+def test_a_tar_gz_is_recognized_as_no_other_format():
     assert recognized(gz(tar([("a", b"b")]))) is None
     assert recognized(gz(old_tar())) is None
 

@@ -284,7 +284,7 @@ def test_checksums_that_are_refused_are_left_out_and_that_is_remembered(sink, pr
     assert not any("x-amz-checksum-crc32" in each.headers for each in proxy.requests[tried:])
 
 
-def test_the_setting_decides_for_good(sink_with, proxy):
+def test_checksums_that_are_always_wanted_are_never_left_out(sink_with, proxy):
     proxy.break_next("CompleteMultipartUpload", refuses_checksums(400, "MalformedXML"), times=1000)
     with pytest.raises(StoreError) as caught:
         write(sink_with(checksums="always"))

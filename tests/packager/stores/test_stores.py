@@ -315,7 +315,7 @@ def test_two_components_at_once_do_not_disturb_each_other(place):
     assert not [name for name in place.everything() if "unfinished" in name or "b-1" in name or ".edge" in name]
 
 
-def test_what_is_not_there_is_said_so(place):
+def test_a_missing_artifact_is_named_in_the_error(place):
     source = place.source(f"{place.root.rstrip('/')}/nothing.tar.gz")
     for ask in (source.size_bytes, source.identity, lambda: source.open().__enter__()):
         with pytest.raises(ArtifactNotFoundError) as caught:

@@ -154,7 +154,7 @@ def test_an_artifact_replaced_between_two_downloads_is_an_error(scratch):
         source.open().__enter__()
 
 
-def test_what_is_not_there_is_said_so(scratch):
+def test_a_missing_artifact_is_named_in_the_error(scratch):
     with pytest.raises(ArtifactNotFoundError):
         Stores(Files(), scratch=scratch).source("s3://bucket/nothing").size_bytes()
 

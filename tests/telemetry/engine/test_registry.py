@@ -168,7 +168,7 @@ def test_values_and_dimensions_that_are_gone_break_and_new_ones_do_not():
     )
 
 
-def test_what_is_new_breaks_nothing():
+def test_a_new_metric_is_a_change_that_breaks_nothing():
     found = difference(metrics=(*ROW.metrics, Metric("speed", "Speed", Unit.BYTES_PER_SECOND, "Speed", "p50")))
     assert found
     assert not any(change.breaks for change in found)

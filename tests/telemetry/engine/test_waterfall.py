@@ -27,7 +27,7 @@ def test_a_run_is_drawn_as_a_tree_with_times_and_bytes():
     ]
 
 
-def test_nothing_is_drawn_as_words():
+def test_a_waterfall_of_no_spans_says_so():
     assert waterfall([]) == "no spans were recorded"
 
 
