@@ -224,10 +224,13 @@ def test_with_three_seconds_to_go_and_a_bucket_that_does_not_answer_the_work_sto
     before = world.keys()
     with function({**world.environment, "TIME_RESERVE_S": "2"}) as deployed:
         deployed.invoke(machine_event(world))
+        began = time.monotonic()
+        deployed.invoke(machine_event(world, options={"force": True}))
+        left_s = 7 + 5 * (time.monotonic() - began)  # of which the work has three, and more on a busy machine
         world.proxy.break_next(operation, stall(), times=10**6)
         began = time.monotonic()
-        answer = deployed.invoke(event, left_s=7)  # of which the work has three
-        assert time.monotonic() - began < 7
+        answer = deployed.invoke(event, left_s=left_s)
+        assert time.monotonic() - began < left_s
         assert (answer["statusCode"], answer["left"]) == (200, ["jetson-xavier"]), answer
         assert (world.keys(), world.uploads()) == (before, [])
         assert world.proxy.asked(operation)

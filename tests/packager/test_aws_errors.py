@@ -44,3 +44,5 @@ def test_a_cause_is_printable_and_short_and_ends_without_a_stop():
     cause = cause_of(ValueError("\x1b[2J" + "x" * 10_000))
     assert cause.isprintable()
     assert len(cause) <= 520
+    assert cause_of(ValueError("x" * 500)) == "x" * 500
+    assert cause_of(ValueError("x" * 501)) != "x" * 501

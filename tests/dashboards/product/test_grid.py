@@ -24,6 +24,13 @@ def test_a_row_that_is_ended_is_filled_and_the_next_begins_below_it():
     assert places(grid) == [(0, 0, 12, 6), (12, 0, 12, 6), (0, 6, 24, 3)]
 
 
+def test_three_widgets_of_the_usual_size_fill_a_row():
+    grid = DashboardGrid()
+    for _ in range(4):
+        grid.put("metric", {})
+    assert places(grid) == [(0, 0, 8, 6), (8, 0, 8, 6), (16, 0, 8, 6), (0, 6, 8, 6)]
+
+
 def test_a_row_may_keep_its_widths():
     grid = DashboardGrid()
     grid.put("metric", {}, 8, 6)
