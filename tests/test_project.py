@@ -21,9 +21,9 @@ import packager
 from native.build import TARGETS
 from packager import errors
 from packager.cli.commands import packager as command_line
-from packager.device.recipe_template import SHIPPED, shipped_template
+from packager.device.recipe_template import shipped_template
 from packager.portal.settings import PortalSettings
-from packager.settings import Settings
+from packager.settings import TEMPLATE_NAMES, Settings
 from packager.stores.s3_options import S3Options
 from tests import exports, models
 from tests.greengrass_api import greengrass_api, sha256_in_s3
@@ -261,12 +261,12 @@ def test_the_wheel_holds_the_rooms_with_their_types_and_no_tests(tmp_path):
     (wheel,) = tmp_path.iterdir()
     with zipfile.ZipFile(wheel) as packed:
         names = packed.namelist()
-        templates = {name: packed.read(f"packager/device/templates/{name}.yaml") for name in SHIPPED}
+        templates = {name: packed.read(f"packager/device/templates/{name}.yaml") for name in TEMPLATE_NAMES}
     shipped = [room for room in ROOMS if room != "infra"]
     assert [f"{room}/py.typed" for room in shipped if f"{room}/py.typed" not in names] == []
     assert {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")} == set(shipped)
     assert {f"packager/core/native-{platform}.so" for platform in TARGETS} <= set(names)
-    assert templates == {name: shipped_template(name) for name in SHIPPED}
+    assert templates == {name: shipped_template(name) for name in TEMPLATE_NAMES}
     assert {"packager/report/assets/run.html", "packager/report/assets/run.css"} <= set(names)
 
 
@@ -316,3 +316,16 @@ def test_every_public_name_of_the_library_is_there_and_none_but_the_errors_is_im
     assert {name for name in vars(errors) if name.endswith("Error")} <= set(packager.__all__)
     code = "import sys, packager; print(*[name for name in sys.modules if name.startswith('packager.')])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "packager.errors\n"
+
+
+def test_what_the_docs_and_messages_say_to_install_is_there_for_somebody_with_a_clone():
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    sources = [path for name in ("packager", "telemetry", "dashboards") for path in (ROOT / name).rglob("*.py")]
+    for path in (*pages, *sources):
+        text = path.read_text()
+        assert not re.search(r"edge[-_]model[-_]packager\[|pip install edge", text), path  # no index has it
+        named = re.findall(r"pip install '?\.\[([a-z,]+)\]", text) + re.findall(r"\bextra `([a-z]+)`", text)
+        assert {each for names in named for each in names.split(",")} <= extras, path
+        for line in re.findall(r"pip install (?:-\S+ )*(\S+)", text):
+            assert line.strip("`'\"").startswith((".", "--", "git+")) or line.endswith((".lock", ".txt")), (path, line)

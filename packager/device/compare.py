@@ -13,6 +13,7 @@ from packager.errors import LimitExceededError, ManifestError, within
 from packager.model.manifest import MANIFEST
 from packager.model.strict import read_json, values_at_most
 from packager.stores.archive import COMPONENT
+from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,13 @@ def compare_components(a: Source, b: Source, settings: Settings, *, digests: boo
     Memory: the directories and the manifests. Errors: as for ComponentFiles; ManifestError for a manifest that is no
     JSON.
     """
+    with observe(catalog.COMPARE_COMPONENTS, source=a.uri) as step:
+        compared = _compared(a, b, settings, digests=digests)
+        step.add(differences=compared.files_in_all)
+    return compared
+
+
+def _compared(a: Source, b: Source, settings: Settings, *, digests: bool) -> ComponentComparison:
     first, second = ComponentFiles(a, settings), ComponentFiles(b, settings)
     files = list(_file_differences(first, second))
     fields = _manifest_differences(first, second, settings)

@@ -14,6 +14,7 @@ from packager.device.component_files import ComponentFiles
 from packager.errors import ExtractionError, PackagerError, printable, within
 from packager.os_errors import map_os_errors
 from packager.stores.archive import Exclusions, patterns
+from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,6 +86,13 @@ def verify_unpacked(
     ExtractionError when there is no file to compare, which says nothing of the device.
     """
     exclusions = Exclusions(patterns(exclude))
+    with observe(catalog.VERIFY_UNPACKED, source=component.uri) as step:
+        result = _verified(folder, component, settings, exclusions)
+        step.add(files=result.files, bytes_read=result.bytes_compared, differences=result.deviations_in_all)
+    return result
+
+
+def _verified(folder: Path, component: Source, settings: Settings, exclusions: Exclusions) -> UnpackedComparison:
     shipped = ComponentFiles(component, settings)
     unpacked = sum(each.size_bytes for each in shipped.files.values())
     within("MAX_UNPACKED_BYTES", settings.max_unpacked_bytes, unpacked, "The unpacked component")

@@ -13,11 +13,13 @@ from packager.device.recipe_template import render
 from packager.os_errors import written_whole
 from packager.publishing.finished import FinishedRecipe, Placing, copy_zip, finish_recipe
 from packager.stores import Stores
+from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from packager.settings import Settings
+    from packager.stores import Source
 
 _NO_BUCKET = "BUCKET_NAME"
 """Stands for the bucket, as in the recipes of Greengrass' own development kit: the file is found before it is asked."""
@@ -69,7 +71,14 @@ def bundle_local(
     """
     stores = stores or Stores()
     zip_file = stores.source(artifact)
-    finished = finish_recipe(stores.source(recipe), zip_file, _place, settings)
+    with observe(catalog.BUNDLE_LOCAL, source=zip_file.uri) as step:
+        bundle = _bundled(stores.source(recipe), zip_file, output, settings)
+        step.add(bytes_out=bundle.finished.artifact.size_bytes, sha256=bundle.finished.artifact.sha256)
+    return bundle
+
+
+def _bundled(recipe: Source, zip_file: Source, output: Path, settings: Settings | None) -> LocalBundle:
+    finished = finish_recipe(recipe, zip_file, _place, settings)
     recipes, artifacts = output.resolve() / "recipes", output.resolve() / "artifacts"
     ending = "json" if finished.is_json else "yaml"
     bundle = LocalBundle(

@@ -91,6 +91,7 @@ BYTES_IN = Metric("bytes_in", "BytesIn", Unit.BYTES, "Bytes taken in, as stored"
 BYTES_OUT = Metric("bytes_out", "BytesOut", Unit.BYTES, "Bytes given out", "Sum")
 MEMBERS = Metric("members", "Members", Unit.COUNT, "Members of the archive that were seen", "Maximum")
 FILES = Metric("files", "Files", Unit.COUNT, "Files in the component", "Maximum")
+DIFFERENCES = Metric("differences", "Differences", Unit.COUNT, "Files that are not the same on both sides", "Sum")
 FINDINGS = Metric("findings", "Findings", Unit.COUNT, "Rules that the input breaks", "Sum")
 AVAILABLE = Metric("available_bytes", "AvailableBytes", Unit.BYTES, "Free bytes on the scratch disk", "Minimum")
 PEAK_SCRATCH = Metric(

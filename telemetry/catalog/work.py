@@ -212,6 +212,53 @@ CHOOSE_STRATEGY = Operation(
         Panel(STORAGE_BOARD, "Time of a choice", ("duration_ms",)),
     ),
 )
+PUBLISH_COMPONENT = Operation(
+    name="PublishComponent",
+    span="publish component",
+    meaning="A component version uploaded, created in Greengrass and waited for",
+    metrics=(
+        parts.BYTES_OUT,
+        Metric("created", "Created", Unit.COUNT, "1 when the version was not there before", "Sum"),
+    ),
+    properties=(parts.SOURCE, parts.SHA256),
+    panels=(
+        Panel(TARGETS_BOARD, "Publications", ("success", "failure", "created")),
+        Panel(TARGETS_BOARD, "Publications: time, bytes uploaded", ("duration_ms", "bytes_out")),
+    ),
+)
+BUNDLE_LOCAL = Operation(
+    name="BundleLocal",
+    span="bundle local",
+    meaning="A component written as the folders of a deployment without the cloud",
+    metrics=(parts.BYTES_OUT,),
+    properties=(parts.SOURCE, parts.SHA256),
+    panels=(
+        Panel(TARGETS_BOARD, "Local bundles", ("success", "failure")),
+        Panel(TARGETS_BOARD, "Local bundles: time, bytes", ("duration_ms", "bytes_out")),
+    ),
+)
+COMPARE_COMPONENTS = Operation(
+    name="CompareComponents",
+    span="compare components",
+    meaning="Two components compared by their directories",
+    metrics=(parts.DIFFERENCES,),
+    properties=(parts.SOURCE,),
+    panels=(
+        Panel(TARGETS_BOARD, "Comparisons", ("success", "failure", "differences")),
+        Panel(TARGETS_BOARD, "Time of a comparison", ("duration_ms",)),
+    ),
+)
+VERIFY_UNPACKED = Operation(
+    name="VerifyUnpacked",
+    span="verify unpacked",
+    meaning="What a device has unpacked, compared byte for byte with its component",
+    metrics=(parts.FILES, parts.BYTES_READ, parts.DIFFERENCES),
+    properties=(parts.SOURCE,),
+    panels=(
+        Panel(TARGETS_BOARD, "Verifications", ("success", "failure", "files", "differences")),
+        Panel(TARGETS_BOARD, "Verifications: time, bytes", ("duration_ms", "bytes_read")),
+    ),
+)
 WORK = (
     PACKAGE_REQUEST,
     PACKAGE_TARGET,
@@ -225,4 +272,8 @@ WORK = (
     PLAN_PACKAGE,
     CHECK_COMPONENT,
     CHOOSE_STRATEGY,
+    PUBLISH_COMPONENT,
+    BUNDLE_LOCAL,
+    COMPARE_COMPONENTS,
+    VERIFY_UNPACKED,
 )
