@@ -8,12 +8,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from packager.core.members import LeftOut
 from packager.errors import ExtractionError, LimitExceededError, PackagerError, StagingNeededError, printable, within
 from packager.limits import staging
 from packager.limits.storage import StorageManager
+from packager.model.any_files import check_layout
 from packager.os_errors import map_os_errors
 from packager.results import Finding
-from packager.settings import Settings, from_process_environment
+from packager.settings import FILES_LAYOUT, MODEL_LAYOUT, Settings, from_process_environment
 from packager.stores import Stores
 from packager.stores.archive import Archive, patterns
 from telemetry import catalog, observe
@@ -81,11 +83,12 @@ class ArchiveInfo:
 class StreamingExtractor:
     """Reads archives from S3 or files in one pass, never holding one whole, never writing to a path a member chose.
 
-    Every method takes a URI or a path. Errors: ExtractionError and its kinds for the archive, StoreError and its
+    Every method takes a URI or a path: of a tar.gz, or in the layout `files` of whatever `package` takes as a model
+    there. Errors: ExtractionError and its kinds for the archive, StoreError and its
     kinds for the store. Memory: about 3 MiB, whatever the archive's size.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  every choice, by name
         self,
         settings: Settings | None = None,
         *,
@@ -93,7 +96,10 @@ class StreamingExtractor:
         client: S3Client | None = None,
         endpoint_url: str | None = None,
         exclude: Sequence[str] = (),
+        layout: str = MODEL_LAYOUT,
     ) -> None:
+        check_layout(layout)
+        self._layout = layout
         self._exclude = patterns(exclude)
         self._settings = settings or from_process_environment()
         self._stores = (stores or Stores(client, endpoint_url)).with_scratch(StorageManager(self._settings))
@@ -149,7 +155,7 @@ class StreamingExtractor:
 
         The fault of a single member is a finding, and reading goes on; damage is a finding too, and ends it.
         """
-        seen = Inspection()
+        seen, archive = Inspection(), None
         with observe(catalog.INSPECT_ARCHIVE, source=str(archive_path)) as step:
             try:
                 with self._open(archive_path) as archive:
@@ -164,7 +170,9 @@ class StreamingExtractor:
 
     @contextmanager
     def _open(self, archive_path: str | Path) -> Iterator[ArchiveReader]:
-        archive_file = Archive(self._stores.source(str(archive_path)), exclude=self._exclude)
+        of_files, uri = self._layout == FILES_LAYOUT, str(archive_path)
+        source = self._stores.model(uri, self._settings) if of_files else self._stores.source(uri)
+        archive_file = Archive(source, exclude=self._exclude, of_any_kind=of_files)
         with archive_file.open(self._settings) as archive:
             yield archive
 
@@ -205,18 +213,20 @@ class Inspection:
             member = str(error.figures.get("member", ""))
             self._findings.append(Finding(type(error).__name__, error.message, error.next_step, member))
 
-    def info(self, uri: str, archive: ArchiveReader) -> ArchiveInfo:
+    def info(self, uri: str, archive: ArchiveReader | None) -> ArchiveInfo:
+        """What was seen; `archive` is None when it could not even be begun."""
+        left_out = archive.left_out if archive else LeftOut()
         return ArchiveInfo(
             uri=uri,
-            packed_bytes=archive.packed_bytes,
+            packed_bytes=archive.packed_bytes if archive else 0,
             unpacked_bytes=self._unpacked_bytes,
             members=tuple(self._members),
             findings=self.findings,
             files=self._files,
-            left_out=tuple(archive.left_out.names),
+            left_out=tuple(left_out.names),
             members_in_all=self.members_in_all,
             findings_in_all=self.findings_in_all,
-            left_out_in_all=archive.left_out.count,
+            left_out_in_all=left_out.count,
         )
 
     def _list(self, entry: Entry, size_bytes: int) -> None:

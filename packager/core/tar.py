@@ -248,7 +248,7 @@ class TarReader:
         raise ExtractionError(
             f"A tar header has the {field} {printable(raw)}, which is no number, "
             f"{self._stream.bytes_read} bytes into the unpacked archive.",
-            next_step="Check that the file is a tar archive packed with gzip.",
+            next_step="Check that the file is a tar archive.",
             unpacked_bytes=self._stream.bytes_read,
         )
 

@@ -51,7 +51,8 @@ def read_listing(
         )
         for each in records
     )
-    return ComponentListing(name.rsplit("/", 1)[-1], size_bytes, entries, _manifest(read_at, records, settings))
+    manifest = _manifest(read_at, records, settings)
+    return ComponentListing(name.rsplit("/", 1)[-1], size_bytes, entries, manifest, opened.leading_bytes)
 
 
 class ComponentZip:
@@ -59,12 +60,13 @@ class ComponentZip:
 
     def __init__(self, read_range: ReadAt, size_bytes: int, settings: Settings) -> None:
         self.read_at = _Blocks(read_range, size_bytes).read
-        self.records = read_directory(
+        directory = read_directory(
             self.read_at,
             size_bytes,
             max_bytes=settings.max_zip_directory_bytes,
             max_members=settings.max_members,
         )
+        self.records, self.leading_bytes = directory.records, directory.leading_bytes
 
     def contents(self, record: DirectoryRecord) -> Iterator[bytes]:
         """The unpacked bytes of an entry; ExtractionError unless they are what the directory says, and readable."""

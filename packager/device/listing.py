@@ -73,12 +73,14 @@ class ComponentListing:
         size_bytes: size of the ZIP.
         entries: in the order of the central directory; gone through once.
         manifest: bytes of `manifest.json` at the root; None when there is none or it cannot be read.
+        leading_bytes: how many stand before the first entry.
     """
 
     file_name: str
     size_bytes: int
     entries: Iterable[ComponentEntry]
     manifest: bytes | None
+    leading_bytes: int = 0
 
 
 @dataclass(frozen=True)

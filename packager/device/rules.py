@@ -43,7 +43,9 @@ NO_MODEL_FILES = frozenset({"libdlr.so", "model-shapes.json", "hyperparams.json"
 ELF_MACHINES = {183: "aarch64", 62: "amd64", 40: "arm", 3: "x86"}
 ELF_64_LITTLE_ENDIAN = b"\x7fELF\x02\x01"
 
-OF_GREENGRASS = frozenset({"entry-storage", "links", "entry-paths", "unique-paths", "component-size", "device-store"})
+OF_GREENGRASS = frozenset(
+    {"leading-bytes", "entry-storage", "links", "entry-paths", "unique-paths", "component-size", "device-store"}
+)
 """The rules of Greengrass itself, for any component; the others are those of the server component that runs models."""
 
 SHOWN = 3
@@ -285,6 +287,11 @@ def _device_store(component: CheckedComponent) -> Iterator[str]:
         )
 
 
+def _leading_bytes(component: CheckedComponent) -> Iterator[str]:
+    if count := component.listing.leading_bytes:
+        yield f"{count} bytes stand before the first entry"
+
+
 NOT_LOADED = "The model cannot be loaded on the device."
 
 RULES = (
@@ -330,6 +337,12 @@ RULES = (
         "The device's converter writes its own file of that name and fails.",
         "Rename the entry, or the stage type it comes from.",
         _reserved_names,
+    ),
+    Rule(
+        "leading-bytes",
+        "Readers that go from front to back unpack what stands there instead.",
+        "Package the component again: nothing may be put before it.",
+        _leading_bytes,
     ),
     Rule(
         "entry-storage",

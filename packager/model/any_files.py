@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from packager.core.names import safe_path
+from packager.core.names import MAX_SEGMENT_BYTES, safe_path
 from packager.errors import RequestError, UnsafeArchiveError, printable
 from packager.model.layouts import FILES, Component
 from packager.model.targets import Target
+from packager.settings import LAYOUT_NAMES
 
 if TYPE_CHECKING:
     from packager.stores.archive import Archive
@@ -38,13 +39,25 @@ def component_of_files(archive: Archive, name: str, version: str, prefix: str = 
     return Component(label, (target,), archive, FILES, manifest_source=None, prefix=_folder(prefix))
 
 
+def check_layout(layout: str) -> None:
+    """RequestError for a layout that there is not."""
+    if layout not in LAYOUT_NAMES:
+        raise wrong("layout", layout, f"one of {', '.join(LAYOUT_NAMES)}")
+
+
 def _folder(prefix: str) -> str:
+    form = f"a relative path of plain folder names of at most {MAX_SEGMENT_BYTES} bytes"
+    if not isinstance(prefix, str) or len(prefix) > MAX_PREFIX_LENGTH:
+        raise wrong("prefix", prefix, f"{form}, at most {MAX_PREFIX_LENGTH} characters in all")
     try:
-        if isinstance(prefix, str) and len(prefix) <= MAX_PREFIX_LENGTH:
-            return safe_path(prefix, "prefix")
-    except UnsafeArchiveError:
-        pass
-    raise wrong("prefix", prefix, f"a relative path of plain folder names, at most {MAX_PREFIX_LENGTH} characters")
+        return safe_path(prefix, "prefix")
+    except UnsafeArchiveError as error:
+        raise RequestError(
+            f"The component's prefix {printable(prefix, 100)!r} {error.reason}.",
+            next_step=f"Give prefix: {form}.",
+            field="prefix",
+            found=printable(prefix, 100),
+        ) from None
 
 
 def _check(field: str, value: object, pattern: re.Pattern[str], longest: int, form: str) -> None:

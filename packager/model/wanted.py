@@ -9,7 +9,7 @@ from packager.core.ports import KEYS_BEGIN_WITH
 from packager.errors import RequestError, printable
 from packager.model.layouts import Component, components_of
 from packager.model.trained import TrainedArtifact
-from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT
+from packager.settings import FILES_LAYOUT, MODEL_LAYOUT
 from packager.stores.address import path_within
 from packager.stores.archive import ARCHIVE, Archive, Exclusions, patterns
 from packager.stores.standard_streams import STREAM
@@ -68,10 +68,10 @@ class Wanted:
         return components_of(model, self.compiled, stores, self.imported_targets, manifest_source, self.model_file)
 
     def _check(self, *, is_prepared: bool) -> None:
-        if self.layout not in LAYOUT_NAMES:
-            from packager.model.any_files import wrong  # noqa: PLC0415  only to explain an error
+        if self.layout != MODEL_LAYOUT:
+            from packager.model.any_files import check_layout  # noqa: PLC0415  most calls name none
 
-            raise wrong("layout", self.layout, f"one of {', '.join(LAYOUT_NAMES)}")
+            check_layout(self.layout)
         if self.layout == FILES_LAYOUT and (self.compiled or self.imported_targets or self.model_file or is_prepared):
             raise RequestError(
                 "The layout `files` takes no compiled artifacts, targets, model file or prepared manifest.",

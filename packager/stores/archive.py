@@ -96,12 +96,36 @@ class Archive:
             try:
                 yield archive
             except ExtractionError as error:
-                if entries is not tar_gz:
-                    raise
                 begun = archive.members or archive.unpacked_bytes > _FIRST_HEADER_BYTES
                 if begun or isinstance(error, LimitExceededError):
                     raise
-                raise (_told_apart(self.source) or error) from error.__cause__
+                told = self._no_tar_inside(error) if self.of_any_kind else self._told_apart()
+                raise (told or error) from error.__cause__
+
+    def _no_tar_inside(self, error: ExtractionError) -> ExtractionError | None:
+        """The error for a file that is compressed, and no tar: `error` came of its first bytes as such."""
+        figures = error.figures
+        if "packed_bytes" in figures or "unpacked_bytes" not in figures:  # it is damaged, and cannot be unpacked
+            return None
+        from packager.stores.formats import HEAD_BYTES, packed_file  # noqa: PLC0415  only to explain an error
+
+        with suppress(PackagerError):
+            return packed_file(self.source.read_range(0, HEAD_BYTES), self.source.uri)
+        return None
+
+    def _told_apart(self) -> ExtractionError | None:
+        from packager.stores.formats import HEAD_BYTES, container, recognized  # noqa: PLC0415  only to explain an error
+
+        with suppress(PackagerError):
+            head = self.source.read_range(0, HEAD_BYTES)
+            if found := recognized(head):
+                other = " The layout `files` takes it as it is." if self.role == ARCHIVE and container(head) else ""
+                return ExtractionError(
+                    f"This is {found.name}, no tar archive packed with gzip.",
+                    next_step=f"{found.step_for(self.source.uri)}{other}",
+                    format=found.name,
+                )
+        return None
 
 
 def patterns(exclude: Sequence[str]) -> tuple[str, ...]:
@@ -128,16 +152,3 @@ def naming(source: Source, role: str) -> Iterator[None]:
         if error.figures.get("uri") == source.uri:
             error.name_artifact(role, source.uri)
         raise
-
-
-def _told_apart(source: Source) -> ExtractionError | None:
-    from packager.stores.formats import HEAD_BYTES, recognized  # noqa: PLC0415  only to explain an error
-
-    with suppress(PackagerError):
-        if found := recognized(source.read_range(0, HEAD_BYTES)):
-            return ExtractionError(
-                f"This is {found.name}, no tar archive packed with gzip.",
-                next_step=found.step_for(source.uri),
-                format=found.name,
-            )
-    return None

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     OpenEntries = Callable[[PackedCount, Settings], Entries]
 
 _ARCHIVE_NAME = re.compile(r"\.(tar|tgz|tbz2?|txz|tzst|zip|tar\.(gz|bz2|xz|zst))$", re.IGNORECASE)
+_LONGEST_END_BYTES = 22 + 0xFFFF
+"""The end record of a ZIP, with the longest comment."""
+
 _VERSION = re.compile(r"\?versionId=[^?&=/#]+$")
 
 
@@ -50,7 +53,7 @@ def entries_of(source: Source) -> OpenEntries:
     known = formats.container(head)
     if known == "gzip":
         return tar_gz
-    if known == "zip" and _is_named_archive(source):
+    if _is_named_archive(source) and (known == "zip" or (not known and _ends_as_zip(source))):
         return partial(ZipEntries, source=source)
     if known in _TARS:
         return partial(_tar, begin=_TARS[known], name=known)
@@ -79,6 +82,15 @@ def file_name(source: Source) -> str:
 
 def _is_named_archive(source: Source) -> bool:
     return bool(_ARCHIVE_NAME.search(file_name(source)))
+
+
+def _ends_as_zip(source: Source) -> bool:
+    """Whether it is a ZIP behind something else: its reader says what stands before it."""
+    if source.uri == STREAM:
+        return False
+    size_bytes = source.size_bytes()
+    start = max(0, size_bytes - _LONGEST_END_BYTES)
+    return b"PK\x05\x06" in source.read_range(start, size_bytes - start)
 
 
 def _tar(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 import zlib
 from contextlib import contextmanager
+from posixpath import basename
 from typing import TYPE_CHECKING
 
 from packager.core.gunzip import PackedCount, check_ratio
@@ -14,7 +16,7 @@ from packager.stores.zip_directory import (
     LOCAL_BYTES,
     check_descriptor,
     check_local,
-    descriptor_bytes,
+    length_behind,
     local_lengths,
     read_directory,
 )
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from packager.core.ports import Source
     from packager.core.tar import Kind
     from packager.settings import Settings
-    from packager.stores.zip_directory import DirectoryRecord
+    from packager.stores.zip_directory import Directory, DirectoryRecord
 
 STORED, DEFLATED = 0, 8
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
@@ -86,8 +88,9 @@ class ZipEntries:
         self.unpacked_bytes = 0
 
     def __iter__(self) -> Iterator[Entry]:
-        for record in sorted(self._directory(), key=lambda record: record.offset):
-            self._skip(record.offset - self._packed.bytes_read)
+        directory = self._directory()
+        _refuse_leading(directory, self._source.uri)
+        for record in sorted(directory.records, key=lambda record: record.offset):
             self._open(record)
             yield _entry(record)
             for _ in self._content:  # what was not read is checked too
@@ -103,7 +106,7 @@ class ZipEntries:
         self._ready = self._ready[count:]
         return count
 
-    def _directory(self) -> list[DirectoryRecord]:
+    def _directory(self) -> Directory:
         settings = self._settings
         with _as_archive():
             return read_directory(
@@ -139,9 +142,9 @@ class ZipEntries:
             raise _damaged(f"it unpacks to other than {record.size_bytes} bytes", record)
         if crc != record.crc32:
             raise _damaged(f"its checksum is {crc:08x} instead of {record.crc32:08x}", record)
-        if has_descriptor:
-            behind = self._exactly(descriptor_bytes(self._packed.bytes_read, record), record)
-            with _as_archive(record):
+        with _as_archive(record):
+            behind = self._exactly(length_behind(self._packed.bytes_read, record), record)
+            if has_descriptor:
                 check_descriptor(behind, record)
 
     def _stored(self, record: DirectoryRecord) -> Iterator[bytes]:
@@ -190,6 +193,19 @@ def _as_archive(record: DirectoryRecord | None = None) -> Iterator[None]:
         if "reason" in error.figures:
             raise _damaged(str(error.figures["reason"]), record) from error
         raise
+
+
+def _refuse_leading(directory: Directory, uri: str) -> None:
+    """Refuse what readers see that go from front to back, and readers that go by the directory do not."""
+    leading_bytes = directory.leading_bytes
+    if leading_bytes:
+        name = shlex.quote(printable(basename(uri)))
+        raise ExtractionError(
+            f"{leading_bytes} bytes stand before the first entry of the ZIP: another ZIP, or a program that unpacks "
+            "itself. Some readers take them for the archive.",
+            next_step=f"Make a plain ZIP of it: unzip ./{name} -d model && (cd model && zip -r ../plain.zip .)",
+            leading_bytes=leading_bytes,
+        )
 
 
 def _entry(record: DirectoryRecord) -> Entry:

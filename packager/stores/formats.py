@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import zlib
 from posixpath import basename
 from typing import NamedTuple
 
-from packager.errors import printable
+from packager.errors import ExtractionError, printable
+from packager.stores.standard_streams import STREAM
 
 HEAD_BYTES = 1 << 12
 """How much of a file tells."""
@@ -106,6 +108,27 @@ def container(head: bytes) -> str:
     if _known(head) is _TAR:
         return "tar"
     return next((name for magic, name in _CONTAINERS if head.startswith(magic)), "")
+
+
+_PROGRAMS = frozenset({"gzip", "bzip2", "xz", "zstd"})
+"""Kinds of compression, by the program that also takes them off."""
+
+
+def packed_file(head: bytes, uri: str) -> ExtractionError | None:
+    """The error for one file, no tar, in a compression that it has to be taken out of; None for anything else."""
+    name = container(head)
+    if name not in _PROGRAMS:
+        return None
+    packed = printable(basename(uri))
+    unpacked = re.sub(r"\.(gz|tgz|bz2|xz|zst|tar)$", "", packed, flags=re.IGNORECASE)
+    return ExtractionError(
+        f"This is one file that is compressed with {name}, or damaged: there is no tar in it.",
+        next_step="Unpack it to a file whose name says what it is, and give that as the model."
+        if uri == STREAM
+        else f"Unpack it, and give what comes out as the model: {name} -dc < {shlex.quote(packed)} > "
+        f"{shlex.quote(unpacked if unpacked != packed else f'{packed}.unpacked')}",
+        format=name,
+    )
 
 
 def _known(head: bytes) -> Format | None:

@@ -31,7 +31,8 @@ _DESCRIPTOR = 1 << 3
 _FLAGS_THAT_COUNT = 0x0001 | _DESCRIPTOR | 0x0040 | 0x0800 | 0x2000
 """Encryption in its three forms, a descriptor that follows, and names in UTF-8."""
 
-_LONGEST_DESCRIPTOR = 4 + 4 + 2 * 8
+_DESCRIPTOR_LENGTHS = (0, 12, 16, 20, 24)  # with a signature or without, of 32 bits or 64; 0: some writers forget it
+_LONGEST_DESCRIPTOR = max(_DESCRIPTOR_LENGTHS)
 _ZIP64 = 1
 _ZIP64_SIZES = (0, 8, 16, 24, 28)  # what Java takes
 
@@ -60,6 +61,19 @@ class DirectoryRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Directory:
+    """The records of a ZIP in order, and the offset of the first byte of its directory."""
+
+    records: list[DirectoryRecord]
+    start: int
+
+    @property
+    def leading_bytes(self) -> int:
+        """How many bytes stand before the first entry: of another ZIP, or of a program that unpacks this one."""
+        return min((each.offset for each in self.records), default=self.start)
+
+
+@dataclass(frozen=True, slots=True)
 class _Extent:
     """Where the directory lies: its first byte, its length, how many records, and where the ZIP itself begins."""
 
@@ -69,8 +83,8 @@ class _Extent:
     base: int
 
 
-def read_directory(read_at: ReadAt, size_bytes: int, *, max_bytes: int, max_members: int) -> list[DirectoryRecord]:
-    """Every record of the ZIP's directory, in order. Offsets are those in the file.
+def read_directory(read_at: ReadAt, size_bytes: int, *, max_bytes: int, max_members: int) -> Directory:
+    """Every record of the ZIP's directory. Offsets are those in the file.
 
     ExtractionError when it is no ZIP, or one that Java refuses or readers disagree on; LimitExceededError when the
     directory has more bytes than MAX_ZIP_DIRECTORY_BYTES or more entries than MAX_ARCHIVE_MEMBERS allow.
@@ -84,7 +98,7 @@ def read_directory(read_at: ReadAt, size_bytes: int, *, max_bytes: int, max_memb
         damaged("its directory is cut")
     if len(records) != extent.count:
         damaged(f"its directory has {len(records)} entries, and its end says {extent.count}")
-    return _with_ends(records, extent)
+    return Directory(_with_ends(records, extent), extent.start)
 
 
 def data_offset(read_at: ReadAt, record: DirectoryRecord) -> int:
@@ -97,6 +111,14 @@ def data_offset(read_at: ReadAt, record: DirectoryRecord) -> int:
         behind = offset + record.compressed_bytes
         check_descriptor(read_at(behind, descriptor_bytes(behind, record)), record)
     return offset
+
+
+def length_behind(at: int, record: DirectoryRecord) -> int:
+    """How many bytes follow the data that ends `at`. ExtractionError unless they can be a descriptor, or are none."""
+    length = record.end - at
+    if length not in (_DESCRIPTOR_LENGTHS if record.flag_bits & _DESCRIPTOR else (0,)):
+        damaged(f"it is followed by {length} bytes that belong to no entry", record)
+    return length
 
 
 def descriptor_bytes(behind: int, record: DirectoryRecord) -> int:

@@ -183,6 +183,7 @@ BREAKS = {
         lambda m, p: listing(m, [*p, "./inference_runtimes.py"]),
         lambda m, p: listing(m, [*p, "model.py/"]),
     ],
+    "leading-bytes": [lambda m, p: dataclasses.replace(listing(m, p), leading_bytes=1)],
     "entry-storage": [
         lambda m, p: entry(listing(m, p), 1, method=12),
         lambda m, p: entry(listing(m, p), -2, flag_bits=0x0001),

@@ -6,6 +6,9 @@ import bz2
 import io
 import lzma
 import os
+import shutil
+import struct
+import subprocess
 import zipfile
 from pathlib import Path
 from struct import pack
@@ -16,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager.core.names import safe_path
+from packager.device.check import check_component
 from packager.errors import (
     AccessDeniedError,
     ArtifactChangedError,
@@ -25,14 +29,15 @@ from packager.errors import (
     RequestError,
     UnsafeArchiveError,
 )
+from packager.extractor import StreamingExtractor
 from packager.packaging import package
 from packager.settings import Settings
-from packager.stores import collection, s3_prefix
+from packager.stores import Stores, collection, s3_prefix
 from packager.stores.unpacked import ZSTD_MODULE
 from tests import archives
 from tests.archive_strategies import file_sets, tars
 from tests.containers import PACKERS, zstd
-from tests.packages import content, ground
+from tests.packages import content, ground, tar
 
 MIB = 1 << 20
 FILES = {"model.onnx": content(5 * MIB // 4), "labels.txt": b"cat\ndog\n", "deep/er/empty": b""}
@@ -270,6 +275,64 @@ def test_zips_that_lie_are_refused(here, kind):
         info.external_attr = 0o120777 << 16
         data = zipped({info: b"/etc/passwd"})
     refused(here, written(here, data, "model.zip"))
+
+
+@pytest.mark.parametrize("before", [ZIP, b"#!/bin/sh\nexec unzip $0\n", b"\x7fELF" + bytes(500), b"P", bytes(70_000)])
+def test_what_stands_before_a_zip_is_counted_and_refused_and_found_in_a_component(here, before):
+    for whole in (before + ZIP, before + moved(ZIP, len(before))):
+        path = written(here, whole, "my model.zip")
+        error = refused(here, path)
+        assert (error.leading_bytes, f"{len(before)} bytes stand before" in str(error)) == (len(before), True)
+        assert "'my model.zip'" in error.next_step
+        info = StreamingExtractor(layout="files").get_archive_info(path)
+        assert [each.message for each in info.findings] == [error.message]
+        assert [each.rule for each in check_component(path, layout="files")] == ["leading-bytes"]
+
+
+def moved(data, by):
+    """The ZIP with offsets for a place so many bytes further on, as `zip -A` writes them."""
+    data = bytearray(data)
+    at = data.rindex(b"PK\5\6")
+    count, (start,) = struct.unpack_from("<H", data, at + 10)[0], struct.unpack_from("<L", data, at + 16)
+    struct.pack_into("<L", data, at + 16, start + by)
+    for _ in range(count):
+        names, extra, comment = struct.unpack_from("<3H", data, start + 28)
+        struct.pack_into("<L", data, start + 42, struct.unpack_from("<L", data, start + 42)[0] + by)
+        start += 46 + names + extra + comment
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz", "tar.zst"])
+@pytest.mark.parametrize("content", [b"{}", b"some text\n" * 5000, content(3000)], ids=["tiny", "text", "weights"])
+def test_one_file_that_is_compressed_is_named_with_the_command_that_unpacks_it(here, kind, content):
+    name = kind.removeprefix("tar.")
+    data = PACKERS[kind](content)
+    error = refused(here, written(here, data, f"my weights.bin.{name}"))
+    program = {"gz": "gzip", "bz2": "bzip2", "zst": "zstd"}.get(name, name)
+    assert f"one file that is compressed with {program}" in str(error)
+    command = error.next_step.partition(": ")[2]
+    if shutil.which(program):
+        subprocess.run(["sh", "-c", command], cwd=here.root, check=True)
+        assert (here.root / "my weights.bin").read_bytes() == content
+
+
+def test_every_container_is_inspected_in_the_layout_files(here, bucket, s3_server):
+    files = {"a/b.bin": content(3000), "c.txt": b"c"}
+    stores = Stores(endpoint_url=s3_server.endpoint_url)
+    models = [str(folder(here, files)), f"{put(bucket, {f'm/{name}': data for name, data in files.items()})}/m/"]
+    models += [str(written(here, PACKERS[kind](tar(files)), f"m.{kind}")) for kind in PACKERS]
+    models += [str(written(here, zipped(files), "m.zip"))]
+    for model in models:
+        info = StreamingExtractor(stores=stores, layout="files").get_archive_info(model)
+        assert {each.name: each.size_bytes for each in info.members if each.kind == "file"} == {
+            name: len(data) for name, data in files.items()
+        }, model
+        assert info.findings == ()
+    one = StreamingExtractor(layout="files").get_archive_info(written(here, b"weights", "w.bin"))
+    assert [(each.name, each.size_bytes) for each in one.members] == [("w.bin", 7)]
+    pointer = written(here, b"version https://git-lfs.github.com/spec/v1\n", "w.onnx")
+    (finding,) = StreamingExtractor(layout="files").get_archive_info(pointer).findings
+    assert "Git LFS pointer" in finding.message
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a\\..\\evil", "C:evil", "a\x1bb"])
