@@ -101,8 +101,8 @@ def handler(event: Any, lambda_context: LambdaContext) -> dict[str, Any]:  # noq
       by message. What can never succeed goes to the dead letters.
     - `{"probe": true}`, which the schedule sends, packages a tiny model of its own through everything, and removes it.
     - Anything else has to be `{"trained", "compiled": [{"target", "uri"}], "output", "options", "manifest"}`, or
-      `{"layout": "files", "model", "name", "version", "prefix", "output", "options"}`, and gets the document of
-      `packager package --json` with `statusCode`.
+      `{"layout": "files", "model", "name", "version", "prefix", "recipe", "output", "options"}`, and gets the document
+      of `packager package --json` with `statusCode`.
     """
     with (
         invocation(event, lambda_context) as step,
@@ -371,6 +371,7 @@ def _package(arguments: PackageArguments, clock: object) -> PackageResult:
         name=arguments.name,
         version=arguments.version,
         prefix=arguments.prefix,
+        recipe=arguments.recipe,
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from packager.deadline import time_limit
-from packager.errors import RequestError
+from packager.errors import RequestError, StoreError
 from packager.limits.retry import retrying
 from packager.limits.storage import StorageManager
 from packager.limits.strategy import AUTO
@@ -18,13 +18,15 @@ from packager.model.trained import GivenManifest, TrainedArtifact
 from packager.model.wanted import Wanted
 from packager.results import OnProgress, PackageResult, done_before
 from packager.run import Options, Run, make_components
-from packager.settings import MODEL_LAYOUT, Settings, from_process_environment
+from packager.settings import FILES_LAYOUT, MODEL_LAYOUT, Settings, from_process_environment
 from packager.stores import Stores
 from packager.stores.archive import COMPILED, TRAINED, Archive, patterns
 from telemetry import context
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from packager.publishing.beside import RecipeBeside
 
 
 def package(  # noqa: PLR0913  every choice of a call, by name
@@ -50,6 +52,7 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     name: str | None = None,
     version: str | None = None,
     prefix: str = "",
+    recipe: str | None = None,
 ) -> PackageResult:
     """Package a model for several targets. Each succeeds or fails on its own; failures are results, never raised.
 
@@ -77,6 +80,8 @@ def package(  # noqa: PLR0913  every choice of a call, by name
         name: of the component, in the layout `files`; its target in the result is `name=version`.
         version: of the component, in the layout `files`.
         prefix: a folder to put its files below, in the layout `files`.
+        recipe: path or URI of a template, or the name of a shipped one, of which the recipe is written beside the
+            component, in the layout `files`; see `PackageResult.recipe`.
 
     Memory over the idle process, whatever the size of the artifacts: from S3 to S3 at most 64 MiB for one target, and
     400 MiB for eight at once (two ranges of 6 MiB, two parts of 8 MiB and buffers for each). Raises RequestError for
@@ -88,9 +93,30 @@ def package(  # noqa: PLR0913  every choice of a call, by name
     run = Run(options, stores or Stores(client, endpoint_url), output, on_progress)
     wanted = Wanted(trained, compiled, imported_targets, exclude, model_file, layout, name, version, prefix, output)
     components = wanted.components(run.stores, settings, run.checkpoint.report, run.sink if prepared else None)
+    beside = _recipe_beside(recipe, wanted, run.stores)
     done = done_before(previous)
     with _limited_to(time_left_s):
-        return make_components(run, components, done)
+        result = make_components(run, components, done)
+        return beside.write(result) if beside else result
+
+
+def _recipe_beside(named: str | None, wanted: Wanted, stores: Stores) -> RecipeBeside | None:
+    if named is None:
+        return None
+    if wanted.layout != FILES_LAYOUT:
+        raise RequestError(
+            f"A recipe beside the component does not belong to the layout {wanted.layout}.",
+            next_step="Leave it out; `packager recipe` writes the recipe of a component for the server component.",
+            field="recipe",
+        )
+    from packager.publishing.beside import RecipeBeside  # noqa: PLC0415  few calls need it
+
+    try:
+        return RecipeBeside(named, wanted.name or "", wanted.version or "", stores)
+    except StoreError as error:
+        raise RequestError(
+            f"The template of the recipe cannot be read: {error.message}", next_step=error.next_step, field="recipe"
+        ) from error
 
 
 def prepare_manifest(  # noqa: PLR0913  every choice of a call, by name

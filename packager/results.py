@@ -31,11 +31,13 @@ def left_out_warning(count: int, names: Sequence[str]) -> tuple[Finding, ...]:
     if not count:
         return ()
     more = f", and {count - len(names)} more" if count > len(names) else ""
+    members = "1 member of the artifact was" if count == 1 else f"{count} members of the artifact were"
     return (
         Finding(
             LEFT_OUT,
-            f"{count} members of the artifact are no part of the component: {', '.join(names)}{more}.",
-            "Nothing, if the model does without them; otherwise give them other names, and pack the artifact again.",
+            f"{members} left out of the component: {', '.join(names)}{more}.",
+            "If the model needs them, do not exclude them; what macOS adds (._NAME, .DS_Store, __MACOSX) is always "
+            "left out, so give a file of the model another name.",
         ),
     )
 
@@ -74,8 +76,16 @@ class ComponentResult:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenRecipe:
+    """The recipe beside a component: its URI, None when there is none, and what nucleus lite does not take of it."""
+
+    uri: str | None = None
+    warnings: Sequence[Finding] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PackageResult:
-    """The outcome of one call. `error` is set when nothing could begin.
+    """The outcome of one call. `error` is set when nothing could begin, or when the recipe could not be written.
 
     Its document can be handed to the next call, which goes on with what is not done.
     """
@@ -84,6 +94,12 @@ class PackageResult:
     manifest: dict[str, Any] | None = None
     peak_scratch_bytes: int = 0
     error: PackagerError | None = None
+    recipe: WrittenRecipe | None = None
+
+    @property
+    def recipe_failed(self) -> bool:
+        """Whether there is a component, and not the recipe that was asked for."""
+        return self.recipe is not None and self.recipe.uri is None and any(each.uri for each in self.components)
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -101,7 +117,14 @@ class PackageResult:
             "peak_scratch_bytes": self.peak_scratch_bytes,
             "left": list(self.left),
             "error": self.error.as_dict() if self.error else None,
+            **self._recipe_as_dict(),
         }
+
+    def _recipe_as_dict(self) -> dict[str, Any]:
+        """Nothing when no recipe was asked for."""
+        if self.recipe is None:
+            return {}
+        return {"recipe": self.recipe.uri, "recipe_warnings": [asdict(each) for each in self.recipe.warnings]}
 
 
 Phase = Literal["inspecting", "planning", "identifying", "reading_manifest", "listing", "staging", "packaging", "done"]

@@ -378,7 +378,9 @@ def _reporter(run: Run, component: Component, phase: Phase) -> Callable[[int, in
                 total_bytes,
                 files,
                 scratch_bytes=run.storage.written_bytes,
-                remaining_s=spent_s / packed_bytes * (total_bytes - packed_bytes) if packed_bytes else None,
+                remaining_s=spent_s / packed_bytes * (total_bytes - packed_bytes)
+                if 0 < packed_bytes <= total_bytes
+                else None,
             )
         )
 

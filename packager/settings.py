@@ -21,6 +21,9 @@ SCRATCH = Path("/tmp")  # noqa: S108  Lambda's scratch disk; every folder made t
 MODEL_LAYOUT, FILES_LAYOUT = LAYOUT_NAMES = ("model", "files")
 """What a call can ask for: a trained model as the server component takes it, or the files of any model as they are."""
 
+TEMPLATE_NAMES = ("onnxruntime", "tflite", "model")
+"""The templates of recipes that come with the package."""
+
 STRATEGY_NAMES = ("auto", "streaming", "standard", "sequential", "partial")
 """The strategies that a call can ask for; `packager.limits.strategy` says what each of them takes."""
 

@@ -15,6 +15,7 @@ from packager.device.recipe_file import MAX_FILE_BYTES, read_recipe, read_recipe
 from packager.device.recipe_reference import nearest
 from packager.errors import RequestError, printable
 from packager.os_errors import map_os_errors
+from packager.settings import TEMPLATE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from packager.device.recipe import Artifact
     from packager.results import Finding
     from packager.stores import Stores
-
-SHIPPED = ("onnxruntime", "tflite", "model")
-"""Templates that come with the package, by name."""
 
 PLACEHOLDERS = ("@COMPONENT_PATH@", "@COMPONENT_NAME@", "@COMPONENT_VERSION@")
 _PLACEHOLDER = re.compile(r"@COMPONENT_[A-Z_]*@?")
@@ -43,11 +41,11 @@ class RecipeNames:
 
 def shipped_template(name: str) -> bytes:
     """The template of that name, with its comments. RequestError for one that does not come with the package."""
-    if name not in SHIPPED:
-        right = nearest(name, SHIPPED)
+    if name not in TEMPLATE_NAMES:
+        right = nearest(name, TEMPLATE_NAMES)
         raise RequestError(
             f"No template is named '{printable(name)}'.",
-            next_step=f"Did you mean {right}?" if right else f"There are {', '.join(SHIPPED)}.",
+            next_step=f"Did you mean {right}?" if right else f"There are {', '.join(TEMPLATE_NAMES)}.",
             field="template",
             found=printable(name),
         )
@@ -55,13 +53,13 @@ def shipped_template(name: str) -> bytes:
 
 
 def read_template(named: str, stores: Stores | None = None) -> tuple[Any, bool]:
-    """The template in a file, or the shipped one of that name; and whether it is JSON. Errors: as for a file.
+    """The template in a file or an object, or the shipped one of that name; and whether it is JSON.
 
-    `-` is the standard input of `stores`.
+    `-` is the standard input of `stores`. Errors: as for an artifact.
     """
-    if named == "-" and stores is not None:
+    if stores is not None and (named == "-" or ":/" in named):
         return read_recipe_source(stores.source(named))
-    if named in SHIPPED and not Path(named).exists():
+    if named in TEMPLATE_NAMES and not Path(named).exists():
         return read_recipe(shipped_template(named), named)
     path = Path(named)
     with map_os_errors("read", path), path.open("rb") as file:

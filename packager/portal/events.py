@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from packager.errors import RequestError, SettingsError, printable
 from packager.portal.fields import LONGEST_TEXT, Fields, wrong
-from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
+from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES, TEMPLATE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +41,7 @@ class PackageArguments:
     name: str | None = None
     version: str | None = None
     prefix: str = ""
+    recipe: str | None = None
 
 
 PREPARE, PREPARED = "prepare", "prepared"
@@ -93,7 +94,7 @@ def is_execution_event(event: object) -> bool:
 def machine_call(event: object, *, in_lambda: bool = False) -> MachineCall:
     """The request in a machine's event: trained, compiled and output; optionally options, manifest, training_id.
 
-    In the layout `files`: model, name, version and output; optionally prefix, options and training_id.
+    In the layout `files`: model, name, version and output; optionally prefix, recipe, options and training_id.
 
     A field that is null is a missing one. In Lambda the output has to be in S3: the function's own disk is lost.
     """
@@ -121,7 +122,7 @@ def _layout(fields: Fields) -> str:
     layout = fields.optional_text("layout") or MODEL_LAYOUT
     if layout not in LAYOUT_NAMES:
         raise wrong("layout", layout, " or ".join(LAYOUT_NAMES))
-    others = ("trained", "compiled") if layout == FILES_LAYOUT else ("model", "name", "version", "prefix")
+    others = ("trained", "compiled") if layout == FILES_LAYOUT else ("model", "name", "version", "prefix", "recipe")
     for name in others:
         if name in fields:
             raise RequestError(
@@ -145,8 +146,19 @@ def _files_of_any_model(fields: Fields, options: dict[str, Any], *, in_lambda: b
         name=fields.text("name"),
         version=fields.text("version"),
         prefix=fields.optional_text("prefix", LONGEST_TEXT) or "",
+        recipe=_template(fields, in_lambda=in_lambda) if "recipe" in fields else None,
         **options,
     )
+
+
+def _template(fields: Fields, *, in_lambda: bool) -> str:
+    """A template that comes with the package, by name, or the URI of one."""
+    if fields.text("recipe", LONGEST_TEXT) in TEMPLATE_NAMES:
+        return fields.text("recipe", LONGEST_TEXT)
+    uri = _uri(fields, "recipe")
+    if in_lambda and not uri.startswith("s3://"):
+        raise wrong("recipe", uri, f"s3://bucket/key or one of {', '.join(TEMPLATE_NAMES)}")
+    return uri
 
 
 def compilation_ended(event: dict[str, Any]) -> CompilationEnded:

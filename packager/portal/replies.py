@@ -80,8 +80,10 @@ def status_of(error: Exception | None) -> int:
 
 
 def shared_failure(result: PackageResult) -> PackagerError | None:
-    """The error that kept every target from being tried, a damaged trained artifact for instance; else None."""
-    return None if result.left or any(each.uri for each in result.components) else result.error
+    """The error that kept every target from being tried, as a damaged artifact does, or that of the recipe; or None."""
+    if result.left or any(each.uri for each in result.components):
+        return result.error if result.recipe_failed else None
+    return result.error
 
 
 def state_document(result: PackageResult) -> dict[str, Any]:

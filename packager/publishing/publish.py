@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from packager.publishing.cloud import DEPLOYABLE, ENDED, CloudComponent, CloudSt
 from packager.publishing.finished import FinishedRecipe, Placing, copy_zip, finish_recipe
 from packager.results import ProcessingState
 from packager.stores import Stores
+from telemetry import catalog, observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from packager.results import OnProgress
     from packager.settings import Settings
     from packager.stores import Source
+
+_PREFIX = re.compile(r"(/[A-Za-z0-9!_.*'()-]+)*")
+"""What S3 calls safe: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 
 DEFAULT_WAIT_S = 300.0
 _FIRST_LOOK_S = 0.25
@@ -92,27 +97,61 @@ def publish_component(  # noqa: PLR0913  every choice of a call, by name
     """
     stores = stores or Stores()
     zip_file = stores.source(artifact)
+    with observe(catalog.PUBLISH_COMPONENT, source=zip_file.uri, bytes_out=0, created=0) as step:
+        done = _published(recipe, zip_file, bucket, stores, settings, _Wait(wait_s, on_progress), dry_run=dry_run)
+        artifact_out = done.finished.artifact
+        step.add(sha256=artifact_out.sha256)
+        if not dry_run:
+            step.add(bytes_out=artifact_out.size_bytes if done.uploads else 0, created=int(done.creates))
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """How long Greengrass is waited for, and who is told of it."""
+
+    wait_s: float
+    on_progress: OnProgress | None
+
+
+def _published(  # noqa: PLR0913, PLR0917  as publish_component
+    recipe: str,
+    zip_file: Source,
+    bucket: str,
+    stores: Stores,
+    settings: Settings | None,
+    wait: _Wait,
+    *,
+    dry_run: bool,
+) -> Publication:
     place = _place(bucket, zip_file.uri)
     finished = finish_recipe(stores.source(recipe), zip_file, place, settings)
     cloud = CloudComponent(finished.name, finished.version)
     there = cloud.recipe()
     if there is not None:
         _refuse_other_version(there, finished)
-    uploads = there is None and not _is_uploaded(finished, stores)
+    uploads = not _is_uploaded(finished, stores)  # also where the version is there: its object may have been removed
     state = cloud.state() if there is not None else None
     if not dry_run:
         if uploads:
-            _upload(zip_file, finished, stores, on_progress)
+            _upload(zip_file, finished, stores, wait.on_progress)
         if there is None and not cloud.create(finished.recipe):
             _refuse_other_version(cloud.recipe() or {}, finished)
-        state = _deployable(cloud, finished, wait_s, on_progress)
+        state = _deployable(cloud, finished, wait)
     return Publication(finished, cloud.arn, state.name if state else None, uploads, there is None, dry_run)
 
 
 def _place(bucket: str, artifact_uri: str) -> Any:  # noqa: ANN401  a function of Placing
-    root = f"s3://{bucket.removeprefix('s3://').strip('/')}"
+    root = f"s3://{bucket.removeprefix('s3://').removesuffix('/')}"
     inside = f"s3://{root.removeprefix('s3://').partition('/')[0]}/"
     Stores().sink(root)  # RequestError for what names no bucket
+    if not _PREFIX.fullmatch(root.removeprefix(inside.removesuffix("/"))):
+        raise RequestError(
+            f"The prefix of the bucket {printable(bucket)!r} is no part of a URI that Greengrass takes.",
+            next_step="Give BUCKET or s3://BUCKET/PREFIX, with a prefix of letters, digits and !-_.*'()/ .",
+            field="bucket",
+            found=printable(bucket),
+        )
 
     def place(placing: Placing) -> str:
         if placing.named.startswith(inside):
@@ -141,6 +180,7 @@ def _is_uploaded(finished: FinishedRecipe, stores: Stores) -> bool:
         try:
             size_bytes = source.size_bytes()
         except ArtifactNotFoundError:
+            stores.check_bucket(bucket)  # S3 answers the same when the whole bucket is not there
             return False
         sha256 = sha256_of(source) if size_bytes == artifact.size_bytes else ""
     if (sha256, size_bytes) != (artifact.sha256, artifact.size_bytes):
@@ -175,14 +215,12 @@ def _report(on_progress: OnProgress | None, state: ProcessingState) -> None:
         on_progress(state)
 
 
-def _deployable(
-    cloud: CloudComponent, finished: FinishedRecipe, wait_s: float, on_progress: OnProgress | None
-) -> CloudState:
+def _deployable(cloud: CloudComponent, finished: FinishedRecipe, wait: _Wait) -> CloudState:
     started, nap_s = time.monotonic(), _FIRST_LOOK_S
     while (state := cloud.state()).name not in ENDED:
         waited_s = time.monotonic() - started
-        _report(on_progress, ProcessingState("publishing", finished.label, int(waited_s), 0))
-        if waited_s >= wait_s:
+        _report(wait.on_progress, ProcessingState("publishing", finished.label))
+        if waited_s >= wait.wait_s:
             raise _not_deployable(
                 cloud,
                 finished,
@@ -190,7 +228,7 @@ def _deployable(
                 f"still {state.name} after {waited_s:.0f} s",
                 "Run the same again: it goes on waiting.",
             )
-        pause(min(nap_s, max(0.05, wait_s - waited_s)), threading.Event())
+        pause(min(nap_s, max(0.05, wait.wait_s - waited_s)), threading.Event())
         raise_if_late()
         nap_s = min(nap_s * 1.5, _LONGEST_PAUSE_S)
     if state.name != DEPLOYABLE:
@@ -202,7 +240,7 @@ def _deployable(
             "Correct that, and raise ComponentVersion; or remove this version first: "
             f"aws greengrassv2 delete-component --arn {cloud.arn}",
         )
-    _report(on_progress, ProcessingState("done", finished.label))
+    _report(wait.on_progress, ProcessingState("done", finished.label))
     return state
 
 

@@ -108,9 +108,18 @@ class Stores:
         if path is not None:
             return FolderSink(path)
         bucket, prefix = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
+        if not {".", ".."}.isdisjoint(prefix.split("/")):
+            raise _refused(uri, "a prefix of S3 climbs nowhere: '.' and '..' are no part of a key", ACCEPTED_OUTPUT)
         from packager.stores import s3  # noqa: PLC0415  same
 
         return s3.sink(bucket, prefix.strip("/"), s3.calls(self.client, self.endpoint_url, self.s3), self.scratch)
+
+    def check_bucket(self, uri: str) -> None:
+        """StoreError, ArtifactNotFoundError above all, when the bucket of an output cannot be reached."""
+        bucket, _ = _bucket_and_rest(uri, ACCEPTED_OUTPUT)
+        from packager.stores import s3  # noqa: PLC0415  boto3 is loaded only where S3 is used
+
+        s3.check_bucket(bucket, s3.calls(self.client, self.endpoint_url, self.s3))
 
 
 def path_within(uri: str, folder: str) -> str | None:
@@ -162,7 +171,7 @@ def _bucket_and_rest(uri: str, accepted: str) -> tuple[str, str]:
     """The bucket, or the ARN of an access point, in which a slash is as good as a colon; and what follows it."""
     whole = uri.removeprefix("s3://")
     bucket = _BUCKET.match(whole)
-    if bucket is None:
+    if bucket is None or ".." in bucket[1] or bucket[1][-1] in ".-":
         raise _refused(uri, f"{printable(whole.partition('/')[0])!r} is no name of a bucket", accepted)
     return bucket[1], whole[bucket.end() :]
 

@@ -69,6 +69,16 @@ def sink(bucket: str, prefix: str, calls: Calls, scratch: Scratch | None) -> Sin
     raise _too_little(_missing(calls.client, _WRITING), "upload_file")
 
 
+def check_bucket(bucket: str, calls: Calls) -> None:
+    """StoreError when the bucket is not there, or may not be asked for; a client that cannot ask says nothing."""
+    if not _missing(calls.client, ("head_bucket",)):
+        calls.make(
+            "HeadBucket",
+            f"s3://{bucket}",
+            lambda: calls.client.head_bucket(Bucket=bucket, **calls.options.writing()),
+        )
+
+
 def _needed(scratch: Scratch | None) -> Scratch:
     if scratch is None:
         raise RequestError(

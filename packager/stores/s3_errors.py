@@ -87,6 +87,7 @@ def convert_s3_error(error: BaseException, operation: str, uri: str, options: S3
 
 
 _RIGHTS = {
+    "HeadBucket": "s3:ListBucket",
     "HeadObject": "s3:GetObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "ListObjectsV2": "s3:ListBucket",

@@ -9,21 +9,28 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager.cli.commands import packager as command_line
+from packager.device.compare import compare_components
+from packager.device.recipe_template import read_template
+from packager.device.unpacked import verify_unpacked
 from packager.errors import ComponentRefusedError, ExtractionError, PackagerError, RequestError, UnsafeArchiveError
 from packager.handler import handler
 from packager.packaging import package
 from packager.plan import plan
-from packager.settings import FILES_LAYOUT, Settings
-from packager.stores import Stores
+from packager.publishing.local import bundle_local
+from packager.settings import FILES_LAYOUT, Settings, from_process_environment
+from packager.stores import Stores, s3_client
+from packager.stores.file import FileSource
 from telemetry.engine.testing import recorded
 from tests import archives
 from tests.archive_strategies import paths, tars
 from tests.packager.test_handler import Context
 from tests.packages import Model, ground
+from tests.schemas import validate
 
 STRATEGIES = ("streaming", "standard", "sequential", "partial", "auto")
 MODEL = Model({"model.onnx": 9000, "labels.txt": 20, "tokenizer/vocab.json": 3 << 20}, {"copy.onnx": "model.onnx"})
@@ -300,3 +307,117 @@ def test_an_output_among_the_files_of_the_model_is_refused_unless_it_is_left_out
     assert {(each.error, each.sha256) for each in made} == {(None, made[0].sha256)}
     beside = package(model, {}, model.rstrip("/") + "-out", **arguments).components[0]
     assert beside.error is None
+
+
+# -- the recipe beside a component -------------------------------------------------------------------------------------
+
+TEMPLATE = {
+    "RecipeFormatVersion": "2020-01-25",
+    "ComponentPublisher": "Me",
+    "Manifests": [{"Platform": {"os": "linux", "runtime": "*"}, "Lifecycle": {"run": "ls @COMPONENT_PATH@"}}],
+}
+
+
+def artifact_of(recipe):
+    (artifact,) = recipe["Manifests"][0]["Artifacts"]
+    return artifact
+
+
+@pytest.mark.parametrize("template", ["model", "onnxruntime", "own.json", "s3"])
+def test_the_library_writes_the_recipe_beside_the_component_and_again_when_that_is_there(
+    here, s3_server, bucket, template
+):
+    stores = Stores(s3_server.client())
+    written(here, json.dumps(TEMPLATE).encode(), "own.json")
+    s3_server.client().put_object(Bucket=bucket, Key="own.json", Body=json.dumps(TEMPLATE).encode())
+    named = {"own.json": str(here.root / "own.json"), "s3": f"s3://{bucket}/own.json"}.get(template, template)
+    model = written(here, MODEL.archive())
+    for output, status in ((here.out, "packaged"), (f"s3://{bucket}/out", "packaged"), (here.out, "already_there")):
+        result = package(model, {}, output, **NAMED, recipe=named, stores=stores)
+        assert (result.error, result.components[0].status) == (None, status)
+        name = f"com.example.Detector-1.2.0.{'json' if template in {'own.json', 's3'} else 'yaml'}"
+        assert result.recipe.uri == f"{result.components[0].uri.rpartition('/')[0]}/{name}"
+        recipe, _ = read_template(result.recipe.uri, stores)
+        assert (recipe["ComponentName"], recipe["ComponentVersion"]) == ("com.example.Detector", "1.2.0")
+        expected_uri = result.components[0].uri if output.startswith("s3") else f"s3://BUCKET_NAME/{name}"
+        assert artifact_of(recipe)["Uri"].partition("/")[0] == expected_uri.partition("/")[0]
+        document = json.loads(json.dumps(result.as_dict()))
+        validate("package", document)
+        assert document["recipe"] == result.recipe.uri
+
+
+def test_a_recipe_that_cannot_be_is_refused_before_anything_is_read(here):
+    written(here, json.dumps(TEMPLATE | {"Manifest": []}).encode(), "broken.json")
+    for wrong in ("no-such-template", str(here.root / "broken.json"), "s3://", "ftp://x/y", "", "-"):
+        with pytest.raises(RequestError):
+            package("no-such-model", {}, here.out, **NAMED, recipe=wrong)
+    with pytest.raises(RequestError, match="does not belong to the layout model"):
+        package(here.trained, {"arm64-cpu": "x"}, here.out, recipe="model")
+
+
+def test_a_recipe_that_cannot_be_written_is_the_error_of_the_result_and_the_component_stays(here):
+    model = written(here, MODEL.archive())
+    (made,) = package(model, {}, here.out, **NAMED).components
+    Path(made.uri).with_name("com.example.Detector-1.2.0.yaml").mkdir()
+    result = package(model, {}, here.out, **NAMED, recipe="model")
+    assert (result.succeeded, result.recipe_failed, result.components[0].uri) == (False, True, made.uri)
+    assert result.error.next_step
+    validate("package", json.loads(json.dumps(result.as_dict())))
+    failed = package(written(here, b"no model", "m.tar"), {}, here.out, **NAMED, recipe="model")
+    assert (failed.recipe.uri, failed.recipe_failed) == (None, False)
+
+
+@pytest.mark.parametrize("template", ["tflite", "s3://{}/own.json"])
+def test_an_event_of_machines_writes_the_recipe_too(here, s3_server, bucket, monkeypatch, template):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.endpoint_url)
+    monkeypatch.setattr(s3_client, "_clients", {})
+    client = s3_server.client()
+    client.put_object(Bucket=bucket, Key="m.tar.gz", Body=MODEL.archive())
+    client.put_object(Bucket=bucket, Key="own.json", Body=json.dumps(TEMPLATE).encode())
+    event = {**NAMED, "model": f"s3://{bucket}/m.tar.gz", "output": f"s3://{bucket}/out"}
+    reply = handler({**event, "recipe": template.format(bucket)}, Context())
+    assert (reply["statusCode"], reply["error"]) == (200, None)
+    key = reply["recipe"].removeprefix(f"s3://{bucket}/")
+    assert (
+        artifact_of(yaml.safe_load(client.get_object(Bucket=bucket, Key=key)["Body"].read()))["Uri"]
+        == (reply["components"][0]["uri"])
+    )
+    validate("package", {name: value for name, value in reply.items() if name != "statusCode"})
+
+
+@pytest.mark.parametrize("recipe", ["", "nothing", "model.yaml", 5, ["model"], {"a": 1}, "/etc/passwd", "s3://"])
+def test_an_event_whose_recipe_is_none_is_a_4xx_that_names_the_field(monkeypatch, recipe):
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "f")
+    from_process_environment.cache_clear()
+    event = {**NAMED, "model": "s3://bucket/m.tar.gz", "output": "s3://bucket/out", "recipe": recipe}
+    reply = handler(event, Context())
+    from_process_environment.cache_clear()
+    assert reply["statusCode"] == 400, reply
+    assert reply["error"]["type"] == "RequestError"
+
+
+# -- what is observed of the way to the device -------------------------------------------------------------------------
+
+
+def test_bundles_comparisons_and_verifications_are_one_observed_step_each(here):
+    made = make(here, written(here, MODEL.archive()))
+    other = make(here, written(here, Model({"model.onnx": 8000}).archive(), "other.tar.gz"))
+    unpacked = here.root / "unpacked"
+    for name, data in files_of(made.uri).items():
+        (unpacked / name).parent.mkdir(parents=True, exist_ok=True)
+        (unpacked / name).write_bytes(data)
+    (unpacked / "labels.txt").write_bytes(b"other")
+    recipe = written(
+        here, json.dumps(TEMPLATE | {"ComponentName": "n", "ComponentVersion": "1.0.0"}).encode(), "r.json"
+    )
+    with recorded() as records:
+        bundle_local(recipe, made.uri, here.root / "bundle")
+        compared = compare_components(FileSource(Path(made.uri)), FileSource(Path(other.uri)), Settings())
+        verified = verify_unpacked(unpacked, FileSource(Path(made.uri)), Settings())
+    steps = {each.row: each for each in records}
+    assert steps["BundleLocal"].fields["bytes_out"] == made.size_bytes
+    assert steps["BundleLocal"].fields["sha256"] == made.sha256
+    assert steps["CompareComponents"].fields["differences"] == compared.files_in_all > 0
+    fields = steps["VerifyUnpacked"].fields
+    assert (fields["files"], fields["differences"]) == (verified.files, 1)
+    assert fields["bytes_read"] == verified.bytes_compared

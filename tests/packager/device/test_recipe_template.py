@@ -19,9 +19,10 @@ from packager.device.recipe import Artifact, recipe
 from packager.device.recipe_check import check_recipe
 from packager.device.recipe_file import MAX_FILE_BYTES, read_recipe, render_json, render_yaml
 from packager.device.recipe_reference import is_requirement
-from packager.device.recipe_template import SHIPPED, RecipeNames, fill_template, read_template
+from packager.device.recipe_template import RecipeNames, fill_template, read_template
 from packager.errors import RequestError
 from packager.model.targets import target
+from packager.settings import TEMPLATE_NAMES
 from tests import models
 from tests.end_to_end.test_command_line import packager as run
 
@@ -71,7 +72,7 @@ def test_a_recipe_that_both_nuclei_take_has_no_finding():
     assert check_recipe(VALID) == []
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", TEMPLATE_NAMES)
 def test_a_shipped_template_becomes_a_recipe_that_both_nuclei_take(name):
     template, is_json = read_template(name)
     made, findings = filled(template, name="com.example.mine", version="2.0.0", publisher="P", description="D")

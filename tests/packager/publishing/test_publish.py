@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 import packager
-from packager import PublishError, RequestError, publish_component
+from packager import ArtifactNotFoundError, PublishError, RequestError, publish_component
 from packager.cli.commands import packager as command_line
 from packager.stores import s3_client
+from telemetry.engine.testing import recorded
 from tests.greengrass_api import greengrass_api, sha256_in_s3
 from tests.packages import Model, ground
 from tests.schemas import validate
@@ -93,6 +94,61 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(here, bucket, clou
     assert (done.uploads, done.creates, done.state, done.dry_run) == (True, True, None, True)
     assert cloud.calls == ["GetComponent"]
     assert s3_server.client().list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_bucket_that_is_not_there_is_said_before_anything_is_done(here, cloud, dry_run):
+    with pytest.raises(ArtifactNotFoundError, match="no-such-bucket"):
+        published(here, "no-such-bucket", zip_of(here), dry_run=dry_run)
+    assert set(cloud.calls) == {"GetComponent"}
+
+
+def test_an_object_that_somebody_removed_is_uploaded_again(here, bucket, cloud, s3_server):
+    made = zip_of(here)
+    first = published(here, bucket, made)
+    uri = first.finished.artifact.uri.removeprefix(f"s3://{bucket}/")
+    s3_server.client().delete_object(Bucket=bucket, Key=uri)
+    would = published(here, bucket, made, dry_run=True)
+    assert (would.uploads, would.creates) == (True, False)
+    published(here, bucket, made)
+    assert s3_server.client().head_object(Bucket=bucket, Key=uri)["ContentLength"] == made.size_bytes
+
+
+MALFORMED = [
+    "",
+    "-",
+    "s3://",
+    "s3:///x",
+    "a",
+    "b/../x",
+    "{}/../x",
+    "{}/./x",
+    "{}//x",
+    "{}/x//",
+    "{}/a b",
+    "{}/a?b",
+    "{}/a#b",
+]
+MALFORMED += ["a..b", "ab-", "ab.", "https://b.s3.amazonaws.com/", "no bucket", "{}?x", "b\0b", "{}/é", "{}/a\nb"]
+
+
+@pytest.mark.parametrize("scheme", ["", "s3://"])
+@pytest.mark.parametrize("form", MALFORMED, ids=ascii)
+def test_what_is_no_bucket_is_refused_by_name_before_aws_is_asked(here, bucket, cloud, form, scheme):
+    with pytest.raises(RequestError) as refused:
+        published(here, scheme + form.format(bucket), zip_of(here), dry_run=True)
+    assert cloud.calls == []
+    assert refused.value.next_step
+
+
+def test_publishing_is_one_observed_step(here, bucket, cloud):
+    made = zip_of(here)
+    with recorded() as records:
+        published(here, bucket, made)
+        published(here, bucket, made)
+    first, again = (each.fields for each in records if each.row == "PublishComponent")
+    assert (first["bytes_out"], first["created"], first["sha256"]) == (made.size_bytes, 1, made.sha256)
+    assert (again["bytes_out"], again["created"]) == (0, 0)
 
 
 def test_the_same_version_with_other_bytes_or_another_recipe_is_refused_before_anything_is_written(
