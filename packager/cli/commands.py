@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from packager.cli.group import JsonErrorsGroup
+from packager.cli.locations import Location
 from packager.cli.options import (
     complete_target,
     endpoint_option,
@@ -18,8 +19,7 @@ from packager.cli.options import (
     quiet_option,
     verbose_option,
 )
-from packager.cli.output import FAILED, failures, finding_line, progress, show, usage_errors
-from packager.cli.recipe_beside import RecipeBeside
+from packager.cli.output import FAILED, failures, finding_line, progress, show, usage_errors, warn
 from packager.cli.recorded import RunReport, recorded
 from packager.errors import OperationAbortedError, in_units, printable
 from packager.settings import FILES_LAYOUT, LAYOUT_NAMES, MODEL_LAYOUT, STRATEGY_NAMES
@@ -27,6 +27,8 @@ from packager.stores.standard_streams import STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from click.shell_completion import CompletionItem
 
     from packager.results import ComponentResult, PackageResult
 
@@ -45,7 +47,7 @@ ELSEWHERE = {
 """Commands in modules of their own, which are loaded when they are asked for."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(JsonErrorsGroup):
     """A group whose other commands cost nothing where one is run: making their options takes longer than parsing."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -83,52 +85,66 @@ def _compiled(_: click.Context, __: click.Parameter, values: tuple[str, ...]) ->
     return compiled
 
 
-def _complete_compiled(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
-    from packager.model.targets import COMPILED_ONNX, TARGETS  # noqa: PLC0415  kept off the path of --help
+def _complete_compiled(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem  # noqa: PLC0415  kept off the path of --help
 
-    return [f"{name}=" for name in (*TARGETS, COMPILED_ONNX) if name.startswith(begun)]
+    from packager.cli.completion import complete_behind  # noqa: PLC0415  same
+    from packager.model.targets import COMPILED_ONNX, TARGETS  # noqa: PLC0415  same
+
+    target, equals, uri = begun.partition("=")
+    if equals:
+        return complete_behind(f"{target}=", uri)
+    return [CompletionItem(f"{name}=") for name in (*TARGETS, COMPILED_ONNX) if name.startswith(begun)]
+
+
+_PACKAGE_OPTIONS = (
+    click.option(
+        "--layout",
+        type=click.Choice(LAYOUT_NAMES),
+        default=MODEL_LAYOUT,
+        show_default=True,
+        help="model: --trained with --compiled, for the server component. files: the files of any --model.",
+    ),
+    click.option("--trained", type=Location(takes_stream=True), metavar="URI", help="Trained artifact (tar.gz)."),
+    click.option(
+        "--compiled",
+        multiple=True,
+        callback=_compiled,
+        shell_complete=_complete_compiled,
+        metavar="TARGET=URI",
+        help="Compiled artifact of one target; repeat it. None for an imported ONNX model.",
+    ),
+    click.option(
+        "--target",
+        "imported_targets",
+        multiple=True,
+        shell_complete=complete_target,
+        metavar="TARGET",
+        help="Target of an imported ONNX model; repeat it. [default: all that it serves]",
+    ),
+    click.option("--model", type=Location(takes_stream=True), metavar="URI", help="Any model, for the layout files."),
+    click.option("--name", metavar="NAME", help="Name of the component, for the layout files."),
+    click.option("--version", metavar="VERSION", help="Version of the component, for the layout files."),
+    click.option("--prefix", default="", metavar="PATH", help="Folder for the files, for the layout files."),
+    click.option(
+        "--output",
+        required=True,
+        type=Location(takes_stream=True, is_folder=True),
+        metavar="URI",
+        help="Bucket with optional prefix, or folder.",
+    ),
+    click.option("--strategy", type=click.Choice(STRATEGY_NAMES), default="auto", show_default=True),
+    exclude_option,
+    click.option(
+        "--model-file",
+        metavar="PATH",
+        help="The ONNX model in its artifact, by path or file name, where there are several.",
+    ),
+)
 
 
 def _package_options(command: Command) -> Command:
-    options = (
-        click.option(
-            "--layout",
-            type=click.Choice(LAYOUT_NAMES),
-            default=MODEL_LAYOUT,
-            show_default=True,
-            help="model: --trained with --compiled, for the server component. files: the files of any --model.",
-        ),
-        click.option("--trained", metavar="URI", help="Trained artifact (tar.gz)."),
-        click.option(
-            "--compiled",
-            multiple=True,
-            callback=_compiled,
-            shell_complete=_complete_compiled,
-            metavar="TARGET=URI",
-            help="Compiled artifact of one target; repeat it. None for an imported ONNX model.",
-        ),
-        click.option(
-            "--target",
-            "imported_targets",
-            multiple=True,
-            shell_complete=complete_target,
-            metavar="TARGET",
-            help="Target of an imported ONNX model; repeat it. [default: all that it serves]",
-        ),
-        click.option("--model", metavar="URI", help="Any model, for the layout files."),
-        click.option("--name", metavar="NAME", help="Name of the component, for the layout files."),
-        click.option("--version", metavar="VERSION", help="Version of the component, for the layout files."),
-        click.option("--prefix", default="", metavar="PATH", help="Folder for the files, for the layout files."),
-        click.option("--output", required=True, metavar="URI", help="Bucket with optional prefix, or folder."),
-        click.option("--strategy", type=click.Choice(STRATEGY_NAMES), default="auto", show_default=True),
-        exclude_option,
-        click.option(
-            "--model-file",
-            metavar="PATH",
-            help="The ONNX model in its artifact, by path or file name, where there are several.",
-        ),
-    )
-    for option in reversed(options):
+    for option in reversed(_PACKAGE_OPTIONS):
         command = option(command)
     return command
 
@@ -155,19 +171,20 @@ def _model_of(layout: str, trained: str | None, model: str | None, compiled: Map
 @click.option("--strict", is_flag=True, default=None, help="Refuse a component that breaks a rule of the device.")
 @click.option(
     "--telemetry",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Location(is_folder=True),
     metavar="DIR",
     help="Write telemetry.jsonl and spans.jsonl there.",
 )
 @click.option(
     "--recipe",
     "template",
+    type=Location(takes_stream=True),
     metavar="TEMPLATE",
     help="Write the recipe beside the component, from a template as `recipe` takes it; for the layout files.",
 )
 @click.option(
     "--report",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Location(),
     metavar="FILE.html",
     help="Write a page about the run there.",
 )
@@ -176,8 +193,8 @@ def _model_of(layout: str, trained: str | None, model: str | None, compiled: Map
 @click.option("--trace", is_flag=True, help="Print where the time went, as a tree of spans, on standard error.")
 def package(  # noqa: PLR0913, PLR0917  one an option
     as_json: bool,  # noqa: FBT001  click's
-    telemetry: Path | None,
-    report: Path | None,
+    telemetry: str | None,
+    report: str | None,
     template: str | None,
     trace: bool,  # noqa: FBT001  same
     quiet: bool,  # noqa: FBT001  same
@@ -194,10 +211,10 @@ def package(  # noqa: PLR0913, PLR0917  one an option
 
     trained = _model_of(layout, trained, model, wanted["compiled"])
     _check_streams(trained, wanted["output"], wanted["compiled"], template)
-    page, beside = RunReport(report), RecipeBeside(template, layout, wanted)
+    page = RunReport(report)
 
     def show_result(result: PackageResult) -> None:
-        _show_result(result, beside, as_json=as_json, quiet=quiet, on_error=wanted["output"] == STREAM)
+        _show_result(result, as_json=as_json, quiet=quiet, on_error=wanted["output"] == STREAM)
 
     with stop_on_signals(lambda: show_result(PackageResult(error=_stopped()))):
         with (
@@ -206,12 +223,12 @@ def package(  # noqa: PLR0913, PLR0917  one an option
             progress(quiet=quiet, verbose=verbose) as bars,
             page.recording,
         ):
-            beside.check()
-            result = package_model(trained, **wanted, layout=layout, on_progress=page.on_progress(bars))
+            result = package_model(
+                trained, **wanted, layout=layout, recipe=template, on_progress=page.on_progress(bars)
+            )
         page.write(result, trained)
-        beside.write(result)
         show_result(result)
-    sys.exit(0 if result.succeeded and not page.failed and not beside.failed else FAILED)
+    sys.exit(0 if result.succeeded and not page.failed else FAILED)
 
 
 @packager.command()
@@ -255,12 +272,13 @@ def _stopped() -> OperationAbortedError:
     )
 
 
-def _show_result(result: PackageResult, beside: RecipeBeside, *, as_json: bool, quiet: bool, on_error: bool) -> None:
+def _show_result(result: PackageResult, *, as_json: bool, quiet: bool, on_error: bool) -> None:
     """Say what came of it: on standard error when the component itself is on standard output."""
     if as_json:
-        show({**result.as_dict(), **beside.as_dict()}, err=on_error)
+        show(result.as_dict(), err=on_error)
     elif not quiet:
-        show("\n".join([*_package_lines(result), *beside.lines()]), err=on_error)
+        warn(result.recipe.warnings if result.recipe else ())
+        show("\n".join(_package_lines(result)), err=on_error)
     else:
         errors = [result.error, *(component.error for component in result.components)]
         for message in dict.fromkeys(str(error) for error in errors if error):
@@ -279,6 +297,10 @@ def _package_lines(result: PackageResult) -> Iterator[str]:
             yield f"    {finding_line(warning)}"
     if result.error and not result.components:
         yield f"Nothing was packaged: {result.error}"
+    if result.recipe_failed:
+        yield f"    The recipe was not written: {result.error}"
+    elif result.recipe and result.recipe.uri:
+        yield f"    {printable(result.recipe.uri, 1100)}"
 
 
 def _component_line(component: ComponentResult) -> str:

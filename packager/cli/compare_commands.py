@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from packager.cli.locations import Location
 from packager.cli.options import endpoint_option, exclude_option, json_option
 from packager.cli.output import FAILED, UNDECIDED, failures, show
 from packager.errors import in_units, printable
@@ -25,8 +26,8 @@ _SHOWN_VALUE = 80
 
 
 @click.command()
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", type=Location(), metavar="A")
+@click.argument("b", type=Location(), metavar="B")
 @click.option("--digests", is_flag=True, help="Read the files that differ, and give the SHA-256 of each.")
 @endpoint_option
 @json_option
@@ -45,12 +46,12 @@ def diff(a: str, b: str, digests: bool, stores: Stores, as_json: bool) -> None: 
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("component", metavar="ZIP|URI")
+@click.argument("folder", type=Location(is_folder=True), metavar="DIR")
+@click.argument("component", type=Location(), metavar="ZIP|URI")
 @exclude_option
 @endpoint_option
 @json_option
-def verify(folder: Path, component: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
+def verify(folder: str, component: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
     """Compare a component that was unpacked on a device, byte for byte, with the ZIP that was shipped.
 
     Symbolic links are not followed. Exit status: 0 the same, 1 they differ, 3 it cannot be told.
@@ -58,7 +59,7 @@ def verify(folder: Path, component: str, exclude: tuple[str, ...], stores: Store
     from packager.device.unpacked import verify_unpacked  # noqa: PLC0415  kept off the path of --help
 
     with failures(as_json=as_json, status=UNDECIDED):
-        verified = verify_unpacked(folder, stores.source(component), from_process_environment(), exclude)
+        verified = verify_unpacked(Path(folder), stores.source(component), from_process_environment(), exclude)
     show(verified.as_dict() if as_json else "\n".join(_verification_lines(verified)), unwritten=UNDECIDED)
     sys.exit(0 if verified.equal else FAILED)
 

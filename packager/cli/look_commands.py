@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from packager.cli.locations import Location
 from packager.cli.options import complete_target, endpoint_option, exclude_option, json_option
 from packager.cli.output import FAILED, failures, finding_line, progress, show
 from packager.errors import in_units
@@ -21,18 +22,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("uri")
+@click.argument("uri", type=Location(takes_stream=True))
+@click.option(
+    "--layout",
+    type=click.Choice(LAYOUT_NAMES),
+    default=MODEL_LAYOUT,
+    show_default=True,
+    help="model: a tar.gz. files: whatever --model can be, an archive of any kind, a folder, a prefix or a file.",
+)
 @exclude_option
 @endpoint_option
 @json_option
-def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
+def inspect(uri: str, layout: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -> None:  # noqa: FBT001  click's
     """List an archive's members and what is wrong with it, in one pass, extracting nothing."""
     from packager.extractor import StreamingExtractor  # noqa: PLC0415  kept off the path of --help
     from packager.results import ProcessingState  # noqa: PLC0415  same
 
     with failures(as_json=as_json), progress() as bars:
-        total = stores.source(uri).size_bytes()
-        info = StreamingExtractor(stores=stores, exclude=exclude).get_archive_info(
+        # What is below a folder or a prefix is listed once, by whoever reads it.
+        total = stores.source(uri).size_bytes() if layout == MODEL_LAYOUT else 0
+        info = StreamingExtractor(stores=stores, exclude=exclude, layout=layout).get_archive_info(
             uri,
             bars and (lambda done: bars(ProcessingState("inspecting", bytes_done=done, bytes_total=total))),
         )
@@ -45,7 +54,7 @@ def inspect(uri: str, exclude: tuple[str, ...], stores: Stores, as_json: bool) -
 
 
 @click.command()
-@click.argument("uri", metavar="ZIP|URI")
+@click.argument("uri", type=Location(takes_stream=True), metavar="ZIP|URI")
 @click.option("--target", metavar="TARGET", shell_complete=complete_target, help="Also what this target alone needs.")
 @click.option(
     "--layout",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -16,6 +17,10 @@ def main() -> None:
         if error.name not in {"click", "rich"}:
             raise
         sys.exit(f"The command line needs {error.name}. Install the package with its extra `cli`.")
+    if "_PACKAGER_COMPLETE" in os.environ:
+        from packager.cli.completion import register  # noqa: PLC0415  few runs complete anything
+
+        register()
     from packager.cli.output import written  # noqa: PLC0415  it needs click
 
     with written():  # click prints help, versions and completions itself

@@ -49,14 +49,17 @@ def _change_settings(context: click.Context, _: click.Parameter, changes: tuple[
     known = {each.metadata["variable"] for kind in (settings.Settings, s3_options.S3Options) for each in fields(kind)}
     for change in changes:
         name, equals, value = change.partition("=")
-        if not equals or name not in known:
+        if not equals:
+            raise click.BadParameter(f"{printable(change)!r} is not of the form SETTING=VALUE.")
+        if name not in known:
             from difflib import get_close_matches  # noqa: PLC0415  only to explain an error
 
-            near = get_close_matches(name, known, 1)
+            (near,) = get_close_matches(name.upper(), sorted(known), 1, cutoff=0)
             raise click.BadParameter(
-                f"{printable(change)!r} is not of the form SETTING=VALUE{f'; is it {near[0]}?' if near else ''}"
+                f"{printable(name)!r} is no setting; the nearest is {near}. docs/settings.md lists them all."
             )
-        context.call_on_close(partial(_put_back, name, os.environ.get(name), readers))
+        # The root: of a command whose other options are refused, nothing is closed.
+        context.find_root().call_on_close(partial(_put_back, name, os.environ.get(name), readers))
         os.environ[name] = value
     for reader in readers:
         reader.cache_clear()

@@ -43,7 +43,9 @@ class ProgressLines:
 def _line(state: ProcessingState) -> str:
     target = f"{printable(state.target, _LONGEST_NAME)}: " if state.target else ""
     phase = state.phase.replace("_", " ")
-    if not state.bytes_total or state.phase == "done":
+    if state.phase == "done" or not (state.bytes_total or state.bytes_done):
         return f"{target}{phase}"
+    if not state.bytes_total:  # what is piped in has no end that is known
+        return f"{target}{phase} {in_units(state.bytes_done)}"
     share = 100 * state.bytes_done // state.bytes_total
     return f"{target}{phase} {in_units(state.bytes_done)} of {in_units(state.bytes_total)} ({share} %)"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from packager.cli.locations import Location
 from packager.cli.options import endpoint_option, json_option, quiet_option, verbose_option
 from packager.cli.output import failures, progress, show, warn
 from packager.errors import OperationAbortedError, in_units, printable
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from packager.publishing.publish import Publication
     from packager.stores import Stores
 
-_recipe_argument = click.argument("recipe", metavar="RECIPE")
-_artifact_option = click.option("--artifact", required=True, metavar="ZIP|URI", help="The component's ZIP.")
+_recipe_argument = click.argument("recipe", type=Location(takes_stream=True), metavar="RECIPE")
+_artifact_option = click.option(
+    "--artifact", required=True, type=Location(), metavar="ZIP|URI", help="The component's ZIP."
+)
 
 
 @click.command()
@@ -69,7 +72,9 @@ def publish(  # noqa: PLR0913, PLR0917  one an option
 @click.command("bundle-local")
 @_recipe_argument
 @_artifact_option
-@click.option("--output", required=True, metavar="DIR", help="Folder to write.")
+@click.option(
+    "--output", required=True, type=Location(takes_stream=True, is_folder=True), metavar="DIR", help="Folder to write."
+)
 @endpoint_option
 @json_option
 @quiet_option

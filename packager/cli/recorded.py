@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,21 +12,20 @@ from packager.errors import StoreError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from packager.report.recording import RunRecording
     from packager.results import OnProgress, PackageResult
 
 
 @contextmanager
-def recorded(folder: Path | None, *, trace: bool) -> Iterator[None]:
+def recorded(folder: str | None, *, trace: bool) -> Iterator[None]:
     """Record the work as the options of telemetry say."""
     import telemetry  # noqa: PLC0415  kept off the path of --help
 
     with ExitStack() as stack:
         if folder:
             try:
-                stack.enter_context(telemetry.to_directory(folder))
+                stack.enter_context(telemetry.to_directory(Path(folder)))
             except OSError as error:
                 raise click.BadParameter(f"cannot write there: {error.strerror}", param_hint="--telemetry") from error
         spans = stack.enter_context(telemetry.collected_spans()) if trace else []
@@ -34,15 +34,16 @@ def recorded(folder: Path | None, *, trace: bool) -> Iterator[None]:
             click.echo(telemetry.waterfall(spans), err=True)
 
 
-_PAGE_BEGINS = b"<!doctype html>"
-"""As the page about a run does; whatever else lies at its path may be the model itself."""
+_PAGE_HEAD_BYTES = 512
+PAGE_MARK = b'<meta name="generator" content="edge-model-packager report">'
+"""Stands in the head of every page about a run; whatever else lies at its path may be the model itself."""
 
 
 def _refuse_what_is_no_report(path: Path) -> None:
     """Let only a page or an empty file be replaced."""
     try:
         with path.open("rb") as file:
-            begins = file.read(len(_PAGE_BEGINS))
+            begins = file.read(_PAGE_HEAD_BYTES)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -50,7 +51,7 @@ def _refuse_what_is_no_report(path: Path) -> None:
             f"{printable(path)!r} is there already and cannot be read: {error.strerror}. Name another file.",
             param_hint="--report",
         ) from error
-    if begins not in {b"", _PAGE_BEGINS}:
+    if begins and PAGE_MARK not in begins:
         raise click.BadParameter(
             f"{printable(path)!r} is there already and is no report of a former run, so it is not replaced. "
             "Name another file, or remove this one.",
@@ -61,13 +62,13 @@ def _refuse_what_is_no_report(path: Path) -> None:
 class RunReport:
     """The page about a run, if one is wanted: what is recorded for it, and whether it could be written."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, name: str | None) -> None:
+        self._path = path = Path(name) if name is not None else None
         self._recording: RunRecording | None = None
         self.failed = False
         if path is None:
             return
-        if str(path) == "-" or not path.absolute().parent.is_dir():
+        if not path.absolute().parent.is_dir():
             raise click.BadParameter(f"there is no folder for {printable(path)!r}", param_hint="--report")
         if path.exists() and not path.is_file():  # a device would be replaced by a file
             raise click.BadParameter(f"{printable(path)!r} is no file", param_hint="--report")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import pty
+import select
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +70,16 @@ def test_a_log_gets_a_line_every_ten_seconds_and_never_more(capsys):
     assert len(told) == int(35 / EVERY_S)
     assert "\x1b" not in "".join(told)
     assert told[0].endswith("packaging 100.0 MiB of 350.0 MiB (28 %)")
+
+
+def test_a_log_says_how_many_bytes_have_come_where_nobody_knows_how_many_there_are(capsys):
+    now = [0.0]
+    lines = ProgressLines(clock=lambda: now[0])
+    for second in range(1, 26):
+        now[0] = float(second)
+        lines(ProcessingState("packaging", "n=1.0.0", second << 20))
+        lines(ProcessingState("inspecting", "", 0))
+    assert capsys.readouterr().err.splitlines() == [f"n=1.0.0: packaging {at}.0 MiB" for at in (10, 20)]
 
 
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 200])
@@ -148,6 +163,25 @@ def test_a_full_disk_under_what_needs_no_model_is_one_line(arguments, asked_):
     assert done.stderr.decode().splitlines() == ["Error: Standard output cannot be written: No space left on device."]
 
 
+PATHS = (
+    "package --trained",
+    "package --model",
+    "package --recipe",
+    "package --report",
+    "plan --model",
+    "inspect",
+    "check",
+    "recipe",
+    "recipe --template",
+    "publish",
+    "publish --artifact",
+    "bundle-local r.yaml --artifact",
+    "diff a.zip",
+    "verify folder",
+)
+FOLDERS = ("package --output", "package --telemetry", "bundle-local --output", "verify")
+
+
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
@@ -156,6 +190,8 @@ def test_a_full_disk_under_what_needs_no_model_is_one_line(arguments, asked_):
         ("packager package --strategy s", {each for each in STRATEGY_NAMES if each.startswith("s")}),
         ("packager plan --layout ", {"model", "files"}),
         ("packager pl", {"plan"}),
+        *((f"packager {words} mo", {"file"}) for words in PATHS),
+        *((f"packager {words} mo", {"dir"}) for words in FOLDERS),
     ],
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -175,3 +211,58 @@ def test_shells_complete_commands_targets_and_strategies(words, offered, shell):
     )
     found = {word for line in done.stdout.splitlines() for word in line.replace(",", " ").split()}
     assert offered <= found
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("packager inspect mod", "packager inspect model.tar.gz "),
+        ("packager package --model mod", "packager package --model model.tar.gz "),
+        ("packager package --output fold", "packager package --output folder/"),
+        ("packager package --compiled arm64-cpu=mod", "packager package --compiled arm64-cpu=model.tar.gz "),
+        ("packager package --model=mod", "packager package --model=model.tar.gz "),
+        ("packager package --layout=fi", "packager package --layout=files "),
+        ("packager verify fold", "packager verify folder/"),
+    ],
+)
+def test_bash_completes_names_of_files(tmp_path, typed, completed):
+    (tmp_path / "model.tar.gz").touch()
+    (tmp_path / "folder").mkdir()
+    folder = Path(sys.executable).parent
+    rc = tmp_path / "rc"
+    rc.write_text(f'PS1=; PATH="{folder}:$PATH"; eval "$(_PACKAGER_COMPLETE=bash_source packager)"; echo ready\n')
+    shell, terminal = pty.fork()
+    if not shell:
+        os.chdir(tmp_path)
+        os.execvpe("bash", ["bash", "--noprofile", "--rcfile", str(rc), "-i"], {**os.environ, "TERM": "dumb"})  # noqa: S606  a shell it is
+    try:
+        read_until(terminal, "ready")
+        os.write(terminal, f"{typed}\t".encode())
+        said = read_until(terminal, completed)
+    finally:
+        os.kill(shell, signal.SIGKILL)
+        os.waitpid(shell, 0)
+        os.close(terminal)
+    assert completed in said
+
+
+def read_until(terminal, text):
+    said = ""
+    deadline = time.monotonic() + 60
+    while text not in said and time.monotonic() < deadline and select.select([terminal], [], [], 60)[0]:
+        said += os.read(terminal, 4096).decode(errors="replace").replace("\r", "")
+    return said
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_get_whole_words_behind_a_target(tmp_path, shell):
+    (tmp_path / "model.tar.gz").touch()
+    (tmp_path / "models").mkdir()
+    words = f"packager package --compiled arm64-cpu={tmp_path}/mod"
+    asked_ = {"_PACKAGER_COMPLETE": f"{shell}_complete", "COMP_WORDS": words}
+    asked_["COMP_CWORD"] = words.rsplit(" ", 1)[-1] if shell == "fish" else "3"
+    program = Path(sys.executable).with_name("packager")
+    done = subprocess.run([program], env={**os.environ, **asked_}, capture_output=True, text=True, check=True)
+    for name in ("model.tar.gz", "models/"):
+        assert f"arm64-cpu={tmp_path}/{name}" in done.stdout

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 import packager
@@ -63,6 +66,10 @@ def commands(here):
             (0, recipe, "--artifact", component, "--output", new),
             (1, recipe, "--artifact", cut, "--output", new),
         ],
+        "recipe": [
+            (1, cut, "--template", recipe),
+            (2, component, "--template", recipe, "--target", "arm64-cpu"),
+        ],
         "publish": [(1, recipe, *to_cloud, cut), (2, recipe, "--bucket", "no bucket", "--artifact", component)],
     }
 
@@ -78,7 +85,7 @@ def test_every_command_with_a_document_has_a_schema_and_is_tried(here):
     assert {path.stem for path in SCHEMAS.glob("*.json")} == with_document | {"error", "finding"}
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {"recipe"}))
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_what_a_command_prints_is_of_its_schema(here, name):
     for status, *arguments in commands(here)[name]:
         done = run(name, *arguments, "--json")
@@ -91,3 +98,90 @@ def test_the_documents_of_the_library_are_those_of_the_commands(here):
     result = packager.package(model, {}, str(here.root / "library"), layout="files", name="n", version="1.0.0")
     validate("package", json.loads(json.dumps(result.as_dict())))
     assert Path(result.components[0].uri).is_file()
+
+
+def wrong_uses(name):
+    """Argument lists that the command refuses: what it needs is missing, unknown, too much, or of no such form."""
+    command = command_line.get_command(click.Context(command_line), name)
+    yield []
+    yield ["--no-such-option"]
+    yield ["--json=1"]
+    yield ["a", "b", "c"]
+    yield ["--set", "FOO=1"]
+    yield ["--set", "MAX_ATTEMPTS=none", *("x" for each in command.params if each.param_type_name == "argument")]
+    for option in command.params:
+        if option.param_type_name == "option" and not option.is_flag:
+            yield [option.opts[0]]
+        if hasattr(option.type, "choices") or hasattr(option.type, "min"):
+            yield [option.opts[0], "no-such-value"]
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_wrong_use_of_a_command_is_its_document_and_names_what_is_wrong(name):
+    for arguments in wrong_uses(name):
+        done = run(name, "--json", *arguments)
+        assert done.exit_code == 2, (arguments, done.output)
+        document = json.loads(done.stdout)
+        validate(name, document)
+        assert document["error"]["type"] in {"RequestError", "SettingsError"}
+        assert document["error"]["next_step"]
+        assert "Error: " in done.stderr
+        assert run(name, *arguments).stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["--json"], ["no-such-command", "--json"], ["--no-such-option", "--json"]])
+def test_wrong_use_of_no_command_is_a_document_too(arguments):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    validate("error", json.loads(done.stdout))
+
+
+def test_a_value_or_a_name_that_looks_like_the_option_asks_for_no_document():
+    assert run("inspect", "--no-such-option", "--", "--json").stdout == ""
+
+
+STREAMLESS = [
+    ("diff", "-", "x"),
+    ("diff", "x", "-"),
+    ("verify", "-", "x"),
+    ("verify", "x", "-"),
+    ("recipe", "-"),
+    ("recipe", "x", "--template", "model", "--published-as", "-"),
+    ("publish", "x", "--artifact", "-", "--bucket", "b"),
+    ("publish", "x", "--artifact", "x", "--bucket", "-"),
+    ("bundle-local", "x", "--artifact", "-", "--output", "o"),
+    ("bundle-local", "x", "--artifact", "x", "--output", "-"),
+    ("package", *FILES, "--model", "x", "--output", "o", "--telemetry", "-"),
+    ("package", *FILES, "--model", "x", "--output", "o", "--report", "-"),
+    ("package", "--trained", "-", "--output", "o"),
+    ("package", "--trained", "x", "--compiled", "arm64-cpu=-", "--output", "o"),
+    ("plan", *FILES, "--model", "-", "--output", "o"),
+    ("plan", *FILES, "--model", "x", "--output", "-"),
+]
+
+
+@pytest.mark.parametrize("arguments", STREAMLESS, ids=" ".join)
+def test_a_dash_is_wrong_use_where_nothing_can_be_piped(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    Path("x").write_bytes(b"{}")
+    done = run(*arguments, "--json")
+    assert (done.exit_code, json.loads(done.stdout)["error"]["type"]) == (2, "RequestError"), done.output
+    assert {path.name for path in tmp_path.iterdir()} == {"x"}
+
+
+def test_a_setting_that_is_not_known_names_the_nearest():
+    for given, near in (("FOO=1", ""), ("max_attempt=1", "MAX_ATTEMPTS"), ("MAX_RATIO=1", "_RATIO")):
+        said = " ".join(run("inspect", "x", "--set", given).stderr.split())
+        assert re.search(rf"'{given[:-2]}' is no setting; the nearest is \w*{near}", said)
+
+
+def test_the_document_of_a_recipe_holds_it_as_it_is_published(here, s3_server, bucket):
+    there = ("--endpoint-url", s3_server.endpoint_url)
+    names = json.loads((here.root / "names.json").read_text())
+    asked = ("package", *FILES, "--model", names["model"], "--output", f"s3://{bucket}", *there, "--json")
+    uri = json.loads(run(*asked).stdout)["components"][0]["uri"]
+    named = ("--template", here.root / "recipe.yaml", "--name", "n", "--version", "1.0.0")
+    written = run("recipe", uri, *named, *there)
+    document = json.loads(run("recipe", uri, *named, *there, "--json").stdout)
+    validate("recipe", document)
+    assert document["recipe"] == yaml.safe_load(written.stdout)

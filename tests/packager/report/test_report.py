@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packager.cli.commands import packager as command_line
+from packager.cli.recorded import PAGE_MARK
 from packager.errors import RequestError
 from packager.report.page import render_report
 from packager.report.recording import MAX_SAMPLES, ProgressSample, RunRecording
@@ -23,6 +24,9 @@ from tests.dashboards.chromium import axe_script, browser, violations
 from tests.packages import Model, ground
 
 AUDIT = Path(__file__).parents[2].joinpath("dashboards", "audit.js").read_text()
+
+
+OLD = b"<!doctype html>" + PAGE_MARK
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +119,7 @@ def test_a_report_that_cannot_be_written_is_one_line_and_the_work_is_done_all_th
             refused = CliRunner().invoke(command_line, [*asked, "--output", here.out, "--report", wrong])
             assert refused.exit_code == 2
             assert not Path(here.out).exists()
-        Path("run.html").write_text("<!doctype html>old")
+        Path("run.html").write_bytes(OLD)
         monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         done = CliRunner().invoke(
             command_line, [*asked, "--output", f"{here.out}/b", "--report", "run.html", "--force"]
@@ -123,7 +127,7 @@ def test_a_report_that_cannot_be_written_is_one_line_and_the_work_is_done_all_th
         assert done.exit_code == 1
         assert "Error: The report was not written: " in done.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["run.html"]
-        assert Path("run.html").read_text() == "<!doctype html>old"
+        assert Path("run.html").read_bytes() == OLD
 
 
 def test_a_report_replaces_a_former_one_or_an_empty_file_and_never_an_input(tmp_path):
@@ -133,6 +137,8 @@ def test_a_report_replaces_a_former_one_or_an_empty_file_and_never_an_input(tmp_
         weights, archive = folder / "weights.bin", Path(here.compiled(Model({"model.onnx": 3000})))
         weights.write_bytes(b"weights")
         template, link = tmp_path / "recipe.yaml", tmp_path / "link.html"
+        card = folder / "card.html"
+        card.write_text("<!doctype html>\n<html><head><title>Model card</title></head></html>")
         template.write_text(CliRunner().invoke(command_line, ["recipe", "--show-template", "model"]).stdout)
         link.symlink_to(archive)
         named = ["package", "--output", here.out, "--layout", "files", "--name", "n", "--version", "1.0.0"]
@@ -140,6 +146,7 @@ def test_a_report_replaces_a_former_one_or_an_empty_file_and_never_an_input(tmp_
         of_target = ["package", "--output", here.out, "--trained", here.trained, "--compiled", f"arm64-cpu={archive}"]
         for asked, path in (
             (of_folder, weights),
+            (of_folder, card),
             (of_folder, template),
             (of_target, archive),
             (of_target, link),
@@ -154,7 +161,7 @@ def test_a_report_replaces_a_former_one_or_an_empty_file_and_never_an_input(tmp_
         report.touch()
         for _ in range(2):
             assert CliRunner().invoke(command_line, [*of_folder, "--report", str(report)]).exit_code == 0
-            assert report.read_bytes().startswith(b"<!doctype html>")
+            assert PAGE_MARK in report.read_bytes()[:512]
 
 
 def test_a_run_of_any_length_keeps_so_many_samples_and_no_more():
