@@ -119,10 +119,12 @@ class Archive:
         with suppress(PackagerError):
             head = self.source.read_range(0, HEAD_BYTES)
             if found := recognized(head):
-                other = " The layout `files` takes it as it is." if self.role == ARCHIVE and container(head) else ""
+                other = (
+                    "The layout `files` takes it as it is. Else: " if self.role == ARCHIVE and container(head) else ""
+                )
                 return ExtractionError(
                     f"This is {found.name}, no tar archive packed with gzip.",
-                    next_step=f"{found.step_for(self.source.uri)}{other}",
+                    next_step=f"{other}{found.step_for(self.source.uri)}",
                     format=found.name,
                 )
         return None
