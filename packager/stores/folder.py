@@ -174,8 +174,8 @@ class _FolderUpload:
     def _into(self, folder: Path, act: Callable[[], T]) -> T:
         """Do something that needs `folder`, making it and its parents; another upload may be removing them again."""
         for _ in range(_ATTEMPTS - 1):
-            self._make(folder)
             with suppress(FileNotFoundError):
+                self._make(folder)
                 return act()
         self._make(folder)
         return act()
