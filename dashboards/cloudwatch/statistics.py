@@ -66,8 +66,10 @@ class Statistic:
         total = _weight(values)
         first, last = (self.low or 0.0) * total, (1.0 if self.high is None else self.high) * total
         ends = list(accumulate(count for _, count in values))
+        # Rounded, for 8.8 - 8 is a little more than 0.8, and a sum would be beside a threshold that it meets.
         inside = (
-            (value, min(end, last) - max(end - count, first)) for (value, count), end in zip(values, ends, strict=True)
+            (value, round(min(end, last) - max(end - count, first), 9))
+            for (value, count), end in zip(values, ends, strict=True)
         )
         return [(value, count) for value, count in inside if count > 0]
 
