@@ -13,7 +13,7 @@ from botocore.loaders import Loader
 from hypothesis import HealthCheck, settings
 
 from packager.portal import aws
-from telemetry.check import check_line
+from telemetry.check import check_line, check_span_line
 from telemetry.engine.lines import LineWriter
 from tests import s3_server as local
 
@@ -89,8 +89,8 @@ def conforming_lines() -> Iterator[None]:
 
     def checked(writer: LineWriter, *lines: str) -> bool:
         for line in lines:
-            if not line.startswith('{"resourceSpans"'):
-                findings.extend(f"{fault} in {line[:1000]}" for fault in check_line(line))
+            check = check_span_line if line.startswith('{"resourceSpans"') else check_line
+            findings.extend(f"{fault} in {line[:1000]}" for fault in check(line))
         return write(writer, *lines)
 
     with pytest.MonkeyPatch.context() as patch:

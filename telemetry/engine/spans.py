@@ -276,9 +276,8 @@ def _text(value: object) -> str:
 
 
 def _typed(number: float, *, whole: bool) -> float:
-    if whole and int(number) == number and abs(number) <= _LARGEST_INTEGER:
-        return int(number)
-    return float(number)
+    """Return the number in the one type that its attribute has, whatever was added."""
+    return max(-_LARGEST_INTEGER, min(_LARGEST_INTEGER, round(number))) if whole else float(number)
 
 
 def _sampler(settings: Settings) -> Sampler | None:

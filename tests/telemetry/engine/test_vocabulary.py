@@ -50,6 +50,11 @@ KITCHEN = Vocabulary(
 )
 
 
+@pytest.fixture(autouse=True)
+def conforming_lines():
+    """Lines and spans of another product are not held against our catalog."""
+
+
 def test_a_second_catalog_gets_its_spans_metrics_and_lines_and_none_of_ours(tmp_path):
     with to_directory(KITCHEN, tmp_path, Settings(stage="home")), collected_spans() as spans:
         with context(KITCHEN, guest_id="g-1"), observe(BREW, kind="green", pot="big", water_bytes=2048) as step:
