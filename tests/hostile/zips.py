@@ -11,8 +11,12 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 from tests import archives
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DATASET = {"image_width": 8, "image_height": 8}
 MANIFEST = json.dumps({"model_graph": archives.MANIFEST["model_graph"], "dataset": DATASET}).encode()
@@ -348,27 +352,6 @@ def lying() -> dict[str, bytes]:
     }
 
 
-@cache
-def bombs() -> dict[str, bytes]:
-    """ZIPs that want much time or memory, and are refused, or are found to have a fault."""
-    return {
-        "a ratio of a thousand": with_part(Part(b"mochi/zeros", bytes(100 << 20))),
-        "a bomb of 250 entries that quote each other": quoted(250),
-        "a manifest above its limit": with_manifest(b" " * (9 << 20)),
-        "a manifest of a million lists": with_manifest(b'{"a": [' + b"[]," * 2_000_000 + b"1]}"),
-        "a manifest that never closes": with_manifest(b"[" * 7_000_000),
-        "a manifest of one long number": with_manifest(b'{"a": ' + b"9" * 7_000_000 + b"}"),
-        "a manifest that says how deep it is": with_manifest(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
-        "1.9 million empty blocks of deflate, and a fault": with_part(
-            Part(b"mochi/x", packed=b"\0\0\0\xff\xff" * 1_900_000 + b"\3\0", crc=1)
-        ),
-        **{
-            name: zipped([Part(form.format(n).encode(), method=STORED) for n in range(count)])
-            for name, form, count in MANY
-        },
-    }
-
-
 MANY = (
     ("65,000 names outside", "../{}", 65_000),
     ("65,000 names that cannot be printed", "\x01{}", 65_000),
@@ -378,6 +361,26 @@ MANY = (
     ("names of combining marks", "{}/" + ("e" + "\u0316\u0300" * 40 + "/") * 10, 2_500),
     ("one name again and again", "a", 65_000),
 )
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "a ratio of a thousand": lambda: with_part(Part(b"mochi/zeros", bytes(100 << 20))),
+    "a bomb of 250 entries that quote each other": lambda: quoted(250),
+    "a manifest above its limit": lambda: with_manifest(b" " * (9 << 20)),
+    "a manifest of a million lists": lambda: with_manifest(b'{"a": [' + b"[]," * 2_000_000 + b"1]}"),
+    "a manifest that never closes": lambda: with_manifest(b"[" * 7_000_000),
+    "a manifest of one long number": lambda: with_manifest(b'{"a": ' + b"9" * 7_000_000 + b"}"),
+    "a manifest that says how deep it is": lambda: with_manifest(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+    "1.9 million empty blocks of deflate, and a fault": lambda: with_part(
+        Part(b"mochi/x", packed=b"\0\0\0\xff\xff" * 1_900_000 + b"\3\0", crc=1)
+    ),
+    **{
+        name: lambda form=form, count=count: zipped(
+            [Part(form.format(n).encode(), method=STORED) for n in range(count)]
+        )
+        for name, form, count in MANY
+    },
+}
+"""ZIPs that want much time or memory, and are refused, or are found to have a fault; made when they are asked for."""
 
 
 def with_manifest(data: bytes) -> bytes:
