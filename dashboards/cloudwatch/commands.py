@@ -230,29 +230,25 @@ def _test(options: argparse.Namespace) -> int:
     for file in options.files:
         with suppress(DashboardError):  # it is told when the tests run, and may be mended while they are watched
             files += alarm_tests.tests_of(file)[1]
-    status = 0
-    for _ in changing(files, _EVERY_S):
-        try:
-            status = _test_once(options)
-        except DashboardError as error:
-            say(f"{error}", sys.stderr)
-            status = 2
-        sys.stdout.flush()
-    return status
+    with suppress(KeyboardInterrupt):
+        for _ in changing(files, _EVERY_S):
+            try:
+                _test_once(options)
+            except DashboardError as error:
+                say(f"{error}", sys.stderr)
+            sys.stdout.flush()
+    return 0
 
 
 def changing(files: Sequence[Path], every_s: float) -> Iterator[None]:
-    """Yield now, and whenever a file has changed, until the terminal interrupts."""
+    """Yield now, and whenever a file has changed."""
     before: object = None
-    try:
-        while True:
-            now = [file.stat().st_mtime_ns if file.exists() else None for file in files]
-            if now != before:
-                before = now
-                yield
-            time.sleep(every_s)
-    except KeyboardInterrupt:
-        return
+    while True:
+        now = [file.stat().st_mtime_ns if file.exists() else None for file in files]
+        if now != before:
+            before = now
+            yield
+        time.sleep(every_s)
 
 
 def _test_once(options: argparse.Namespace) -> int:
