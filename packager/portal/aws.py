@@ -48,6 +48,7 @@ def new_client(service: str, **options: Any) -> Any:  # noqa: ANN401  as client(
 def map_aws_errors(operation: str) -> Iterator[None]:
     """Turn what botocore and the connection raise in the block into AwsRefusedError; others pass unchanged."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  boto3 only where AWS is called
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415  same
     from urllib3.exceptions import HTTPError  # noqa: PLC0415  same
 
     try:
@@ -59,7 +60,7 @@ def map_aws_errors(operation: str) -> Iterator[None]:
             operation=operation,
             code=type(error).__name__,
         ) from None
-    except (ClientError, BotoCoreError, HTTPError, OSError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
         code = code_of(error)
         # Not chained: whatever logs the error would log the message underneath it as well.
         raise AwsRefusedError(

@@ -1048,16 +1048,16 @@ def test_an_event_that_is_not_recorded_in_time_is_raised_so_that_it_comes_again(
 
 
 def test_what_does_not_stop_in_time_leaves_its_last_words(world, monkeypatch, capfd):
-    map_aws_errors = threading.Event()
+    logged = threading.Event()
     say = clock._log_timeout
 
     def heard(*told):
         say(*told)
-        map_aws_errors.set()
+        logged.set()
 
     monkeypatch.setattr(clock, "_log_timeout", heard)
     monkeypatch.setattr(
-        "packager.packaging.package", lambda *_, **__: map_aws_errors.wait(10) or pytest.fail("nothing was said")
+        "packager.packaging.package", lambda *_, **__: logged.wait(10) or pytest.fail("nothing was said")
     )
     with pytest.raises(AttributeError):
         function.handler(_machine_event(world), Context(left_s=0.3))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from botocore.parsers import ResponseParserError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -258,6 +259,12 @@ def test_a_query_with_a_signature_is_not_repeated_in_an_error():
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
     assert isinstance(caught.value, PackagerError)
+
+
+def test_an_answer_that_is_no_document_of_the_service_is_its_failure():
+    with pytest.raises(AwsRefusedError) as caught, map_aws_errors("STS AssumeRole"):
+        raise ResponseParserError("Unable to parse response, invalid XML received")
+    assert caught.value.figures == {"operation": "STS AssumeRole", "code": "ResponseParserError"}
 
 
 def test_an_error_of_our_own_passes_unchanged():
