@@ -40,6 +40,7 @@ from packager.stores import s3_calls, s3_client
 from telemetry import aws_lambda
 from telemetry.engine.testing import recorded
 from tests import portal as local
+from tests.events import function_url, http_api
 from tests.faulty_proxy import refuse, stall
 from tests.portal import BODY_SECRET, EXTERNAL_ID, PUBLISHER, compilation_event, request, through_gateway
 
@@ -594,47 +595,9 @@ def test_any_json_value_in_the_body_is_a_typed_4xx(world, body, in_base64):
     assert (status, answer["type"]) == (400, "RequestError")
 
 
-def in_api_gateway_v2(event):
-    """The request as an HTTP API passes it on, with a JWT authorizer, below a base path."""
-    context = event["requestContext"]
-    return {
-        "version": "2.0",
-        "routeKey": "POST /api/v1/training/{id}/package",
-        "rawPath": f"/prod/models{event['path']}",
-        "rawQueryString": "",
-        "headers": {"content-type": "application/json"},
-        "pathParameters": event["pathParameters"],
-        "requestContext": {
-            "http": {"method": "POST", "path": f"/prod/models{event['path']}", "protocol": "HTTP/1.1"},
-            "stage": "prod",
-            "authorizer": {"jwt": {"claims": context["authorizer"]["claims"], "scopes": None}},
-        },
-        "body": event["body"],
-        "isBase64Encoded": False,
-    }
-
-
-def at_function_url(event):
-    """The request as a function URL passes it on, signed by IAM, its body in base64."""
-    user = event["requestContext"]["authorizer"]["claims"]["sub"]
-    return {
-        **in_api_gateway_v2(event),
-        "routeKey": "$default",
-        "rawPath": event["path"],
-        "pathParameters": None,
-        "requestContext": {
-            "http": {"method": "POST", "path": event["path"]},
-            "stage": "$default",
-            "authorizer": {"iam": {"userId": user, "accountId": "123456789012"}},
-        },
-        "body": base64.b64encode(event["body"].encode()).decode(),
-        "isBase64Encoded": True,
-    }
-
-
 def with_lambda_authorizer(event):
     user = event["requestContext"]["authorizer"]["claims"]["sub"]
-    v2 = in_api_gateway_v2(event)
+    v2 = http_api(event)
     return {**v2, "requestContext": {**v2["requestContext"], "authorizer": {"lambda": {"userId": user}}}}
 
 
@@ -656,9 +619,9 @@ SHAPES = [
     through_gateway,
     below_a_base_path,
     behind_a_catch_all_resource,
-    in_api_gateway_v2,
+    http_api,
     with_lambda_authorizer,
-    at_function_url,
+    function_url,
 ]
 
 
