@@ -145,13 +145,14 @@ def check_local(header: bytes, name: bytes, data_at: int, record: DirectoryRecor
         damaged("its local header and the directory differ", record)
     if data_at + record.compressed_bytes > record.end:
         damaged("its packed bytes run into what follows it", record)
+    has_descriptor = bool(flags & _DESCRIPTOR)
+    # All ones where the zip64 field says it, and zero where the descriptor does: bsdtar and Info-ZIP in a pipe put the
+    # size that they know before the data, and the rest behind it.
+    unsaid = (0, _MAGIC_32) if has_descriptor else (_MAGIC_32,)
     pairs = ((crc, record.crc32), (packed, record.compressed_bytes), (size, record.size_bytes))
-    if flags & _DESCRIPTOR and not crc and {packed, size} <= {0, _MAGIC_32}:
-        return any(truth for _, truth in pairs)
-    # All ones where the zip64 field says it.
-    if any(local not in (truth, _MAGIC_32) for local, truth in pairs):
+    if any(local != truth and local not in unsaid for local, truth in pairs):
         damaged("its local header and the directory have other sizes or checksums", record)
-    return False
+    return has_descriptor and any(truth and local != truth for local, truth in pairs)
 
 
 def check_descriptor(following: bytes, record: DirectoryRecord) -> None:

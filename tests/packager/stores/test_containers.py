@@ -208,6 +208,20 @@ def test_a_zip_that_was_streamed_with_descriptors_and_zip64_is_read(here):
     assert files_of(make(here, written(here, buffer.getvalue(), "m.zip"))) == {"big.bin": FILES["model.onnx"]}
 
 
+@pytest.mark.parametrize("writer", ["bsdtar -c --format zip -f ../m.zip *", "zip -q - * | cat > ../m.zip"])
+def test_a_zip_whose_sizes_stand_in_part_before_the_data_and_in_part_behind_it_is_read(here, writer):
+    if shutil.which(writer.split()[0]) is None:
+        pytest.skip(f"{writer.split()[0]} is not there")
+    files = {"model.onnx": FILES["model.onnx"], "labels.txt": FILES["labels.txt"], "empty": b""}
+    (here.root / "model").mkdir()
+    for name, data in files.items():
+        written(here, data, f"model/{name}")
+    subprocess.run(writer, shell=True, cwd=here.root / "model", check=True)  # noqa: S602  for the pipe
+    path = here.root / "m.zip"
+    assert files_of(make(here, path)) == files
+    assert StreamingExtractor(layout="files").get_archive_info(path).findings == ()
+
+
 # -- hostile ones ------------------------------------------------------------------------------------------------------
 
 
