@@ -192,8 +192,17 @@ class _FolderUpload:
 
     def _failure(self, error: OSError, operation: str, more_bytes: int) -> Exception:
         if error.errno in FULL:
-            return storage_error(self._folder, held_bytes=self.bytes_written, more_bytes=more_bytes, code=error.errno)
+            held_bytes = self._bytes_on_disk()
+            lacking_bytes = self.bytes_written + more_bytes - held_bytes
+            return storage_error(self._folder, held_bytes=held_bytes, more_bytes=lacking_bytes, code=error.errno)
         return convert_os_error(error, operation, self._folder)
+
+    def _bytes_on_disk(self) -> int:
+        """How much of what was written has left the buffer: the last of it can be as long as a small disk."""
+        try:
+            return os.fstat(self._file.fileno()).st_size
+        except (OSError, ValueError):  # it is closed: everything has
+            return self.bytes_written
 
 
 def _below(folder: Path, key: str) -> Path:

@@ -192,6 +192,7 @@ def test_a_full_disk_is_told_with_its_figures_and_left_as_it_was(chunk):
     error, left = on_small_disk(work, 1 << 20)
     assert left == []
     assert error.available_bytes < error.required_bytes
+    assert error.available_bytes <= 1 << 20  # the disk: not what waits in a buffer
     assert error.missing_bytes == error.required_bytes - error.available_bytes
     assert error.required_bytes >= 1 << 20
     assert error.path.endswith("out")
