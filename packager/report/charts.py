@@ -24,13 +24,14 @@ def chart(title: str, series: Sequence[BinnedLine], duration_s: float, unit: str
     lines = "".join(_line(each, number, peak) for number, each in enumerate(series))
     words = "; ".join(f"{printable(each.name, 80)} at most {in_units(each.peak)}{unit}" for each in series)
     scale = "".join(f"<span>{in_units(peak * share)}{unit}</span>" for share in (1, 0.5, 0))
+    decimals = 1 if duration_s >= 1 else 3
     return (
         f'<figure><div class="plot"><div class="scale" aria-hidden="true">{scale}</div>'
         f'<svg viewBox="0 0 {BINS} {_HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(title)}: {escape(words)}">'
         f'<path class="grid" d="M0 0H{BINS}M0 {_HEIGHT // 2}H{BINS}M0 {_HEIGHT}H{BINS}"/>{lines}</svg>'
-        f'<div class="times" aria-hidden="true"><span>0 s</span><span>{duration_s / 2:.1f} s</span>'
-        f"<span>{duration_s:.1f} s</span></div></div>{_legend(series, unit)}</figure>"
+        f'<div class="times" aria-hidden="true"><span>0 s</span><span>{duration_s / 2:.{decimals}f} s</span>'
+        f"<span>{duration_s:.{decimals}f} s</span></div></div>{_legend(series, unit)}</figure>"
     )
 
 

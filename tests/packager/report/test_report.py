@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from packager.cli.commands import packager as command_line
 from packager.cli.recorded import PAGE_MARK
 from packager.errors import RequestError
+from packager.report.charts import chart
 from packager.report.page import render_report
 from packager.report.recording import MAX_SAMPLES, ProgressSample, RunRecording
-from packager.report.series import BINS, memory, speeds, stages
+from packager.report.series import BINS, BinnedLine, memory, speeds, stages
 from packager.report.spans import MAX_OF_ONE_KIND, rows
 from packager.results import ComponentResult, Finding, PackageResult, ProcessingState
 from telemetry import Span
@@ -108,6 +109,14 @@ def test_what_an_artifact_calls_itself_is_text():
     assert "<script" not in html
     assert html.count("</style>") == 1
     assert "\x1b" not in html
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "times"), [(0.11, ["0.055 s", "0.110 s"]), (1.0, ["0.5 s", "1.0 s"]), (90.26, ["45.1 s", "90.3 s"])]
+)
+def test_the_times_below_a_chart_differ_however_short_the_run_was(duration_s, times):
+    drawn = chart("Speed", [BinnedLine("packaging", [0.0, 1.0])], duration_s, "/s")
+    assert re.findall(r"[\d.]+ s(?=</span>)", drawn) == ["0 s", *times]
 
 
 def test_a_report_that_cannot_be_written_is_one_line_and_the_work_is_done_all_the_same(tmp_path, monkeypatch):
