@@ -90,7 +90,7 @@ def check(  # noqa: PLR0913, PLR0917  one an option
         for finding in findings:
             show(finding_line(finding))
         show(
-            f"{len(findings)} rules are broken."
+            f"{len(findings)} {'rule is' if len(findings) == 1 else 'rules are'} broken."
             if findings
             else f"A device would take this {'recipe' if is_recipe(uri) else 'component'}."
         )

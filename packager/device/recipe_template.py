@@ -97,8 +97,9 @@ def fill_template(template: Any, artifact: Artifact, names: RecipeNames) -> tupl
 def refuse_broken(findings: Sequence[Finding]) -> None:
     if findings:
         listed = " ".join(f"{each.message} {each.next_step}" for each in findings)
+        count = "1 place" if len(findings) == 1 else f"{len(findings)} places"
         raise RequestError(
-            f"The recipe breaks its reference at {len(findings)} places: {listed}",
+            f"The recipe breaks its reference at {count}: {listed}",
             next_step="Correct the template and make the recipe again.",
             field="template",
             findings=[f"{each.rule}: {each.message} {each.next_step}" for each in findings],

@@ -160,7 +160,10 @@ def test_archives_and_recipes_are_looked_at_from_a_pipe(here):
     assert (
         run("check", "-", piped=template.replace(b"Manifests", b"Manifest")).stdout.count(b"warning: recipe-keys") == 1
     )
+    assert run("check", "-", piped=b"[]").stdout.endswith(b"\n1 rule is broken.\n")
     made = component_of(here, tar(MODEL.files))
+    refused = run("bundle-local", "-", "--artifact", made.uri, "--output", here.root / "bundle", piped=b"[]")
+    assert refused.stderr.startswith(b"Error: The recipe breaks its reference at 1 place: ")
     out = run("bundle-local", "-", "--artifact", made.uri, "--output", here.root / "bundle", piped=template)
     assert out.returncode == 0, out.stderr
 
