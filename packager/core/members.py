@@ -199,10 +199,13 @@ def _unsafe(
 
 
 class Entries(Protocol):
-    """The members of an archive, one after another; `readinto` gives the bytes of the current one."""
+    """The members of an archive, one after another; `readinto` and `splice` give the bytes of the current one."""
 
     @property
     def unpacked_bytes(self) -> int: ...
+
+    @property
+    def splice(self) -> Callable[[], Iterator[Part | End]] | None: ...
 
     def __iter__(self) -> Iterator[Entry]: ...
 
@@ -263,8 +266,7 @@ class ArchiveReader:
             return self._link(path)
         if path.rpartition("/")[2].startswith("._"):
             return self._unless_apple_double(path, entry.size_bytes)
-        splice = self._tar.splice if isinstance(self._tar, TarGzReader) else None
-        return Member(path, entry.size_bytes, self._tar.readinto, splice)
+        return Member(path, entry.size_bytes, self._tar.readinto, self._tar.splice)
 
     def files_and_links(self) -> Iterator[Member]:
         """Files in the archive's order, hard links among them."""

@@ -12,7 +12,7 @@ from packager.core.splice import splice
 from packager.errors import ExtractionError, UnsafeArchiveError, printable, within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from packager.core.gunzip import Gunzip
     from packager.core.splice import End, Part
@@ -75,6 +75,7 @@ class TarReader:
         self._left = 0
         self._padding = 0
         self._waste = memoryview(bytearray(1 << 16))
+        self.splice: Callable[[], Iterator[Part | End]] | None = None
 
     @property
     def unpacked_bytes(self) -> int:
@@ -277,8 +278,9 @@ class TarGzReader(TarReader):
     def __init__(self, stream: Gunzip, settings: Settings) -> None:
         super().__init__(stream, settings)
         self._gunzip = stream
+        self.splice = self._spliced
 
-    def splice(self) -> Iterator[Part | End]:
+    def _spliced(self) -> Iterator[Part | End]:
         """Payload of the current entry as the parts of a deflate stream, copied from the artifact where that can be."""
         size, self._left = self._left, 0
         return splice(self._gunzip, size)

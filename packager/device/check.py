@@ -117,10 +117,10 @@ class Written:
         return count
 
     def _spliced(self, name: str, splice: Callable[[], Iterator[Part | End]]) -> Iterator[Part | End]:
-        """The front of a file is never copied, so that its content goes by."""
+        inflate = zlib.decompressobj(-15)
         for part in splice():
-            if isinstance(part, Part) and part.to_pack:
-                self._remember(name, part.data)
+            if isinstance(part, Part) and len(self._heads[name]) < HEAD_BYTES:
+                self._remember(name, part.data if part.to_pack else inflate.decompress(part.data, HEAD_BYTES))
             yield part
 
     def _packed(self, packed: Callable[[str], Iterator[Packed]], name: str) -> Iterator[Packed]:

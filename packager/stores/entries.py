@@ -6,10 +6,12 @@ import shlex
 import stat
 import zlib
 from contextlib import contextmanager
+from functools import partial
 from posixpath import basename
 from typing import TYPE_CHECKING
 
 from packager.core.gunzip import PackedCount, check_ratio
+from packager.core.splice import End, Part
 from packager.core.tar import Entry
 from packager.errors import ExtractionError, UnsafeArchiveError, printable
 from packager.stores.zip_directory import (
@@ -22,7 +24,7 @@ from packager.stores.zip_directory import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from packager.core.ports import Source
     from packager.core.tar import Kind
@@ -38,6 +40,9 @@ _MAKE_AGAIN = "Make the ZIP again with a usual program, without a password; `unz
 
 class PlainEntries:
     """Files that stand in `packed` one behind the other, each as long as its entry says."""
+
+    splice = None
+    """None of them is packed."""
 
     def __init__(self, packed: PackedCount, files: Iterable[Entry]) -> None:
         self._packed = packed
@@ -85,6 +90,8 @@ class ZipEntries:
         self._source = source
         self._content: Iterator[memoryview] = iter(())
         self._ready = memoryview(b"")
+        self._copied: list[Part] | None = None
+        self.splice: Callable[[], Iterator[Part | End]] | None = None
         self.unpacked_bytes = 0
 
     def __iter__(self) -> Iterator[Entry]:
@@ -125,8 +132,19 @@ class ZipEntries:
             name = self._exactly(name_length, record)
             self._skip(extra_length)
             has_descriptor = check_local(header, name, self._packed.bytes_read, record)
-        self._ready = memoryview(b"")
+        self._ready, self._copied = memoryview(b""), None
+        self.splice = partial(self._spliced, record.crc32) if record.method == DEFLATED else None
         self._content = self._checked(record, has_descriptor=has_descriptor)
+
+    def _spliced(self, crc32: int) -> Iterator[Part | End]:
+        """The entry's deflate stream as it stands; whatever is wrong with it is found before its end is given."""
+        copied: list[Part] = []
+        self._copied = copied
+        for _ in self._content:
+            yield from copied
+            copied.clear()
+        yield from copied
+        yield End(crc32)
 
     def _checked(self, record: DirectoryRecord, *, has_descriptor: bool) -> Iterator[memoryview]:
         size = crc = 0
@@ -150,8 +168,11 @@ class ZipEntries:
     def _stored(self, record: DirectoryRecord) -> Iterator[bytes]:
         left = record.compressed_bytes
         while left:
+            origin = self._packed.bytes_read
             chunk = self._exactly(min(left, _PACKED_BYTES), record)
             left -= len(chunk)
+            if self._copied is not None:
+                self._copied.append(Part(chunk, origin=origin))
             yield chunk
 
     def _inflated(self, record: DirectoryRecord) -> Iterator[bytes]:

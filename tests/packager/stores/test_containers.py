@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packager.core.names import safe_path
+from packager.core.splice import Part
+from packager.core.zip import LARGE_BYTES
 from packager.device.check import check_component
 from packager.errors import (
     AccessDeniedError,
@@ -33,6 +35,8 @@ from packager.extractor import StreamingExtractor
 from packager.packaging import package
 from packager.settings import Settings
 from packager.stores import Stores, collection, s3_prefix
+from packager.stores.archive import Archive
+from packager.stores.file import FileSource
 from packager.stores.unpacked import ZSTD_MODULE
 from tests import archives
 from tests.archive_strategies import file_sets, tars
@@ -132,9 +136,55 @@ def test_every_container_of_the_same_files_gives_the_same_bytes(here, strategy):
     made = {kind: make(here, model, strategy=strategy) for kind, model in models.items()}
     assert files_of(made["tar.gz"]) == ordered
     hashes = {kind: each.sha256 for kind, each in made.items()}
-    assert hashes.pop("tar.gz") not in hashes.values()  # deflate blocks of its large file are copied
+    spliced = {hashes.pop("tar.gz"), hashes.pop("zip")}  # deflate blocks of its large file are copied
+    assert len(spliced.union(hashes.values())) == 3, hashes
     assert len(set(hashes.values())) == 1, hashes
     assert files_of(made["zip"]) == ordered
+
+
+def raw_entry(data, name):
+    """The packed bytes of an entry, as they stand in a ZIP."""
+    with zipfile.ZipFile(io.BytesIO(data)) as read:
+        entry = read.getinfo(name)
+        name_bytes, extra_bytes = struct.unpack_from("<HH", data, entry.header_offset + 26)
+    start = entry.header_offset + 30 + name_bytes + extra_bytes
+    return data[start : start + entry.compress_size]
+
+
+@few
+@given(sizes=st.lists(st.integers(1, 3 * LARGE_BYTES), min_size=1, max_size=3), level=st.integers(1, 9), data=st.data())
+def test_large_entries_of_a_zip_are_copied_as_they_stand_and_small_ones_are_packed(sizes, level, data):
+    files = {f"{number}.bin": content(size) for number, size in enumerate(sizes)}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as made:
+        for name, each in files.items():
+            made.writestr(name, each)
+    packed = buffer.getvalue()
+    with ground() as here:
+        model = written(here, packed, "model.zip")
+        whole = make(here, model, strategy=data.draw(st.sampled_from(["streaming", "standard"])))
+        assert files_of(whole) == files
+        component = Path(whole.uri).read_bytes()
+        for name, each in files.items():
+            copied = raw_entry(component, name) == raw_entry(packed, name)
+            assert copied or len(each) < LARGE_BYTES
+        with Archive(FileSource(model), of_any_kind=True).open(Settings()) as archive:
+            for member in archive.files():
+                parts = [part for part in member.splice() if isinstance(part, Part)]
+                assert b"".join(part.data for part in parts) == raw_entry(packed, member.path)
+                assert all(packed[part.origin : part.origin + len(part.data)] == part.data for part in parts)
+
+
+@pytest.mark.parametrize("strategy", ["streaming", "standard"])
+def test_a_large_entry_of_a_zip_that_is_damaged_anywhere_leaves_nothing(here, strategy):
+    whole = zipped({"model.bin": content(2 * LARGE_BYTES)})
+    raw = raw_entry(whole, "model.bin")
+    start = whole.index(raw)
+    directory = whole.rindex(b"PK\1\2")
+    for at in (start + 3, start + len(raw) // 2, start + len(raw) - 1, directory + 16, directory + 20, directory + 24):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0x10
+        refused(here, written(here, bytes(damaged), "model.zip"), strategy=strategy)
 
 
 def test_zstd_is_read_where_its_extra_is_there(here, monkeypatch):
