@@ -109,7 +109,8 @@ def progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[OnProgre
     elif verbose or not sys.stderr.isatty():
         from packager.cli.progress_lines import ProgressLines  # noqa: PLC0415  kept off the path of --help
 
-        yield ProgressLines(phases=verbose)
+        with ProgressLines(phases=verbose) as lines:
+            yield lines
     else:
         from packager.cli.progress import ProgressBars  # noqa: PLC0415  rich takes a third of the start-up time
 

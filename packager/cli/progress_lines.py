@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Self
 
 import click
 
 from packager.errors import in_units, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from packager.results import ProcessingState
 
 EVERY_S = 10.0
@@ -19,25 +19,43 @@ _LONGEST_NAME = 60
 
 
 class ProgressLines:
-    """A line on standard error for each ten seconds of the work. Pass it as `on_progress`.
+    """A line on standard error for each ten seconds, also while nothing comes. Pass it as `on_progress`.
 
     With `phases` there is also one as soon as a target comes to a new phase.
     """
 
-    def __init__(self, *, phases: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, phases: bool = False, every_s: float = EVERY_S) -> None:
         self._phases = phases
-        self._clock = clock
-        self._last_s = clock()
+        self._every_s = every_s
+        self._state: ProcessingState | None = None
         self._seen: set[tuple[str, str]] = set()
+        self._last_s = time.monotonic()
+        self._ended = Event()
+        self._thread = Thread(target=self._repeat, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
 
     def __call__(self, state: ProcessingState) -> None:
-        now_s = self._clock()
-        is_new = self._phases and (state.target, state.phase) not in self._seen
-        if not is_new and now_s - self._last_s < EVERY_S:
-            return
-        self._last_s = now_s
-        self._seen.add((state.target, state.phase))
-        click.echo(_line(state), err=True)
+        self._state = state
+        if self._phases and (state.target, state.phase) not in self._seen:
+            self._seen.add((state.target, state.phase))
+            self._say(_line(state))
+
+    def _repeat(self) -> None:
+        while not self._ended.wait(max(0.0, self._last_s + self._every_s - time.monotonic())):
+            if time.monotonic() - self._last_s >= self._every_s:
+                self._say(_line(self._state) if self._state else "nothing has come yet")
+
+    def _say(self, line: str) -> None:
+        self._last_s = time.monotonic()
+        with suppress(OSError):  # a log that is full or closed must not end the work
+            click.echo(line, err=True)
 
 
 def _line(state: ProcessingState) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from packager.core.ports import KEYS_BEGIN_WITH
 from packager.errors import RequestError, printable
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Part of every identity: raise it whenever the same artifacts give other bytes than before."""
 
 ID_DIGITS = 12
