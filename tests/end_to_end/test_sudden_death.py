@@ -22,6 +22,7 @@ from packager.errors import InsufficientStorageError, StoreError
 from packager.packaging import package
 from packager.settings import Settings
 from tests import archives
+from tests import faulty_proxy as faults
 from tests.packages import content
 from tests.s3_server import CREDENTIALS
 from tests.small_disk import needs_root, on_small_disk
@@ -230,6 +231,40 @@ def test_sigkill_at_random_moments_leaves_nothing_half_made_after_the_next_start
         assert way.half_made() == []
         assert len(way.components()) == 1
     assert left_something, "no signal came when anything was half made"
+
+
+def copy_and_say_nothing(exchange, request):
+    """S3 copies the part, and the answer never comes."""
+    exchange.pass_on(request)
+    exchange.server.proxy.released.wait()
+
+
+@pytest.mark.parametrize("way", [("s3", "streaming")], indirect=True, ids=" ".join)
+@pytest.mark.parametrize("fault", [faults.stall(), copy_and_say_nothing], ids=["before the copy", "after it"])
+def test_sigkill_while_s3_copies_a_part_leaves_nothing_after_the_next_start(way, artifacts, s3_server, fault):
+    for path in artifacts.iterdir():
+        way.client.upload_file(str(path), way.bucket, path.name)
+    way.arguments = [each.replace(f"{artifacts}", f"s3://{way.bucket}") for each in way.arguments]
+    with faults.faulty_proxy(s3_server.endpoint_url) as proxy:
+        here = way.arguments.index(s3_server.endpoint_url)
+        way.arguments[here] = proxy.endpoint_url
+        proxy.break_next("UploadPartCopy", fault, times=1000)
+        with way.start() as process:
+            until = time.monotonic() + KEPT_GOING_S
+            while not proxy.asked("UploadPartCopy"):
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=KEPT_GOING_S)
+        assert way.half_made() != []
+        assert way.components() == []
+        proxy.forget()
+        document = way.run()
+        assert [each["status"] for each in document["components"]] == ["packaged"]
+        assert proxy.asked("UploadPartCopy") != []
+    assert_only_whole_components_are_visible(way)
+    assert way.half_made() == []
 
 
 @pytest.mark.parametrize(
