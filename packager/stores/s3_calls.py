@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from packager.aws_errors import code_of
+from packager.aws_errors import cause_of, code_of
 from packager.deadline import ABORT_RESERVE_S, call_with_deadline, pause
 from packager.deadline import time_left_s as time_left_s_of_context
 from packager.errors import OperationAbortedError, PackagerError, StoreError, printable
 from packager.stores.s3_errors import DAMAGED, can_be_sent_again, convert_s3_error
 from packager.stores.s3_options import S3Options
-from packager.stores.s3_patience import Patience, heard, patience
+from packager.stores.s3_patience import Patience, failed_with, heard, patience
 from telemetry import current
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Calls:
                 if leave_at_stop and stop.is_set():
                     raise OperationAbortedError("The transfer was told to stop.")
                 if ours.silent_s() > limit_s:
-                    self._give_up(operation, uri, ours.silent_s())
+                    self._give_up(operation, uri, ours)
 
             try:
                 return self._tried(call, stop, counted_as, reserve_s, give_up)
@@ -128,6 +128,7 @@ class Calls:
             except Exception as error:
                 if stop.is_set() or not self._can_help(error, attempt):
                     raise
+                failed_with(f"{code_of(error)}: {cause_of(error)}")
             else:
                 heard()
                 return answer
@@ -146,10 +147,11 @@ class Calls:
             return max(float(self.options.give_up_s), patience.silent_s() + CLEAN_UP_S)
         return self.options.give_up_s * (1 - _FOR_CLEAN_UP)
 
-    def _give_up(self, operation: str, uri: str, silent_s: float) -> NoReturn:
-        where = printable(uri, 1100)
+    def _give_up(self, operation: str, uri: str, patience: Patience) -> NoReturn:
+        where, silent_s = printable(uri, 1100), patience.silent_s()
+        but = f" but {patience.last_failure()}" if patience.last_failure() else ""
         raise StoreError(
-            f"S3 {operation} of {where} was given up: no answer for {silent_s:.0f} s.",
+            f"S3 {operation} of {where} was given up: no answer for {silent_s:.0f} s{but}.",
             next_step="Check the endpoint, and what lies between (routes, security groups, proxies); "
             "S3_GIVE_UP_S says how long to wait.",
             operation=operation,

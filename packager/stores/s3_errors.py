@@ -171,6 +171,11 @@ _KINDS: tuple[tuple[frozenset[str], type[StoreError], str], ...] = (
     ),
     (_CREDENTIALS, AccessDeniedError, "Renew the credentials, or name others (AWS_PROFILE, a role)."),
     (_ELSEWHERE, StoreError, "The bucket is in another region; set AWS_REGION to it."),
+    (
+        frozenset({"307", "TemporaryRedirect"}),
+        StoreError,
+        "The bucket is new, and its address not known everywhere yet: try again in an hour, or set AWS_REGION.",
+    ),
     (BUSY_CODES, StoreError, "S3 is busy; try again in a minute, with fewer targets at once."),
     (
         frozenset({"NoSuchUpload"}),

@@ -97,7 +97,8 @@ class Multipart:
     """An upload that S3 has begun. Parts may be sent from several threads.
 
     When S3's answer to the beginning is lost, a second upload is begun, and the first, whose id nobody knows, is looked
-    for when this one ends: see `remove_lost`. An answer that comes when nobody waits for it has its upload removed.
+    for when this one ends: see `remove_lost`. So is, at once, the upload of an answer without an id. An answer that
+    comes when nobody waits for it has its upload removed.
     """
 
     def __init__(self, calls: Calls, name: ObjectName, metadata: Mapping[str, str], stop: threading.Event) -> None:
@@ -114,12 +115,12 @@ class Multipart:
         _open[id(self)] = f"{self._uri} (an upload that may have begun)"
         try:
             answer = calls.make("CreateMultipartUpload", self._uri, self._create, stop=stop, reserve_s=COMMIT_RESERVE_S)
+            upload_id = required(answer, "UploadId", "CreateMultipartUpload", self._uri)
         except BaseException:
             self._given_up = True
             if self._remove_begun() and self.remove_lost(""):
                 self.ended()
             raise
-        upload_id = required(answer, "UploadId", "CreateMultipartUpload", self._uri)
         self._named: Named = {"Bucket": name.bucket, "Key": name.key, "UploadId": upload_id}
         _open[id(self)] = f"{self._uri} (upload {upload_id})"
 
@@ -303,7 +304,8 @@ class Multipart:
             if is_answered(error):
                 self._unanswered_s = self._unanswered_s[:-1]
             raise
-        if not answer.get("ResponseMetadata", {}).get("RetryAttempts"):  # a caller's client can try again by itself
+        tried_once = not answer.get("ResponseMetadata", {}).get("RetryAttempts")  # a caller's client can try again
+        if tried_once and answer.get("UploadId"):
             self._unanswered_s = self._unanswered_s[:-1]
         return answer
 

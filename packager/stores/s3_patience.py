@@ -20,6 +20,7 @@ class _Clock:
         self._waited_s = 0.0
         self._waiting = 0
         self._since = 0.0
+        self.failure = ""
 
     def begin(self) -> None:
         with self._lock:
@@ -36,6 +37,7 @@ class _Clock:
     def reset(self) -> None:
         with self._lock:
             self._waited_s, self._since = 0.0, time.monotonic()
+            self.failure = ""
 
     def read_s(self) -> float:
         with self._lock:
@@ -72,6 +74,15 @@ class Patience:
         for clock in self._clocks:
             clock.reset()
 
+    def failed(self, what: str) -> None:
+        """S3 has answered with an error, or the connection broke: that ends no silence."""
+        for clock in self._clocks:
+            clock.failure = what
+
+    def last_failure(self) -> str:
+        """What came last since S3's last good answer; empty when that was nothing."""
+        return max(self._clocks, key=_Clock.read_s).failure
+
     def silent_s(self) -> float:
         return max(clock.read_s() for clock in self._clocks)
 
@@ -105,3 +116,10 @@ def heard() -> None:
     patience = _patience.get()
     if patience is not None:
         patience.heard()
+
+
+def failed_with(what: str) -> None:
+    """Tell the patience of this context that S3 has sent an error in place of an answer, or broken the connection."""
+    patience = _patience.get()
+    if patience is not None:
+        patience.failed(what)

@@ -15,6 +15,7 @@ from isal.isal_zlib import crc32 as crc32_of
 
 from packager.core.ports import Identity
 from packager.errors import CompressionError, ExtractionError, ManifestError, PackagerError, StoreError
+from packager.stores.s3_calls import malformed
 from packager.stores.s3_errors import BrokenTransferError
 from packager.stores.s3_object import ObjectHead, ObjectName
 from packager.stores.s3_patience import heard
@@ -62,7 +63,7 @@ class S3Object:
         )
         body = answer["Body"]
         try:
-            _check_range(self, first, last, answer.get("ContentRange", ""))
+            _check_range(self, first, last, answer.get("ContentRange", ""), answer.get("ETag", ""))
         except StoreError:
             body.close()
             raise
@@ -357,8 +358,10 @@ class RangeReader(io.RawIOBase):
                     self._bodies.discard(raw)
 
 
-def _check_range(seen: S3Object, first: int, last: int, given: str) -> None:
+def _check_range(seen: S3Object, first: int, last: int, given: str, etag: str) -> None:
     wanted = f"bytes {first}-{last}/{seen.size_bytes}"
+    if given != wanted and not etag:
+        raise malformed(f"it has no ETag, and is {given or 'no range'} in place of {wanted}", "GetObject", seen.uri)
     if given != wanted:
         raise StoreError(
             f"Asked for {wanted} of {seen.uri}, the store answered {given or 'without a range'!r}.",

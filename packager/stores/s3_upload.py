@@ -19,6 +19,7 @@ from packager.stores.s3_checksums import Arrival, as_checksum, md5_of, without_w
 from packager.stores.s3_errors import ABSENT, BrokenTransferError
 from packager.stores.s3_multipart import Body, Multipart
 from packager.stores.s3_object import ObjectHead, ObjectName, are_one_etag, md5_of_etag
+from packager.stores.s3_tags import warn_of_lost_tags
 from telemetry import carrying
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ class S3Upload:
             etag = self._settle(name, "CompleteMultipartUpload", complete)
             self._end(multipart, answered=bool(etag))
         head = self._looked_at(name, etag, as_checksum(crc32))
+        warn_of_lost_tags(self._calls, name)
         stored = StoredComponent(name.uri, self._sent_bytes, self._identity, sha256.hexdigest())
         if self._multipart is not None:
             self._record(head, stored)

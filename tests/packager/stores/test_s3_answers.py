@@ -95,7 +95,8 @@ class Heard(Recorder):
         self.events = []
 
     def event(self, level, name, keys):
-        self.events.append((level, name, keys["next_step"] != ""))
+        if level != "debug":
+            self.events.append((level, name, keys["next_step"] != ""))
 
 
 def headers(**changed):
@@ -244,8 +245,46 @@ def test_half_an_answer_is_the_servers_fault_and_said_so(sink, proxy, uploads, o
         assert caught.value.code in {"MalformedAnswer", "ResponseParserError", "500"}
         assert caught.value.operation == operation
         assert caught.value.next_step
-    if operation != "CreateMultipartUpload":  # an id that is not told cannot be removed, only be looked for
-        assert uploads() == []
+    assert uploads() == []  # one whose id is not told is looked for
+
+
+def test_an_upload_whose_id_is_not_told_and_that_cannot_be_looked_for_is_said(sink, proxy):
+    proxy.break_next("CreateMultipartUpload", body(b"<InitiateMultipartUploadResult/>"))
+    proxy.break_next("ListMultipartUploads", faults.refuse(403, "AccessDenied"), times=1000)
+    heard = Heard()
+    with attached(heard), pytest.raises(StoreError, match="no UploadId"):
+        write(sink)
+    assert heard.events == [("warning", "an upload may be left open", True)]
+
+
+@pytest.mark.parametrize("status", [200, 206])
+def test_a_page_in_place_of_a_range_is_the_servers_fault(source, proxy, status):
+    page = faults.Answer(status, {"Content-Type": "text/html"}, NOT_XML)
+    proxy.break_next("GetObject", lambda exchange, _: exchange.reply(page), times=1000)
+    with source.open() as reader, pytest.raises(StoreError) as caught:
+        reader.read()
+    assert (caught.value.code, caught.value.operation) == ("MalformedAnswer", "GetObject")
+    assert "a proxy may have answered" in caught.value.next_step
+
+
+@pytest.mark.parametrize("operation", ["HeadObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+def test_a_bucket_whose_address_is_not_known_everywhere_yet_is_said_so(sink, proxy, operation):
+    proxy.break_next(operation, faults.refuse(307, "TemporaryRedirect"), times=1000)
+    with pytest.raises(StoreError) as caught:
+        write(sink)
+    assert caught.value.code in {"307", "TemporaryRedirect"}
+    assert "AWS_REGION" in caught.value.next_step
+
+
+def test_what_is_given_up_says_what_came_in_place_of_an_answer(sink_with, proxy, monkeypatch):
+    monkeypatch.setattr(s3_calls, "FIRST_PAUSE_S", 0.5)
+    monkeypatch.setattr(s3_calls, "LONGEST_PAUSE_S", 0.5)
+    monkeypatch.setattr(s3_calls, "ATTEMPTS", 10_000)
+    proxy.break_next("UploadPart", faults.refuse(503, "SlowDown"), times=10_000)
+    with pytest.raises(StoreError) as caught:
+        write(sink_with(read_timeout=30, give_up_s=1))
+    assert caught.value.code == "Silent"
+    assert "but SlowDown: " in caught.value.message
 
 
 @pytest.mark.parametrize("fault", [headers(etag=None), without_length], ids=["no ETag", "no length"])
@@ -292,6 +331,24 @@ def test_checksums_that_are_always_wanted_are_never_left_out(sink_with, proxy):
     proxy.forget()
     write(sink_with(checksums="never"))
     assert not any(name.startswith("x-amz-checksum-a") for each in proxy.requests for name in each.headers)
+
+
+# -- tags -------------------------------------------------------------------------------------------------------------
+
+ONE_TAG = b"<Tagging><TagSet><Tag><Key>team</Key><Value>vision</Value></Tag></TagSet></Tagging>"
+
+
+@pytest.mark.parametrize("data", [b"small", DATA], ids=["one request", "parts"])
+@pytest.mark.parametrize("there", ["all", "one", "not to be seen"])
+def test_tags_that_a_server_forgets_are_said_and_the_component_is_there(sink_with, proxy, data, there):
+    if there != "all":
+        answer = body(ONE_TAG) if there == "one" else faults.refuse(403, "AccessDenied")
+        proxy.break_next("GetObjectTagging", answer, times=1000)
+    heard = Heard()
+    with attached(heard):
+        stored = write(sink_with(tags="team=vision&stage=prod"), data)
+    assert stored.size_bytes == len(data)
+    assert heard.events == ([("warning", "tags not kept", True)] if there == "one" else [])
 
 
 # -- answers that are lost --------------------------------------------------------------------------------------------
