@@ -34,6 +34,9 @@ _WHEN_DAMAGED = 3
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 
+SILENT = "Silent"
+"""The code of what was given up because S3 answered nothing."""
+
 CLEAN_UP_S = 3.0
 """What aborting an upload may take when S3 has been silent until then."""
 
@@ -156,7 +159,7 @@ class Calls:
             "S3_GIVE_UP_S says how long to wait.",
             operation=operation,
             uri=where,
-            code="Silent",
+            code=SILENT,
             silent_s=round(silent_s, 3),
             give_up_s=self.options.give_up_s,
         )

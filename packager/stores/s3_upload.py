@@ -15,6 +15,7 @@ from packager.aws_errors import code_of
 from packager.core.ports import StoredComponent
 from packager.deadline import COMMIT_RESERVE_S
 from packager.errors import PackagerError, StoreError, is_recoverable
+from packager.stores.s3_calls import SILENT
 from packager.stores.s3_checksums import Arrival, as_checksum, md5_of, without_where_refused
 from packager.stores.s3_errors import ABSENT, BrokenTransferError
 from packager.stores.s3_multipart import Body, Multipart
@@ -219,7 +220,7 @@ class S3Upload:
         """The ETag that is answered when the component is made visible; empty when it was seen there instead.
 
         An answer can be lost after the work was done, and one that says 200 can hold an error: so after every failure
-        the first thing is to look.
+        the first thing is to look. So it is, for the last time, when an answer that never ends was given up.
         """
 
         def once() -> str:
@@ -230,7 +231,12 @@ class S3Upload:
                     return ""
                 raise
 
-        return self._calls.make(operation, name.uri, once, reserve_s=COMMIT_RESERVE_S)
+        try:
+            return self._calls.make(operation, name.uri, once, reserve_s=COMMIT_RESERVE_S)
+        except StoreError as error:
+            if error.code == SILENT and self._is_there(name, cleans_up=True):
+                return ""
+            raise
 
     def _put(self, name: ObjectName, body: bytearray, arrival: Arrival) -> str:
         kept = {
@@ -254,15 +260,15 @@ class S3Upload:
 
         return arrival.etag(without_where_refused(self._calls, once))
 
-    def _is_there(self, name: ObjectName) -> bool:
+    def _is_there(self, name: ObjectName, *, cleans_up: bool = False) -> bool:
         try:
-            head = self._head(name, self._calls)
+            head = self._head(name, self._calls, cleans_up=cleans_up)
         except PackagerError:
             return False
         kept = (head.metadata.get(KEPT_IDENTITY), head.size_bytes)
         return kept == (self._identity, self._sent_bytes) and is_what_was_written(head)
 
-    def _head(self, name: ObjectName, calls: Calls) -> ObjectHead:
+    def _head(self, name: ObjectName, calls: Calls, *, cleans_up: bool = False) -> ObjectHead:
         def look() -> ObjectHead:
             try:
                 answer = calls.client.head_object(
@@ -276,7 +282,7 @@ class S3Upload:
                 raise
             return ObjectHead.of(answer, name.uri)
 
-        return calls.make("HeadObject", name.uri, look, reserve_s=0.0)
+        return calls.make("HeadObject", name.uri, look, reserve_s=0.0, cleans_up=cleans_up)
 
     def _looked_at(self, name: ObjectName, etag: str, checksum: str) -> ObjectHead:
         """What S3 says of the finished component; StoreError when that is anything but what was sent."""

@@ -360,6 +360,22 @@ def test_an_upload_whose_beginning_was_not_answered_is_found_and_removed(sink, p
     assert uploads() == []
 
 
+@pytest.mark.parametrize("data", [b"small", DATA], ids=["one request", "parts"])
+def test_a_component_whose_last_answer_never_ends_is_there_when_that_is_given_up(sink_with, proxy, uploads, data):
+    """A byte now and then keeps the connection from timing out."""
+
+    def trickle(exchange, request):
+        exchange.pass_on(request)
+        exchange.wfile.write(b"HTTP/1.1 200 OK\r\nX-Filler: ")
+        while not exchange.server.proxy.released.wait(0.05):
+            exchange.wfile.write(b"x")
+
+    proxy.break_next("PutObject" if len(data) < PART_BYTES else "CompleteMultipartUpload", trickle)
+    sink = sink_with(read_timeout=30, give_up_s=2)
+    assert write(sink, data) == sink.find(KEY)
+    assert uploads() == []
+
+
 def test_an_upload_that_may_have_begun_and_cannot_be_looked_for_is_said(sink, proxy):
     proxy.break_next("CreateMultipartUpload", faults.lost_answer())
     proxy.break_next("ListMultipartUploads", faults.refuse(403, "AccessDenied"), times=1000)
