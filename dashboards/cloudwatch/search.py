@@ -27,7 +27,9 @@ Fits = Callable[["Metric"], bool]
 
 
 class _Terms(Conditions["Metric"]):
-    """Terms beside each other must all fit; a term is a word, `Name=word` or `Name="exact value"`."""
+    """Terms beside each other must all fit; a term is a word, `Name=word`, `Name="exact value"` or `Name=(a OR b)`."""
+
+    named = ""
 
     def both(self) -> Fits:
         tests = [self.single()]
@@ -37,6 +39,8 @@ class _Terms(Conditions["Metric"]):
         return tests[0] if len(tests) == 1 else lambda metric: all(test(metric) for test in tests)
 
     def element(self) -> Fits:
+        if self.named:
+            return self.value(self.named)
         kind, word = self.take()
         if self.took("="):
             return self.property(word)
@@ -45,9 +49,20 @@ class _Terms(Conditions["Metric"]):
         return lambda metric: any(word.lower() in text.lower() for text in _texts(metric))
 
     def property(self, name: str) -> Fits:
+        """Return whether a property has a value, or one of those that brackets hold."""
+        key = name.removeprefix(":aws.").removeprefix("Dimension.")
+        if not self.took("("):
+            return self.value(key)
+        self.named = key
+        test = self.group()
+        self.named = ""
+        return test
+
+    def value(self, key: str) -> Fits:
         """Return whether a property has a value; in quotes it is the whole of it."""
         kind, wanted = self.take()
-        key = name.removeprefix(":aws.").removeprefix("Dimension.")
+        if kind == "mark":
+            raise self.error(f"unexpected {wanted!r}")
         if kind in {"double", "single"}:
             return lambda metric: _properties(metric).get(key) == wanted
         return lambda metric: wanted.lower() in _properties(metric).get(key, "").lower()

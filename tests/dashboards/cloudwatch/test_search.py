@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.cloudwatch.alarm import Metric
-from dashboards.cloudwatch.errors import DashboardError
+from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.search import search
 
 METRICS = {
@@ -30,6 +30,9 @@ METRICS = {
         ("{Shop,Host} Latency OR Errors", "abe"),
         ("{Shop,Host} (Latency OR Errors) AND b", "abe"),
         ('{Shop,Host} (Latency OR Errors) Host="b"', "be"),
+        ('{Shop,Host} MetricName="Latency" Host=("web a" OR "b")', "ab"),
+        ('{Shop,"Host"} "Host"=("web a" OR "c") "MetricName"="Latency"', "a"),
+        ("{Shop,Host} MetricName=(Laten OR Err) Host=(NOT web)", "be"),
         ("{Shop,Host} NOT Errors", "ab"),
         ('{Shop,Host} Latency NOT "web a"', "b"),
         ('{"AWS/Lambda", "Function"} Errors', "l"),
@@ -41,6 +44,12 @@ METRICS = {
 def test_a_search_finds_what_its_schema_and_its_terms_say(text, found):
     names = {metric: name for name, metric in METRICS.items()}
     assert sorted(names[metric] for metric in search(text, METRICS.values())) == sorted(found)
+
+
+@pytest.mark.parametrize("text", ["{Shop,Host} Host=", "{Shop,Host} Host=)", "{Shop,Host} Host=(b OR )", "Host=(b=c)"])
+def test_a_property_without_a_value_is_an_error(text):
+    with pytest.raises(DefinitionError, match=r"unexpected|missing"):
+        search(text, METRICS.values())
 
 
 @given(st.text("{}ab=,\"'() ORNT", max_size=30))
