@@ -77,6 +77,8 @@ class Panel:
         states = self.widget.properties.get("states", ())
         if self.widget.type == "alarm" and states:
             return f"None of these alarms is in {' or '.join(map(str, states))}"
+        if "SEARCH(" in str(self.widget.properties.get("metrics", "")).upper():
+            return "The search finds nothing among the metrics that were recorded"
         return "Nothing is named that could be drawn"
 
 

@@ -13,12 +13,12 @@ import vl_convert
 from dashboards.cloudwatch.body import COLUMNS
 from dashboards.cloudwatch.errors import DefinitionError
 from dashboards.preview.axes import figure
-from dashboards.preview.drawing import cut, over_time
+from dashboards.preview.drawing import over_time
 from dashboards.preview.panels import UNREADABLE, latest, shown_range, statistics_of, table_of
 from dashboards.preview.shapes import bars, gauges, pie
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dashboards.cloudwatch.body import Json
     from dashboards.preview.panels import Panel, View
@@ -108,11 +108,11 @@ def _inside(panel: Panel, width: int, height: int) -> str:
     if properties.get("view") == "table" and panel.plots:
         head, rows = ("", "Min", "Max", "Sum", "Average"), [statistics_of(plot, figure) for plot in panel.plots]
         return "".join(_table(head, rows, width, height))
-    notes = [f"Not drawn offline: {reason}" for reason in panel.unsupported]
+    notes = _wrapped([(f"Not drawn offline: {reason}", False) for reason in panel.unsupported], width)
     chart = _drawn(panel, width - 16, room - _LINE * len(notes))
     if not chart:
         return "".join(_lines(panel, width, height))
-    above = "".join(_text(0, number, cut(note, width)) for number, note in enumerate(notes, 1))
+    above = "".join(_text(0, number, note) for number, (note, _) in enumerate(notes, 1))
     return f'{above}<g transform="translate(0,{_LINE * len(notes)})">{chart}</g>'
 
 
@@ -139,12 +139,17 @@ def _lines(panel: Panel, width: int, height: int) -> Iterator[str]:
         yield from _table(head, rows, width, height) if rows else (_text(0, 1, "No line answers this query"),)
         return
     texts = texts or [(panel.nothing, False)]
-    wrapped = [(line, bold) for text, bold in texts for line in textwrap.wrap(text, max(10, width // 7))]
+    wrapped = _wrapped(texts, width)
     room = max(1, (height - _HEAD) // _LINE)
     if len(wrapped) > room:
         wrapped[room - 1 :] = [(f"... and {len(wrapped) - room + 1} more lines", False)]
     for number, (line, bold) in enumerate(wrapped, 1):
         yield _text(0, number, line, bold=bold)
+
+
+def _wrapped(texts: Iterable[tuple[str, bool]], width: int) -> list[tuple[str, bool]]:
+    """Return the lines that texts take, each with whether it is bold."""
+    return [(line, bold) for text, bold in texts for line in textwrap.wrap(text, max(10, width // 7))]
 
 
 def _text(x: int, line: int, text: str, *, bold: bool = False) -> str:

@@ -129,6 +129,20 @@ def test_a_picture_says_how_much_it_had_no_room_for_and_that_a_query_found_nothi
     assert "... and 5 more lines" in shown
     empty = Panel(Widget(1, "log", 0, 0, 6, 3, {}), GRID)
     assert "No line answers this query" in "".join(picture._lines(empty, 300, 124))
+    written = {"metrics": [[{"expression": "SEARCH('{Shop} x', 'Sum', 60)"}]]}
+    sought = Panel(Widget(1, "metric", 0, 0, 6, 3, written), GRID)
+    assert "The search finds nothing" in "".join(picture._lines(sought, 300, 124))
+
+
+def test_a_picture_writes_what_it_could_not_draw_above_the_rest_as_far_as_it_takes_lines():
+    line = Line("m", "Load", None, "", "Average", 60, "left", None, visible=True)
+    reason = " ".join(f"word{number}" for number in range(20))
+    plot = Plot("Load", line, (1.0, 2.0), "%")
+    drawn = picture._inside(Panel(Widget(1, "metric", 0, 0, 6, 6, {}), GRID, (plot,), unsupported=(reason,)), 300, 280)
+    written = re.findall(r'class="own"[^>]*>([^<]*)<', drawn)
+    assert " ".join(written).endswith(reason)
+    assert max(map(len, written)) <= 300 // 7
+    assert f"translate(0,{18 * len(written)})" in drawn
 
 
 def test_a_picture_writes_text_as_it_reads_and_numbers_large_and_rows_in_columns():
