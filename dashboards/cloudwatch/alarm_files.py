@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 from dashboards.cloudwatch import terraform
@@ -210,15 +211,20 @@ def collect(found: Definitions, data: Any, where: str, parameters: Mapping[str, 
         case list():
             for each in data:
                 collect(found, each, where, parameters)
+        case {"widgets": _} | {"DashboardBody": _}:
+            name = str(data.get("DashboardName") or data.get("title") or PurePath(where).stem)
+            add_dashboard(found, name, data.get("DashboardBody", data), Origin(where))
         case _:
-            if not isinstance(data, Mapping) or not data.keys() & {"AlarmName", "Rule", *_DESCRIBED}:
-                raise DefinitionError(f"{where} holds neither alarms nor a template")
             for make, each in _of_api(data, where):
                 _add(found, make, each, Origin(where))
 
 
-def _of_api(data: Json, where: str) -> Iterator[tuple[_Make, Json]]:
+def _of_api(data: object, where: str) -> Iterator[tuple[_Make, Json]]:
     """Yield what parameters of the API, or a description of alarms, stand for."""
+    if not isinstance(data, Mapping) or not data.keys() & {"AlarmName", "Rule", *_DESCRIBED}:
+        if isinstance(data, Mapping) and data.keys() >= {"lineage", "resources"}:
+            raise DefinitionError(f"{where} is a state as Terraform keeps it; give the output of terraform show -json")
+        raise DefinitionError(f"{where} holds neither alarms nor a template")
     if "AlarmName" in data:
         kind = log_alarm if "ScheduledQueryConfiguration" in data else metric_alarm
         yield composite_alarm if "AlarmRule" in data else kind, data

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dashboards.cloudwatch import alarm_tests, backtest, changes, queries
-from dashboards.cloudwatch.alarm import LogAlarm
+from dashboards.cloudwatch.alarm import Alarm, LogAlarm
 from dashboards.cloudwatch.alarm_files import Definitions, Unevaluated, read_definitions, without_bands
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.explanations import moment
@@ -214,6 +214,13 @@ def _named(files: Sequence[Path], what: str) -> Sequence[Path]:
     return files
 
 
+def _some(alarms: dict[str, Alarm], options: argparse.Namespace) -> dict[str, Alarm]:
+    """Return alarms; raise when there are none, as of files of dashboards alone: nothing said would look fine."""
+    if not alarms:
+        raise DefinitionError(f"no alarm of {', '.join(map(str, options.alarms or options.own.alarms))} is evaluated")
+    return alarms
+
+
 def given_parameters(texts: Sequence[str]) -> dict[str, str]:
     """Return `K=V` as names with values."""
     pairs = [text.partition("=") for text in texts]
@@ -287,7 +294,7 @@ def _replay(options: argparse.Namespace, files: Sequence[Path]) -> int:
     recording = _recorded(files, namespace, [definitions])
     span_s = backtest.bounds_s(recording.store, recording.lines)
     failed: dict[str, str] = {}
-    alarms = without_bands(definitions.alarms)
+    alarms = _some(without_bands(definitions.alarms), options)
     verdicts = backtest.backtest(alarms, recording.store, *span_s, definitions.mutes, recording.lines, failed)
     for name, reason in failed.items():
         say(f"not evaluated: {name}: {reason}", sys.stderr)
@@ -363,7 +370,7 @@ def _queries(options: argparse.Namespace) -> int:
     end_s = moment_s(options.end) if options.end else now_s
     ago = re.fullmatch(r"\d+[dhm]", options.start)
     start_s = now_s - duration_s(options.start) if ago else moment_s(options.start)
-    commands, open_ = queries.calls(definitions.alarms, start_s, end_s, now_s)
+    commands, open_ = queries.calls(_some(definitions.alarms, options), start_s, end_s, now_s)
     for metric in open_:
         say(f"not asked for: {metric}: only a deployment knows its name; --parameter K=V says it", sys.stderr)
     for command in commands:

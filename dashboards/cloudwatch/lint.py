@@ -50,6 +50,19 @@ _SPARSE = {
 }
 """Metrics that have data only when something happens, by the beginning of their names."""
 
+_PERCENTAGES = {
+    "AWS/CloudFront": {"4xxErrorRate", "5xxErrorRate", "TotalErrorRate"},
+    "AWS/EBS": {"BurstBalance"},
+    "AWS/EC2": {"CPUUtilization"},
+    "AWS/EFS": {"PercentIOLimit"},
+    "AWS/ES": {"CPUUtilization", "JVMMemoryPressure", "MasterCPUUtilization", "MasterJVMMemoryPressure"},
+    "AWS/ElastiCache": {"CPUUtilization", "DatabaseMemoryUsagePercentage", "EngineCPUUtilization"},
+    "AWS/RDS": {"BurstBalance", "CPUUtilization"},
+    "AWS/Redshift": {"CPUUtilization", "PercentageDiskSpaceUsed"},
+    "CWAgent": {"disk_used_percent", "mem_used_percent", "swap_used_percent"},
+}
+"""Metrics between 0 and 100; those of AWS/ECS are not: a service may take more than it has reserved."""
+
 
 @dataclass(frozen=True, slots=True)
 class LintFinding:
@@ -155,7 +168,8 @@ def _reach(alarm: MetricAlarm) -> tuple[float, float]:
         return bounds.get(statistic.kind, (float("-inf"), float("inf")))
     if statistic == "SampleCount":
         return 1.0, float("inf")  # without a sample there is no value at all
-    return (0.0, 100.0) if query.unit == "Percent" and statistic != "Sum" else (float("-inf"), float("inf"))
+    percent = query.unit == "Percent" or query.metric.name in _PERCENTAGES.get(query.metric.namespace, ())
+    return (0.0, 100.0) if percent and statistic != "Sum" else (float("-inf"), float("inf"))
 
 
 def _impossible(alarm: MetricAlarm, low: float, high: float) -> bool:

@@ -249,9 +249,9 @@ def _queries(parameters: Json) -> tuple[tuple[Query, ...], str, int]:
     # The band of an anomaly alarm returns data as well, and is what the other one is compared with.
     watched = [name for name in watched if name != parameters.get("ThresholdMetricId")]
     if len(watched) != 1:
-        raise DefinitionError(
-            f"{len(watched)} queries return data ({', '.join(watched)}); an alarm watches exactly one"
-        )
+        beside = " beside its band" if parameters.get("ThresholdMetricId") else ""
+        which = f" ({', '.join(watched)})" if watched else ""
+        raise DefinitionError(f"{len(watched)} queries{beside} return data{which}; an alarm watches exactly one")
     periods = {int(entry["MetricStat"]["Period"]) for entry in entries if entry.get("MetricStat")}
     periods = periods or {int(entry["Period"]) for entry in entries if entry.get("Period")}
     if len(periods) != 1:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from dashboards.cloudwatch.alarm import LogAlarm
-from dashboards.cloudwatch.alarm_files import Definitions, Origin, add_dashboard, collect
+from dashboards.cloudwatch.alarm_files import Definitions, collect
 from dashboards.cloudwatch.backtest import bounds_s
 from dashboards.cloudwatch.body import widgets
 from dashboards.cloudwatch.documents import load
@@ -23,6 +22,7 @@ from dashboards.preview.sample import LENGTH_S, sample_of
 from dashboards.preview.vega import bundle, kept
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from dashboards.cloudwatch.alarm import Alarm
@@ -91,11 +91,7 @@ def read_dashboards(path: Path, parameters: Mapping[str, str]) -> tuple[dict[str
     """
     data = load(path)
     found = Definitions()
-    if isinstance(data, Mapping) and data.keys() & {"DashboardBody", "widgets"}:
-        name = str(data.get("DashboardName") or data.get("title") or path.stem)
-        add_dashboard(found, name, data.get("DashboardBody", data), Origin(str(path)))
-    else:
-        collect(found, data, str(path), parameters)
+    collect(found, data, str(path), parameters)
     left_out = [str(each) for each in found.unevaluated if each.dashboard]
     if not found.dashboards:
         none = "it has no `widgets` and no AWS::CloudWatch::Dashboard"

@@ -233,6 +233,12 @@ def test_what_a_template_decides_is_decided_and_what_only_a_deployment_knows_is_
     ]
 
 
+BANDED = """
+AlarmName: a
+ThresholdMetricId: e
+Metrics: [{Id: m, ReturnData: false, MetricStat: {Metric: {Namespace: N, MetricName: M}, Period: 60, Stat: Sum}}"""
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -240,6 +246,8 @@ def test_what_a_template_decides_is_decided_and_what_only_a_deployment_knows_is_
         ("MetricAlarms: 5", "MetricAlarms is to be a list"),
         ("Resources: {A: {Type: AWS::CloudWatch::Alarm}}", "A: 'Namespace' is missing"),
         ("Resources: 5", "holds neither alarms nor a template"),
+        ("{version: 4, lineage: x, resources: []}", "is a state as Terraform keeps it; give the output of terraform"),
+        (f"{BANDED}, {{Id: e, Expression: BAND(m), ReturnData: true}}]", "0 queries beside its band return data; an"),
     ],
 )
 def test_a_file_of_alarms_that_cannot_be_read_is_an_error(tmp_path, capsys, text, named):

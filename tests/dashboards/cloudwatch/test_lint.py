@@ -104,6 +104,13 @@ def test_a_rule_of_a_composite_that_never_or_always_holds_is_found(tmp_path, rul
     assert found(tmp_path, GOOD, other, composite("x", rule)) == ([(kept, "x")] if kept else [])
 
 
+def test_percentages_that_everybody_knows_have_a_limit_without_a_unit_as_well(tmp_path):
+    cpu = GOOD | {"MetricName": "CPUUtilization", "Threshold": 100}
+    service = cpu | {"AlarmName": "b", "Namespace": "AWS/ECS"}  # takes more than it has reserved
+    sum_ = cpu | {"AlarmName": "c", "Namespace": "AWS/RDS", "Statistic": "Sum"}
+    assert found(tmp_path, cpu | {"Namespace": "AWS/EC2"}, service, sum_) == [("CW001", "a")]
+
+
 def test_a_template_silences_a_rule_for_a_resource(tmp_path):
     resource = {"Type": "AWS::CloudWatch::Alarm", "Properties": QUIET}
     silenced = resource | {"Metadata": {"DashboardsLint": ["CW011"]}, "Properties": QUIET | {"AlarmName": "b"}}
@@ -125,6 +132,28 @@ def test_a_dashboard_on_a_metric_that_no_alarm_and_no_emitter_knows_is_found(tmp
     assert lint(read_definitions([path])) == []
     found = lint(read_definitions([path]), store, bounds_s(store))
     assert [(each.rule, each.name, each.origin.logical_id) for each in found] == [("CW015", "x", "Board")]
+
+
+@pytest.mark.parametrize("printed", [True, False], ids=["get-dashboard", "body"])
+def test_a_body_of_a_dashboard_is_checked_beside_alarms(tmp_path, printed):
+    body = {"widgets": [{"type": "metric", "properties": {"metrics": [["Shop", "Laod"]]}}]}
+    (tmp_path / "x.json").write_text(
+        json.dumps({"DashboardName": "x", "DashboardBody": json.dumps(body)} if printed else body)
+    )
+    (tmp_path / "a.json").write_text(json.dumps(GOOD))
+    store = Store()
+    add_series(store, {"series": HISTORY}, "history")
+    read = read_definitions([tmp_path / "a.json", tmp_path / "x.json"])
+    assert [(each.rule, each.name) for each in lint(read, store, bounds_s(store))] == [("CW015", "x")]
+
+
+@pytest.mark.parametrize("command", [["backtest", "--history", "h.csv"], ["queries", "--start", "1d"]])
+def test_a_file_of_dashboards_alone_is_no_history_of_alarms(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    Path("x.json").write_text('{"widgets": []}')
+    Path("h.csv").write_text("timestamp,Shop/Load\n0,1\n")
+    assert main([*command, "x.json"]) == 2
+    assert "no alarm of x.json is evaluated" in capsys.readouterr().err
 
 
 def test_every_rule_has_a_section_of_the_page_and_a_test():
