@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dashboards.cloudwatch import alarm_tests, backtest, changes, queries
-from dashboards.cloudwatch.alarm import Alarm, LogAlarm
+from dashboards.cloudwatch.alarm import Alarm, LogAlarm, MetricAlarm
 from dashboards.cloudwatch.alarm_files import Definitions, Unevaluated, read_definitions, without_bands
 from dashboards.cloudwatch.errors import DashboardError, DefinitionError
 from dashboards.cloudwatch.explanations import moment
@@ -373,6 +373,11 @@ def _queries(options: argparse.Namespace) -> int:
     commands, open_ = queries.calls(_some(definitions.alarms, options), start_s, end_s, now_s)
     for metric in open_:
         say(f"not asked for: {metric}: only a deployment knows its name; --parameter K=V says it", sys.stderr)
+    kept_s = queries.finest(now_s - start_s)
+    for name, alarm in definitions.alarms.items():
+        if isinstance(alarm, MetricAlarm) and alarm.period_s < kept_s:
+            told = f"its periods of {alarm.period_s} s cannot be judged that far back"
+            say(f"{name}: {told}, where CloudWatch keeps {kept_s} s; a later --start can", sys.stderr)
     for command in commands:
         say(command)
     return 0 if commands else 1

@@ -147,6 +147,13 @@ def test_a_body_of_a_dashboard_is_checked_beside_alarms(tmp_path, printed):
     assert [(each.rule, each.name) for each in lint(read, store, bounds_s(store))] == [("CW015", "x")]
 
 
+@pytest.mark.parametrize(("start", "told"), [("14d", False), ("20d", True)])
+def test_what_is_asked_for_says_when_it_is_too_old_to_judge_by(tmp_path, capsys, start, told):
+    (tmp_path / "a.json").write_text(json.dumps(GOOD))
+    assert main(["queries", str(tmp_path / "a.json"), "--start", start]) == 0
+    assert ("a: its periods of 60 s cannot be judged that far back" in capsys.readouterr().err) is told
+
+
 @pytest.mark.parametrize("command", [["backtest", "--history", "h.csv"], ["queries", "--start", "1d"]])
 def test_a_file_of_dashboards_alone_is_no_history_of_alarms(tmp_path, monkeypatch, capsys, command):
     monkeypatch.chdir(tmp_path)
