@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from packager import run
-from packager.cli import commands
+from packager.cli import commands, look_commands
 from packager.core.component import make_component
 from packager.packaging import package
 from packager.plan import plan
@@ -59,7 +59,7 @@ def test_every_phase_that_is_documented_is_reported_and_no_other(here, monkeypat
     def recorded():
         yield states.append
 
-    monkeypatch.setattr(commands, "progress", recorded)
+    monkeypatch.setattr(look_commands, "progress", recorded)
     compiled = here.each_compiled([LINKED])
     assert package(here.trained, compiled, here.out, on_progress=states.append).succeeded
     plan(here.trained, compiled, here.out, on_progress=states.append)
