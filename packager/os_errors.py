@@ -18,6 +18,7 @@ from packager.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -35,15 +36,25 @@ _NEXT_STEPS = {
 }
 
 
-@contextmanager
-def map_os_errors(operation: str, path: Path) -> Iterator[None]:
+class _Mapping:
+    """A class, since each file of a folder is read within several of them, and generators take three times as long."""
+
+    __slots__ = ("_operation", "_path")
+
+    def __init__(self, operation: str, path: Path) -> None:
+        self._operation, self._path = operation, path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, PackagerError):
+            raise convert_os_error(error, self._operation, self._path) from error
+
+
+def map_os_errors(operation: str, path: Path) -> AbstractContextManager[None]:
     """Turn an OSError of the block into the fitting error with `operation`, `uri` and `code`; ours pass unchanged."""
-    try:
-        yield
-    except PackagerError:
-        raise
-    except OSError as error:
-        raise convert_os_error(error, operation, path) from error
+    return _Mapping(operation, path)
 
 
 @contextmanager

@@ -162,10 +162,14 @@ def _choose(run: Run, components: Sequence[Component], *, needs_staging: bool = 
 
 
 def _staged_bytes(run: Run, component: Component) -> int:
-    from packager.limits.staging import list_files  # noqa: PLC0415  streaming needs none of it
+    from packager.limits.staging import list_files, sizes_at_hand  # noqa: PLC0415  streaming needs none of it
 
     try:
-        listing = list_files(component.archive, run.settings, _reporter(run, component, "listing"))
+        listing = sizes_at_hand(component.archive)
+        most_bytes = run.storage.estimate_space_needed(listing, "standard")
+        # Reading and packing a hundred thousand files once more takes longer than all else; only a tight disk needs it.
+        if not listing or most_bytes > run.storage.get_unreserved_space() // 2:
+            listing = list_files(component.archive, run.settings, _reporter(run, component, "listing"))
     except OperationAbortedError:
         raise
     except Exception:  # noqa: BLE001  it fails the same way when its turn comes, and leaves the others whole

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from packager.core.pipeline import File, zip_parts
-from packager.core.zip import ZipEncoder
+from packager.core.zip import LARGE_BYTES, ZipEncoder
 from packager.errors import ExtractionError, RequestError
 from packager.extractor import Inspection
 from packager.limits.reservations import SizedFile
@@ -73,8 +73,12 @@ class Survey:
         A file that is no part of the component was not packed, and counts as it is.
         """
         packed = self._packed_sizes()
-        sizes = (0 if each.same_as else packed.get(each.path, each.size_bytes) for each in self._members_seen)
-        return [SizedFile(each.path, size) for each, size in zip(self._members_seen, sizes, strict=True)]
+        return [
+            SizedFile(each.path, 0, is_large=False)
+            if each.same_as
+            else SizedFile(each.path, packed.get(each.path, each.size_bytes), is_large=each.size_bytes >= LARGE_BYTES)
+            for each in self._members_seen
+        ]
 
     @property
     def has_links(self) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from packager.core.zip import LARGE_BYTES
 from tests import archives
 
 if TYPE_CHECKING:
@@ -68,9 +69,17 @@ class Model:
 
     @property
     def staged_bytes(self) -> int:
-        """What it takes on scratch: whole blocks, and one more for each name."""
-        sizes = [*self.packed_sizes_bytes.values(), *[0] * len(self.links)]
-        return sum((-(-size // BLOCK_BYTES) + 1) * BLOCK_BYTES for size in sizes)
+        """What it takes on scratch: whole blocks of each file there, and one more for its name; small members share."""
+        packed_bytes, held = self.packed_sizes_bytes, [-1]
+        for name in [*self.files, *self.links]:
+            size = packed_bytes.get(name, 0)
+            if name in self.files and len(self.files[name]) >= LARGE_BYTES:
+                held += [size, -1]
+            elif held[-1] >= 1 << 20:
+                held.append(size)
+            else:
+                held[-1] = max(0, held[-1]) + size
+        return sum((-(-size // BLOCK_BYTES) + 1) * BLOCK_BYTES for size in held if size >= 0)
 
     def archive(self) -> bytes:
         """The tar.gz; each link is a member without content, as tar writes it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
+from packager.core.zip import LARGE_BYTES
 from packager.errors import RequestError, printable
 from packager.os_errors import map_os_errors
 
@@ -17,6 +18,9 @@ OTHERS = "others"
 
 UNPACKED_PER_PACKED = 4
 """Bytes assumed to come out of each byte of an archive whose listing is not known. Weights give 1.1, text 2 to 3."""
+
+SHARED_FILE_BYTES = 1 << 20
+"""Small members share files of about this size on scratch: to open a file costs more than to write or read a member."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_HEADER_BYTES = 30 + 46 + 2 * 28 + 16  # local and central header, both zip64 fields, data descriptor
@@ -121,18 +125,23 @@ class Sized(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SizedFile:
-    """Name and size of a file in an archive or on disk."""
+    """Name and size of a file in an archive or on disk.
+
+    `is_large` says whether it has a file of its own when it is staged, where the size, a packed one, does not.
+    """
 
     name: str
     size_bytes: int
+    is_large: bool | None = None
 
 
 def space_needed(what: Path | str | Iterable[Sized], operation: str, block_bytes: int) -> int:
     """Disk space in bytes that `operation` takes for `what`.
 
     Exact for the listing of an archive and for a folder, up to what the file system adds; for the path of a gzip
-    archive UNPACKED_PER_PACKED times its size. Operations: `extract`, `standard` and `sequential` put every member
-    on the disk, `zip` writes a ZIP of the files, `streaming` and `partial` take nothing.
+    archive UNPACKED_PER_PACKED times its size. Operations: `extract` puts every member on the disk, `standard` and
+    `sequential` do so with small ones in files that they share, `zip` writes a ZIP of the files, `streaming` and
+    `partial` take nothing.
 
     Raises RequestError for another operation, StoreError when the path cannot be read.
     """
@@ -151,9 +160,29 @@ def _nothing(_: Iterable[Sized], __: int) -> int:
     return 0
 
 
+def _extracted(files: Iterable[Sized], block_bytes: int) -> int:
+    return sum(_on_disk(each.size_bytes, block_bytes) for each in files)
+
+
 def _staged(files: Iterable[Sized], block_bytes: int) -> int:
-    """Whole blocks for every file, and one for its name and attributes."""
-    return sum((-(-each.size_bytes // block_bytes) + 1) * block_bytes for each in files)
+    """As `packager.limits.staging` fills files: small members share one until it is full or a large one follows."""
+    total, shared_bytes = 0, -1
+    for each in files:
+        is_large = getattr(each, "is_large", None)
+        is_large = each.size_bytes >= LARGE_BYTES if is_large is None else is_large
+        if is_large or shared_bytes >= SHARED_FILE_BYTES:
+            total += _on_disk(shared_bytes, block_bytes)
+            shared_bytes = -1
+        if is_large:
+            total += _on_disk(each.size_bytes, block_bytes)
+        else:
+            shared_bytes = max(0, shared_bytes) + each.size_bytes
+    return total + _on_disk(shared_bytes, block_bytes)
+
+
+def _on_disk(size_bytes: int, block_bytes: int) -> int:
+    """Whole blocks, and one for the file's name and attributes; nothing for a file that there is not (-1)."""
+    return (-(-size_bytes // block_bytes) + 1) * block_bytes if size_bytes >= 0 else 0
 
 
 def _zipped(files: Iterable[Sized], block_bytes: int) -> int:
@@ -169,7 +198,7 @@ def _zipped(files: Iterable[Sized], block_bytes: int) -> int:
 _OPERATIONS: dict[str, Callable[[Iterable[Sized], int], int]] = {
     "streaming": _nothing,
     "partial": _nothing,
-    "extract": _staged,
+    "extract": _extracted,
     "standard": _staged,
     "sequential": _staged,
     "zip": _zipped,

@@ -15,9 +15,10 @@ from packager.core.pipeline import File, Lookahead, packed_files
 from packager.core.splice import End, Part
 from packager.core.zip import DEFLATED, LARGE_BYTES, Begin, Whole
 from packager.errors import printable
-from packager.limits.reservations import SizedFile
+from packager.limits.reservations import SHARED_FILE_BYTES, SizedFile
 from packager.os_errors import map_os_errors
 from packager.stores.archive import naming
+from packager.stores.containers import Collection
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from packager.stores.archive import Archive
 
 _COPY_BYTES = 1 << 20
-
-_SHARED_FILE_BYTES = 1 << 20
-"""Small members share files of about this size: opening a file costs more than writing or reading one of them."""
 
 _WRITE_BYTES, _WRITE_MEMBERS = 1 << 16, 256
 """Small members are written, recorded and reported together, as soon as there are so many bytes or members."""
@@ -98,7 +96,7 @@ class StagedMember:
         packed_bytes: the size of its packed form.
         file: the file that holds that, under a name that we chose.
         offset: where in the file it begins.
-        on_read: told how many bytes of it have been read.
+        reading: the files of all members, while they are read.
     """
 
     path: str
@@ -108,24 +106,49 @@ class StagedMember:
     packed_bytes: int
     file: Path
     offset: int
-    on_read: Callable[[int], None]
+    reading: _Reading
 
     def as_file(self, name: str) -> File:
         """The same as a file for a ZIP, under a name there."""
         return File(name, self.size_bytes, packed=self._items)
 
     def _items(self, name: str) -> Iterator[Packed]:
-        with map_os_errors("read", self.file), self.file.open("rb", buffering=0) as content:
-            content.seek(self.offset)
-            if self.size_bytes < LARGE_BYTES:
-                yield Whole(name, self.size_bytes, self.crc32, self.method, content.read(self.packed_bytes))
-                self.on_read(self.packed_bytes)
-                return
-            yield Begin(name, self.size_bytes)
-            while data := content.read(_COPY_BYTES):
-                yield Part(data)
-                self.on_read(len(data))
-            yield End(self.crc32)
+        if self.size_bytes < LARGE_BYTES:
+            data = self.reading.read(self.file, self.offset, self.packed_bytes)
+            yield Whole(name, self.size_bytes, self.crc32, self.method, data)
+            return
+        yield Begin(name, self.size_bytes)
+        at = 0
+        while data := self.reading.read(self.file, at, _COPY_BYTES):
+            yield Part(data)
+            at += len(data)
+        yield End(self.crc32)
+
+
+class _Reading:
+    """Files on scratch that are read again: the last one stays open, since many small members share it.
+
+    `value` counts what was read.
+    """
+
+    def __init__(self) -> None:
+        self.value = 0
+        self._path: Path | None = None
+        self._file: BinaryIO | None = None
+
+    def read(self, path: Path, offset: int, size_bytes: int) -> bytes:
+        with map_os_errors("read", path):
+            if path != self._path or not self._file:
+                self.close()
+                self._path, self._file = path, path.open("rb", buffering=0)
+            data = os.pread(self._file.fileno(), size_bytes, offset)
+        self.value += len(data)
+        return data
+
+    def close(self) -> None:
+        file, self._file = self._file, None
+        if file:
+            file.close()
 
 
 def list_files(archive: Archive, settings: Settings, report: Report) -> list[SizedFile]:
@@ -137,7 +160,20 @@ def list_files(archive: Archive, settings: Settings, report: Report) -> list[Siz
 
         with _ScratchFiles(None, on_write) as nowhere:
             packed = _pack(members, nowhere)
-    return [SizedFile(each.path, 0 if is_link else each.packed_bytes) for each, is_link in packed]
+    return [
+        SizedFile(each.path, 0, is_large=False)
+        if is_link
+        else SizedFile(each.path, each.packed_bytes, is_large=each.size_bytes >= LARGE_BYTES)
+        for each, is_link in packed
+    ]
+
+
+def sizes_at_hand(archive: Archive) -> list[SizedFile]:
+    """Every file of several that are no archive, with the size that its packed form has at most; empty for others."""
+    if not isinstance(archive.source, Collection):
+        return []
+    sizes = ((each.name, each.size_bytes) for each in archive.source.listed())
+    return [SizedFile(name, size + (size >> 10), is_large=size >= LARGE_BYTES) for name, size in sizes]
 
 
 @contextmanager
@@ -165,7 +201,7 @@ def staged_members(  # noqa: PLR0913  what to stage, where, and what is known an
         with observe(catalog.EXTRACT_ARCHIVE, source=archive.source.uri) as step, storage.measured(step):
             staged = _stage(archive, settings, folder, reservation, report=reporter("staging"), explain=explain)
             step.add(members=staged.count, bytes_out=reservation.written_bytes)
-        with naming(archive.source, archive.role):
+        with naming(archive.source, archive.role), closing(staged):
             yield staged
 
 
@@ -186,23 +222,13 @@ def _stage(  # noqa: PLR0913  where from, where to, and what is called meanwhile
 
         with _ScratchFiles(folder, on_write, explain) as files:
             staged = _pack(members, files)
-    return _StagedMembers([each for each, _ in staged], files.read, reservation, archive.source, members.left_out)
-
-
-class _Count:
-    """A number that only grows."""
-
-    def __init__(self) -> None:
-        self.value = 0
-
-    def add(self, number: int) -> None:
-        self.value += number
+    return _StagedMembers([each for each, _ in staged], files.reading, reservation, archive.source, members.left_out)
 
 
 class _ScratchFiles:
     """Files for packed members, below a folder or nowhere: large members have one each, small ones share.
 
-    `on_write` is called with the bytes of each write; `read` counts the bytes that are read again later.
+    `on_write` is called with the bytes of each write; `reading` is for those who read them again later.
     """
 
     def __init__(
@@ -211,7 +237,7 @@ class _ScratchFiles:
         on_write: Callable[[int], None],
         explain: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.read = _Count()
+        self.reading = _Reading()
         self._folder = folder
         self._on_write = on_write
         self._explain = explain
@@ -244,12 +270,12 @@ class _ScratchFiles:
         return member
 
     def _write_small(self, whole: Whole) -> StagedMember:
-        if not self._file or self._bytes >= _SHARED_FILE_BYTES:
+        if not self._file or self._bytes >= SHARED_FILE_BYTES:
             self._close()
             self._open()
         size_bytes = len(whole.data)
         member = StagedMember(
-            whole.name, whole.size_bytes, whole.crc32, whole.method, size_bytes, self._path, self._bytes, self.read.add
+            whole.name, whole.size_bytes, whole.crc32, whole.method, size_bytes, self._path, self._bytes, self.reading
         )
         self._bytes += size_bytes
         self._waiting += whole.data
@@ -268,7 +294,7 @@ class _ScratchFiles:
             self._on_write(len(data))
             packed_bytes += len(data)
         crc32 = cast("End", item).crc32
-        return StagedMember(begin.name, begin.size_bytes, crc32, DEFLATED, packed_bytes, self._path, 0, self.read.add)
+        return StagedMember(begin.name, begin.size_bytes, crc32, DEFLATED, packed_bytes, self._path, 0, self.reading)
 
     def _write_waiting(self) -> None:
         if self._file and self._members_waiting:
@@ -327,7 +353,7 @@ class _StagedMembers:
     """Staged members, and the progress of their reading in packed bytes of the artifact."""
 
     def __init__(
-        self, members: list[StagedMember], read: _Count, reservation: Reservation, source: Source, left_out: LeftOut
+        self, members: list[StagedMember], read: _Reading, reservation: Reservation, source: Source, left_out: LeftOut
     ) -> None:
         self.left_out = left_out
         self._members = members
@@ -335,6 +361,9 @@ class _StagedMembers:
         self._reservation = reservation
         self._all_packed_bytes = source.size_bytes()
         self._all_bytes = sum(member.packed_bytes for member in members)
+
+    def close(self) -> None:
+        self._read.close()
 
     @property
     def count(self) -> int:
@@ -356,5 +385,6 @@ class _StagedMembers:
             self._read.value = passed_bytes  # also past a member that its user skipped
             uses[member.file] -= 1
             if not uses[member.file]:
+                self._read.close()  # an open file keeps its space
                 self._reservation.record_removal(member.file.stat().st_size)
                 member.file.unlink()

@@ -35,6 +35,8 @@ class FileSource:
     What counts as changed: device, inode, size and date of modification. Memory: one buffer of 1 MiB while hashing.
     """
 
+    __slots__ = ("_first", "_hashing", "_identity", "_lock", "_path")  # a folder has a hundred thousand of them
+
     def __init__(self, path: Path) -> None:
         self._path = path.absolute()
         self._lock = threading.Lock()
@@ -63,13 +65,12 @@ class FileSource:
             return self._identity
 
     def identity_unobserved(self) -> Identity:
-        """As identity, within the step of whoever takes several files as one artifact."""
+        """As identity, within the step of whoever takes several files as one artifact; not kept, for there are many."""
         with self._hashing:
-            self._identity = self._identity or self._hashed()
-            return self._identity
+            return self._identity or self._hashed()
 
     def read_range(self, first: int, length: int) -> bytes:
-        with self._opened() as file, map_os_errors("read", self._path):
+        with self._opened() as (file, _), map_os_errors("read", self._path):
             return os.pread(file.fileno(), length, first)
 
     @contextmanager
@@ -86,33 +87,37 @@ class FileSource:
     @contextmanager
     def open_unobserved(self) -> Iterator[FileReader]:
         """As open, within the step of whoever reads several files as one artifact."""
-        with self._opened() as file:
-            yield FileReader(file, self)
-            self.check(file.fileno())
+        with self._opened() as (file, size_bytes):
+            reader = FileReader(file, self, size_bytes)
+            yield reader
+            if not reader.ended:
+                self.check(file.fileno())
 
-    def check(self, descriptor: int) -> None:
-        """Raise ArtifactChangedError when the open file is no longer what was first seen."""
+    def check(self, descriptor: int) -> int:
+        """The size of the open file. ArtifactChangedError when that is no longer what was first seen."""
         with map_os_errors("read", self._path):
-            self._unchanged(os.fstat(descriptor))
+            return self._unchanged(os.fstat(descriptor))
 
     def _hashed(self) -> Identity:
-        with self._opened() as file, map_os_errors("read", self._path):
-            sha256 = hashlib.sha256()
-            while block := file.read(_HASHED_AT_ONCE_BYTES):
+        with self._opened() as (file, size_bytes), map_os_errors("read", self._path):
+            sha256, left_bytes = hashlib.sha256(), size_bytes
+            # No more room than is needed: 1 MiB for each of many small files takes longer than to read them.
+            while left_bytes > 0 and (block := file.read(min(left_bytes, _HASHED_AT_ONCE_BYTES))):
                 raise_if_late()  # a file of many gigabytes takes minutes
                 sha256.update(block)
+                left_bytes -= len(block)
             digest = sha256.hexdigest()
-            size_bytes = self._unchanged(os.fstat(file.fileno()))
+            self._unchanged(os.fstat(file.fileno()))
         return Identity(size_bytes, (("sha256", digest), ("size", str(size_bytes))))
 
     @contextmanager
-    def _opened(self) -> Iterator[io.FileIO]:
+    def _opened(self) -> Iterator[tuple[io.FileIO, int]]:
+        """The open file, and its size."""
         with map_os_errors("read", self._path):
             # Without O_NONBLOCK a named pipe would be waited for before it could be refused.
             file = io.FileIO(self._path, opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
         with file:
-            self.check(file.fileno())
-            yield file
+            yield file, self.check(file.fileno())
 
     def _unchanged(self, now: os.stat_result) -> int:
         if not stat.S_ISREG(now.st_mode):
@@ -145,19 +150,23 @@ class FileReader(io.RawIOBase):
 
     requests = 1
 
-    def __init__(self, file: io.FileIO, source: FileSource) -> None:
+    def __init__(self, file: io.FileIO, source: FileSource, size_bytes: int) -> None:
         self._file = file
         self._source = source
-        self._path = Path(source.uri)
+        self._size_bytes = size_bytes
         self.bytes_read = 0
+        self.ended = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        with map_os_errors("read", self._path):
-            count = self._file.readinto(buffer)
+        count = 0
+        if self.bytes_read < self._size_bytes:  # else the size alone, held against the first, says that nothing follows
+            with map_os_errors("read", Path(self._source.uri)):
+                count = self._file.readinto(buffer)
         self.bytes_read += count
         if count == 0:
             self._source.check(self._file.fileno())
+            self.ended = True
         return count

@@ -232,7 +232,7 @@ def test_a_disk_that_is_full_after_any_tenth_of_a_staged_package_is_an_error_wit
 @pytest.mark.parametrize("streams", [True, False], ids=["hard links", "no streaming"])
 def test_eight_targets_at_once_all_succeed_where_only_two_fit_and_never_more_is_reserved_than_there_is(streams):
     models = [
-        Model({"model.onnx": 30 * BLOCK_BYTES, **{f"{at}": BLOCK_BYTES for at in range(8)}}, {"linked": "0"}, seed)
+        Model({"model.onnx": 44 * BLOCK_BYTES, **{f"{at}": BLOCK_BYTES for at in range(8)}}, {"linked": "0"}, seed)
         for seed in range(8)
     ]
     names = (*TARGETS, "onnx-jetson-xavier-jp5")

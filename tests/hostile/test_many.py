@@ -80,6 +80,24 @@ def test_a_folder_that_lacks_everything_is_compared_in_little_time_and_memory(tm
     found.assert_cheap()
 
 
+def packaged_folder(folder, out, strategy, scratch):
+    options = {"layout": "files", "name": "n", "version": "1.0.0"}
+    (made,) = package(folder, {}, out, strategy=strategy, settings=Settings(scratch_dir=scratch), **options).components
+    return made.error or made.files
+
+
+@full
+@pytest.mark.parametrize("strategy", ["streaming", "standard"])
+def test_a_folder_of_as_many_files_as_there_may_be_is_packaged(tmp_path, strategy):
+    for number in range(Settings().max_members):
+        path = tmp_path / "model" / f"{number // 1000:03}" / f"{number:06}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%06d" % number)
+    found = measured(packaged_folder, str(tmp_path / "model"), str(tmp_path / "out"), strategy, tmp_path / "scratch")
+    assert found.outcome == Settings().max_members
+    found.assert_cheap()
+
+
 def packaged(trained, compiled, out, strategy, scratch):
     limits = Settings(scratch_dir=scratch)
     (made,) = package(trained, {"jetson-xavier": compiled}, out, strategy=strategy, settings=limits).components

@@ -482,22 +482,32 @@ sizes = st.lists(st.integers(0, 200_000), max_size=6)
 
 
 @needs_root
-def test_the_estimate_holds_what_is_staged_and_is_near_it():
+def test_the_estimate_holds_what_is_extracted_and_is_near_it():
     def work(disk):
         @settings(max_examples=100)
         @given(sizes)
-        def staged(members):
+        def extracted(members):
             with scratch_folder(Settings(scratch_dir=disk)) as folder:
                 before = disk_usage(disk).used_bytes
                 for number, size in enumerate(members):
                     write(folder / str(number), size)
                 used = disk_usage(disk).used_bytes - before
-                for needed in (space_needed(folder, "extract", 4096), space_needed(listing(members), "standard", 4096)):
-                    assert used <= needed <= used + 8192 * len(members)
+                for what in (folder, listing(members)):
+                    assert used <= space_needed(what, "extract", 4096) <= used + 8192 * len(members)
 
-        staged()
+        extracted()
 
     on_small_disk(work, 4 * MIB)
+
+
+def test_the_estimate_of_staging_counts_the_files_that_small_members_share():
+    tiny = space_needed(listing([10] * 100_000), "standard", 4096)
+    assert 1_000_000 < tiny < 1_100_000
+    assert space_needed(listing([10] * 100_000), "extract", 4096) == 100_000 * 8192
+    assert space_needed([], "standard", 4096) == 0
+    large = [SizedFile("a", 10, is_large=True)] * 3
+    assert space_needed(large, "sequential", 4096) == 3 * 8192
+    assert space_needed([*listing([10]), *large, *listing([10, 20])], "standard", 4096) == 5 * 8192
 
 
 @many

@@ -32,12 +32,14 @@ from packager.errors import (
     UnsafeArchiveError,
 )
 from packager.extractor import StreamingExtractor
+from packager.limits.storage import StorageManager
 from packager.packaging import package
 from packager.settings import Settings
 from packager.stores import Stores, collection, s3_prefix
 from packager.stores.archive import Archive
 from packager.stores.file import FileSource
 from packager.stores.unpacked import ZSTD_MODULE
+from telemetry.engine.testing import recorded
 from tests import archives
 from tests.archive_strategies import file_sets, tars
 from tests.containers import PACKERS, zstd
@@ -452,6 +454,16 @@ def folder(here, files):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     return root
+
+
+@pytest.mark.parametrize(("free_bytes", "reads"), [(100 * MIB, 2), (MIB, 3)], ids=["room", "a tight disk"])
+def test_a_folder_is_read_once_more_to_be_staged_only_where_the_disk_is_tight(here, monkeypatch, free_bytes, reads):
+    monkeypatch.setattr(StorageManager, "get_unreserved_space", lambda _: free_bytes)
+    model = folder(here, {"a": content(MIB // 2), "b": b"x"})
+    with recorded() as records:
+        made = make(here, model, strategy="standard")
+    assert made.error is None
+    assert [each.row for each in records].count("ReadArtifact") == reads - 1
 
 
 def test_links_within_a_folder_are_files_and_others_are_refused(here):
