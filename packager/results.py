@@ -15,6 +15,11 @@ LONGEST_S = 10**9
 LEFT_OUT = "left-out"
 """Rule of the warning about members that packaging passed over."""
 
+EXTERNAL_DATA = "external-data"
+"""Rule of the warning about members that an ONNX model may load, and that it is parted from."""
+
+_PARTED_SHOWN = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -24,6 +29,23 @@ class Finding:
     message: str
     next_step: str
     subject: str = ""
+
+
+def parted_warning(paths: Sequence[str]) -> tuple[Finding, ...]:
+    """What may be the external data of an ONNX model, and does not lie where the device's copy looks for it."""
+    if not paths:
+        return ()
+    shown = ", ".join(repr(printable(path, 100)) for path in paths[:_PARTED_SHOWN])
+    more = f", and {len(paths) - _PARTED_SHOWN} more" if len(paths) > _PARTED_SHOWN else ""
+    return (
+        Finding(
+            EXTERNAL_DATA,
+            f"The model is written to the top of its stage's folder, and what lies beside it in the artifact is not: "
+            f"{shown}{more}. If that is its external data (ONNX), the device does not find the weights.",
+            "Export the model with its weights inside (onnx.save_model with save_as_external_data=False), or pack a "
+            "compiled one at the top of its artifact with the data beside it.",
+        ),
+    )
 
 
 def left_out_warning(count: int, names: Sequence[str]) -> tuple[Finding, ...]:

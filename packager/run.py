@@ -42,6 +42,7 @@ from packager.results import (
     Phase,
     ProcessingState,
     left_out_warning,
+    parted_warning,
 )
 from packager.stores.s3_patience import shared_patience
 from telemetry import catalog, context, observe
@@ -277,7 +278,7 @@ class _ComponentRun:
                     sink,
                     self._members(),
                     source=component.archive.source,
-                    check=partial(self._check, written),
+                    check=partial(self._check, written, contents.parted),
                     report=_reporter(run, component, "packaging"),
                     lookahead=lookahead,
                     measured=run.storage.measured,
@@ -301,8 +302,9 @@ class _ComponentRun:
             needed_bytes=run.staged_bytes.pop(component.label, None),  # a second attempt may find another artifact
         )
 
-    def _check(self, written: Written, key: str, encoder: ZipEncoder) -> None:
+    def _check(self, written: Written, parted: Sequence[str], key: str, encoder: ZipEncoder) -> None:
         target = self._component.targets[0]
+        self._findings += parted_warning(parted)
         self._findings += written.check(key, encoder, target, strict=self._run.options.strict)
 
     def _refuse_if_too_late(self) -> None:

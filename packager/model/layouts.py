@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from posixpath import basename
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,14 @@ from packager.errors import ExtractionError, PackagerError, RequestError
 from packager.model import targets
 from packager.model.identity import component_identity, component_key
 from packager.model.manifest import EXPORTS, MANIFEST, for_compiled_onnx, is_onnx, render, stage_types
-from packager.model.model_file import ENDING, ambiguous, is_wanted, only_model_file, refuse_taken_place
+from packager.model.model_file import (
+    ENDING,
+    ambiguous,
+    is_wanted,
+    may_be_external_data,
+    only_model_file,
+    refuse_taken_place,
+)
 from packager.stores.archive import COMPILED as COMPILED_ARTIFACT
 from packager.stores.archive import Archive
 
@@ -36,12 +43,22 @@ class Layout:
     Attributes:
         name: part of the component's identity.
         manifest: the component's manifest, from the model's, and the path of the file that is the model where one is.
-        select: the members that go along, each with its path below the folder of the first stage.
+        select: the members that go along, each with its path below the folder of the first stage. Into the list go
+            the paths of what may be the model's external data, where it would not find that.
     """
 
     name: str
     manifest: Callable[[dict[str, Any], Component, Settings], tuple[dict[str, Any], str | None]]
-    select: Callable[[Mapping[str, Any], str | None, Iterator[ArtifactFile]], Iterator[tuple[str, ArtifactFile]]]
+    select: Callable[
+        [Mapping[str, Any], str | None, Iterator[ArtifactFile], list[str]], Iterator[tuple[str, ArtifactFile]]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged(Contents):
+    """What goes into a component; `files` fills `parted` with what the model may load and is parted from."""
+
+    parted: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +102,16 @@ class Component:
         identity = component_identity([self.archive.marks()], manifest_identity, self.layout.name, chosen)
         return component_key(identity), identity
 
-    def contents(self, settings: Settings) -> Contents:
+    def contents(self, settings: Settings) -> Arranged:
         """What goes into it. Errors: those of its manifest, and RequestError when that is of another kind of model."""
         if self.manifest_source is None:
-            return Contents([], partial(_files, self.layout, {}, None, self.prefix))
+            return Arranged([], partial(_files, self.layout, {}, None, self.prefix, []))
         manifest, model_file = self.layout.manifest(self.manifest_source.manifest, self, settings)
         head = render(manifest, settings.max_manifest_bytes)
         folder = stage_types(manifest)[0]  # where devices look for the files
-        return Contents([(MANIFEST, head)], partial(_files, self.layout, manifest, model_file, folder))
+        parted: list[str] = []
+        files = partial(_files, self.layout, manifest, model_file, folder, parted)
+        return Arranged([(MANIFEST, head)], files, parted)
 
     def packed_bytes(self) -> int:
         """The size of its artifact; 0 when it cannot be had, an error that making the component will raise."""
@@ -147,12 +166,17 @@ def layout_of(compile_target: str, *, imported: bool = False) -> Layout:
     return IMPORTED_ONNX if imported else COMPILED
 
 
-def _files(
-    layout: Layout, manifest: Mapping[str, Any], model_file: str | None, folder: str, members: Iterator[ArtifactFile]
+def _files(  # noqa: PLR0913, PLR0917  what a layout goes by
+    layout: Layout,
+    manifest: Mapping[str, Any],
+    model_file: str | None,
+    folder: str,
+    parted: list[str],
+    members: Iterator[ArtifactFile],
 ) -> Iterator[File]:
     """The files of a component, below its folder."""
     empty = True
-    for path, member in layout.select(manifest, model_file, members):
+    for path, member in layout.select(manifest, model_file, members, parted):
         empty = False
         yield member.as_file(safe_path(f"{folder}/{path}") if folder else path)  # together they can be too long
     if empty:
@@ -163,17 +187,22 @@ def _files(
 
 
 def _every_file(
-    _: Mapping[str, Any], model_file: str | None, members: Iterator[ArtifactFile]
+    _: Mapping[str, Any], model_file: str | None, members: Iterator[ArtifactFile], parted: list[str]
 ) -> Iterator[tuple[str, ArtifactFile]]:
     """Every file under its own path, but the model's: devices look for that at the top."""
-    return ((basename(each.path) if each.path == model_file else each.path, each) for each in members)
+    moved = model_file or ""
+    for each in members:
+        if "/" in moved and may_be_external_data(each.path, moved):
+            parted.append(each.path)
+        yield basename(each.path) if each.path == model_file else each.path, each
 
 
 def _runtime_artifact(
-    manifest: Mapping[str, Any], model_file: str | None, members: Iterator[ArtifactFile]
+    manifest: Mapping[str, Any], model_file: str | None, members: Iterator[ArtifactFile], parted: list[str]
 ) -> Iterator[tuple[str, ArtifactFile]]:
     """The export that the manifest names; the others are read past, to the archive's checked end."""
     found: list[str] = []
+    others: list[str] = []
     for member in members:
         path, name = member.path, basename(member.path)
         if name == manifest["runtime_artifact"] and path.startswith(EXPORTS) and is_wanted(path, model_file):
@@ -181,6 +210,9 @@ def _runtime_artifact(
                 raise ambiguous([*found, path], model_file)
             found.append(path)
             yield name, member
+        elif path.startswith(EXPORTS):
+            others.append(path)
+    parted += (path for path in others if found and may_be_external_data(path, found[0]))
 
 
 def _no_manifest(_: dict[str, Any], __: Component, ___: Settings) -> tuple[dict[str, Any], None]:

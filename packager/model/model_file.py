@@ -15,6 +15,18 @@ ENDING = ".onnx"
 _SHOWN = 10
 
 
+_NO_WEIGHTS = (ENDING, ".pt", ".json", ".yaml", ".yml", ".txt", ".md", ".csv", ".names", ".png", ".jpg")
+
+
+def may_be_external_data(path: str, model: str) -> bool:
+    """Whether a file lies where the model looks for its external data, in its folder or below, and is none of text.
+
+    https://onnx.ai/onnx/repo-docs/ExternalData.html
+    """
+    folder = model[: len(model) - len(basename(model))]
+    return path != model and path.startswith(folder) and not path.lower().endswith(_NO_WEIGHTS)
+
+
 def is_wanted(path: str, model_file: str | None) -> bool:
     """Whether the caller's choice, a path or a file name, leaves this file in; everything does without one."""
     return not model_file or model_file.removeprefix("./") in (path, basename(path))

@@ -243,6 +243,37 @@ def test_an_imported_onnx_model_serves_four_targets_or_each_named_one_once(here,
     assert [(each.target, each.uri) for each in named] == [("x86_64-cpu", every[0].uri)]
 
 
+EXPORT = {"sub/model.onnx": b"graph", "sub/w/layer 1": b"w", "sub/model.onnx.data": b"w", "sub/labels.txt": b"l"}
+
+
+@pytest.mark.parametrize("strategy", ["streaming", "standard"])
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_model_that_is_parted_from_what_may_be_its_external_data_is_warned_of_by_name(
+    here, limits, imported, strategy
+):
+    above = "export_artifacts/" if imported else ""
+    files = {f"{above}{name}": data for name, data in {**EXPORT, "other/weights.bin": b"w"}.items()}
+    path = here.root / "model.tar.gz"
+    if imported:
+        manifest = json.dumps({**models.MANIFEST, "runtime": "onnx", "runtime_artifact": "model.onnx"}).encode()
+        files |= {"config.yaml": models.CONFIG, "export_artifacts/manifest.json": manifest}
+    path.write_bytes(archives.gz(archives.tar(files.items())))
+    trained, compiled = (str(path), {}) if imported else (here.trained, {"onnx": str(path)})
+    made = package(trained, compiled, here.out, strategy=strategy, settings=limits).components[0]
+    assert made.error is None
+    (warning,) = [each for each in made.warnings if each.rule == "external-data"]
+    assert f"'{above}sub/w/layer 1', '{above}sub/model.onnx.data'. " in warning.message
+
+
+def test_a_model_at_the_top_keeps_its_external_data_beside_it_and_nothing_is_said(here, limits):
+    path = here.root / "model.tar.gz"
+    path.write_bytes(archives.gz(archives.tar([("model.onnx", b"graph"), ("model.onnx.data", b"w")])))
+    made = package(here.trained, {"onnx": str(path)}, here.out, settings=limits).components[0]
+    assert "external-data" not in {each.rule for each in made.warnings}
+    with zipfile.ZipFile(made.uri) as component:
+        assert {"mochi/model.onnx", "mochi/model.onnx.data"} < set(component.namelist())
+
+
 @pytest.mark.parametrize("imported", [True, False])
 def test_an_imported_model_with_compiled_artifacts_or_a_trained_one_without_says_what_to_name(here, limits, imported):
     trained = str(models.imported_onnx(here.root / "imported.tar.gz")) if imported else here.trained
