@@ -144,6 +144,12 @@ class Settings(EnvironmentSettings):
     max_names_bytes: int = setting(
         "MAX_NAMES_BYTES", 64 * MIB, "Memory that the names of an archive's files and folders may take."
     )
+    max_xz_memory_bytes: int = setting(
+        "MAX_XZ_MEMORY_BYTES", 96 * MIB, "Memory that unpacking xz may take; what `xz -9` packed takes 65 MiB."
+    )
+    max_zstd_window_bytes: int = setting(
+        "MAX_ZSTD_WINDOW_BYTES", 128 * MIB, "Window of zstd, which is kept in memory; `zstd` itself takes 128 MiB."
+    )
     max_config_bytes: int = setting("MAX_CONFIG_BYTES", MIB, "Bytes of the `config.yaml` of a trained artifact.")
     max_manifest_bytes: int = setting(
         "MAX_MANIFEST_BYTES", 8 * MIB, "Bytes of the manifest of a trained artifact, and of a component's."

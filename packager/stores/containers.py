@@ -12,7 +12,7 @@ from packager.errors import ExtractionError
 from packager.stores import formats
 from packager.stores.entries import PlainEntries, ZipEntries
 from packager.stores.standard_streams import STREAM
-from packager.stores.unpacked import Unpacked, new_bzip2, new_xz, zstd
+from packager.stores.unpacked import Unpacked, new_bzip2, xz, zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from packager.core.members import Entries
     from packager.core.ports import Source
     from packager.settings import Settings
-    from packager.stores.unpacked import Decompressor
+    from packager.stores.unpacked import NewStream
 
     OpenEntries = Callable[[PackedCount, Settings], Entries]
 
@@ -93,16 +93,14 @@ def _ends_as_zip(source: Source) -> bool:
     return b"PK\x05\x06" in source.read_range(start, size_bytes - start)
 
 
-def _tar(
-    packed: PackedCount, settings: Settings, begin: Callable[[], Callable[[], Decompressor]] | None, name: str
-) -> Entries:
-    return TarReader(Unpacked(packed, settings, begin() if begin else None, name), settings)
+def _tar(packed: PackedCount, settings: Settings, begin: Callable[[Settings], NewStream] | None, name: str) -> Entries:
+    return TarReader(Unpacked(packed, settings, begin(settings) if begin else None, name), settings)
 
 
-_TARS: dict[str, Callable[[], Callable[[], Decompressor]] | None] = {
+_TARS: dict[str, Callable[[Settings], NewStream] | None] = {
     "tar": None,
-    "bzip2": lambda: new_bzip2,
-    "xz": lambda: new_xz,
+    "bzip2": lambda _: new_bzip2,
+    "xz": xz,
     "zstd": zstd,
 }
 """The compressions of a tar besides gzip, and what begins to unpack them."""

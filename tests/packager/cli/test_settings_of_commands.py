@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 from dataclasses import fields
 
 import pytest
@@ -13,6 +14,7 @@ from packager.settings import Settings
 from packager.stores.s3_options import S3Options
 from tests import archives
 from tests.archives import END, gz, member, pax
+from tests.containers import zstd
 from tests.hostile import zips
 from tests.packages import ground
 
@@ -22,6 +24,8 @@ COMMANDS = {
     "inspect": ("trained.tar.gz",),
     "package": ("--trained", "trained.tar.gz", "--compiled", "jetson-xavier=compiled.tar.gz", "--output", "out"),
     "package files": ("--model", ZIP, *FILES, "--output", "out"),
+    "package xz": ("--model", "model.tar.xz", *FILES, "--output", "out"),
+    "package zstd": ("--model", "model.tar.zst", *FILES, "--output", "out"),
     "plan": ("--trained", "trained.tar.gz", "--compiled", "jetson-xavier=compiled.tar.gz", "--output", "out"),
     "check": (ZIP, "--target", "jetson-xavier"),
     "recipe": (ZIP, "--name", "model-a", "--version", "1.0.0", "--target", "jetson-xavier"),
@@ -73,6 +77,8 @@ def compiled():
 def full(here):
     (here.root / "trained.tar.gz").write_bytes(archives.trained_model())
     (here.root / "compiled.tar.gz").write_bytes(compiled())
+    (here.root / "model.tar.xz").write_bytes(lzma.compress(archives.tar([("a", bytes(9000))])))
+    (here.root / "model.tar.zst").write_bytes(zstd(archives.tar([("a", bytes(9000))])))
     (here.root / ZIP).write_bytes(zips.with_part(zips.Part(b"mochi/zeros", bytes(9000))))
     (here.root / "other").mkdir()
     (here.root / "other" / ZIP).write_bytes(zips.zipped([zips.Part(b"manifest.json", b'{"a": [1, 2, 3, 4]}')]))
@@ -96,6 +102,8 @@ EXCEEDED = [
     ("MAX_CONFIG_BYTES", 9, OF_TARS),
     ("MAX_MANIFEST_BYTES", 9, (*OF_TARS, "diff", *READING_ALL)),
     ("MAX_MANIFEST_VALUES", 2, (*OF_TARS, "diff", *READING_ALL)),
+    ("MAX_XZ_MEMORY_BYTES", 9, ("package xz",)),
+    ("MAX_ZSTD_WINDOW_BYTES", 9, ("package zstd",)),
     ("MAX_ZIP_DIRECTORY_BYTES", 9, OF_ZIPS),
 ]
 OF_OTHERS = {"MAX_CONCURRENT_OPERATIONS", "MAX_ATTEMPTS", "MAX_SELECTED_BYTES"}

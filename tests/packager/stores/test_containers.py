@@ -38,7 +38,7 @@ from packager.settings import Settings
 from packager.stores import Stores, collection, s3_prefix
 from packager.stores.archive import Archive
 from packager.stores.file import FileSource
-from packager.stores.unpacked import ZSTD_MODULE
+from packager.stores.unpacked import ZSTD_MODULE, _window_bytes
 from telemetry.engine.testing import recorded
 from tests import archives
 from tests.archive_strategies import file_sets, tars
@@ -213,12 +213,53 @@ def test_a_tar_that_pzstd_packed_is_read(here):
     assert files_of(make(here, written(here, frame + packed, "model.tar.zst"))) == FILES
 
 
+def limited(here, model, **limits):
+    """What a setting is exceeded by, or None."""
+    error = make(here, model, settings=Settings(scratch_dir=here.root / "scratch", max_attempts=1, **limits)).error
+    return error and (error.setting, error.limit, error.found)
+
+
+@pytest.mark.parametrize("log", [16, 20, 23])
+def test_the_memory_of_xz_is_bounded_by_a_setting(here, log):
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << log}]
+    data = lzma.compress(archives.tar(FILES.items()), filters=filters)
+    model = written(here, lzma.compress(b"", preset=0) + data, "model.tar.xz")
+    limit = 1 << log
+    assert limited(here, model, max_xz_memory_bytes=2 * limit + MIB) is None
+    for lower in (limit, limit // 2):
+        assert limited(here, written(here, data, "model.tar.xz"), max_xz_memory_bytes=lower) == (
+            "MAX_XZ_MEMORY_BYTES",
+            lower,
+            max(limit, lower + 1),
+        )
+
+
+@pytest.mark.parametrize("log", [16, 20, 23])
+def test_the_window_of_zstd_is_bounded_by_a_setting(here, log):
+    library = pytest.importorskip(ZSTD_MODULE)
+    options = {library.CompressionParameter.window_log: log, library.CompressionParameter.content_size_flag: 0}
+    compressor = library.ZstdCompressor(options=options)
+    data = compressor.compress(archives.tar(FILES.items())) + compressor.flush()
+    model = written(here, zstd(b"") + data, "model.tar.zst")
+    assert limited(here, model, max_zstd_window_bytes=1 << log) is None
+    for lower in ((1 << log) - 1, 1 << log - 1, 2000):
+        assert limited(here, model, max_zstd_window_bytes=lower) == ("MAX_ZSTD_WINDOW_BYTES", lower, 1 << log)
+
+
+@pytest.mark.parametrize("size", [255, 256, 65791, 65792])
+def test_a_frame_of_zstd_in_one_segment_has_its_content_as_window(size):
+    frame = zstd(bytes(size))
+    assert frame[4] & 0x20
+    assert _window_bytes(frame) == size
+
+
 def test_zstd_with_a_window_of_gigabytes_is_refused(here):
     library = pytest.importorskip(ZSTD_MODULE)
     wide = {library.CompressionParameter.window_log: 30, library.CompressionParameter.content_size_flag: 0}
     compressor = library.ZstdCompressor(options=wide)
     data = compressor.compress(archives.tar(FILES.items())) + compressor.flush()
-    refused(here, written(here, data, "model.tar.zst"))
+    error = refused(here, written(here, data, "model.tar.zst"), LimitExceededError)
+    assert f"MAX_ZSTD_WINDOW_BYTES = {128 * MIB} (found {1 << 30})" in error.message
 
 
 @pytest.mark.parametrize(
