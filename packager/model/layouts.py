@@ -255,7 +255,7 @@ def _exported_manifest(
             if slash and first.endswith(ENDING):
                 at_the_top.add(first)
         path = only_model_file(paths, component.model_file)
-    refuse_taken_place(path, at_the_top.union(paths))
+        refuse_taken_place(path, at_the_top.union(paths))
     return for_compiled_onnx(manifest, basename(path)), path
 
 

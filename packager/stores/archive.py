@@ -150,6 +150,10 @@ def naming(source: Source, role: str) -> Iterator[None]:
     except ExtractionError as error:
         error.name_artifact(role, source.uri)
         raise
+    except RequestError as error:
+        if error.figures.get("field") == "model_file":  # several models, or none of the name that was asked for
+            error.name_artifact(role, source.uri)
+        raise
     except StoreError as error:
         if error.figures.get("uri") == source.uri:
             error.name_artifact(role, source.uri)

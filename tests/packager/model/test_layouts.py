@@ -112,6 +112,8 @@ def test_several_onnx_files_are_a_request_error_that_lists_them_and_says_how_to_
     with pytest.raises(RequestError, match=r"\.onnx files \(a/model\.onnx, b/model\.onnx") as raised:
         entries_of(component(here.compiled(SEVERAL), label="onnx", layout=COMPILED_ONNX, model_file=choice))
     assert raised.value.field == "model_file"
+    assert raised.value.role == "archive"
+    assert raised.value.uri in str(raised.value)
     assert "--model-file" in raised.value.next_step
 
 
@@ -122,7 +124,7 @@ def test_a_chosen_model_never_goes_where_the_artifact_has_something_of_its_name(
     wanted = component(uri, label="onnx", layout=COMPILED_ONNX, model_file="a/model.onnx")
     with pytest.raises(RequestError, match=r"another 'model\.onnx'") as raised:
         entries_of(wanted)
-    assert raised.value.field == "model_file"
+    assert (raised.value.field, raised.value.role) == ("model_file", "archive")
 
 
 @pytest.mark.parametrize(("choice", "path"), [("b/model.onnx", "b/model.onnx"), ("./other.onnx", "b/other.onnx")])
