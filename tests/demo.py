@@ -22,6 +22,8 @@ from tests import models
 from tests.s3_server import CREDENTIALS, s3_server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mypy_boto3_s3 import S3Client
 
     from tests.s3_server import S3Server
@@ -53,13 +55,13 @@ def main() -> None:
         _run([PACKAGER, "check", str(kept[0])])
     _say(f"Done in {time.monotonic() - began:.0f} s. Nothing is left running; {OUTPUT}/ holds what was made.")
     _say("To try next, with the same models:")
-    for command in next_commands(kept[0]):
+    for command in next_commands(kept):
         print(f"  {shlex.join(command)}")
     _run([DASHBOARDS, "day", "--out", str(OUTPUT / "overview.html")])
     _say(f"What just ran, as a page: {(OUTPUT / 'run.html').resolve().as_uri()}")
 
 
-def next_commands(component: Path) -> list[list[str]]:
+def next_commands(components: Sequence[Path]) -> list[list[str]]:
     """Commands that go on from what the demo leaves."""
     packager = os.path.relpath(PACKAGER)
     model = str(INPUTS / "mochi-onnx.tar.gz")
@@ -67,7 +69,7 @@ def next_commands(component: Path) -> list[list[str]]:
     return [
         [packager, "inspect", model],
         [packager, "package", "--layout", "files", "--model", model, *named, "--output", str(OUTPUT / "files")],
-        [packager, "diff", str(component), str(component)],
+        [packager, "diff", *map(str, components[:2])],
     ]
 
 

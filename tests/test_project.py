@@ -304,7 +304,8 @@ def test_the_demo_runs_on_a_small_model_and_again_and_leaves_what_it_says(tmp_pa
     assert len(proposed) >= 3
     for command in proposed:
         again = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert again.returncode == 0, command + again.stdout + again.stderr
+        differ = " diff " in command  # two of the components
+        assert again.returncode == int(differ), command + again.stdout + again.stderr
 
 
 def test_every_public_name_of_the_library_is_there_and_none_but_the_errors_is_imported_before_its_use():

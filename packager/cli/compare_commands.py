@@ -11,7 +11,7 @@ import click
 
 from packager.cli.locations import Location
 from packager.cli.options import endpoint_option, exclude_option, json_option
-from packager.cli.output import FAILED, UNDECIDED, failures, show
+from packager.cli.output import FAILED, UNDECIDED, counted, failures, show
 from packager.errors import in_units, printable
 from packager.settings import from_process_environment
 
@@ -66,17 +66,18 @@ def verify(folder: str, component: str, exclude: tuple[str, ...], stores: Stores
 
 def _comparison_lines(compared: ComponentComparison) -> Iterator[str]:
     for side, about in (("A", compared.a), ("B", compared.b)):
-        yield f"{side}: {printable(about['uri'], 1100)}: {in_units(about['size_bytes'])}, {about['files']} files"
+        size = f"{in_units(about['size_bytes'])}, {counted(about['files'], 'file', 'files')}"
+        yield f"{side}: {printable(about['uri'], 1100)}: {size}"
     yield from map(_file_line, compared.files)
     if compared.files_in_all > len(compared.files):
         yield f"... and {compared.files_in_all - len(compared.files)} more files"
     yield from map(_field_line, compared.fields)
     if compared.fields_in_all > len(compared.fields):
         yield f"... and {compared.fields_in_all - len(compared.fields)} more fields of the manifest"
-    same = f"{compared.unchanged} are the same"
+    same = f"{counted(compared.unchanged, 'is', 'are')} the same"
     if compared.repacked:
         same += f", {compared.repacked} of them packed to another size"
-    yield f"{compared.files_in_all} files differ, {same}."
+    yield f"{counted(compared.files_in_all, 'file differs', 'files differ')}, {same}."
 
 
 def _file_line(each: FileDifference) -> str:
@@ -105,5 +106,9 @@ def _verification_lines(verified: UnpackedComparison) -> Iterator[str]:
         yield f"{each.kind.replace('_', ' '):<10}  {each.path}: {each.detail}"
     if verified.deviations_in_all > len(verified.deviations):
         yield f"... and {verified.deviations_in_all - len(verified.deviations)} more"
-    same = f"{verified.files} files ({in_units(verified.bytes_compared)}) are the same"
-    yield f"{same}, {verified.deviations_in_all} paths differ." if verified.deviations_in_all else f"All {same}."
+    size, differing = in_units(verified.bytes_compared), verified.deviations_in_all
+    if not differing:
+        yield f"{counted(verified.files, 'file', 'files')} ({size}): all the same."
+    else:
+        same = counted(verified.files, "file is", "files are")
+        yield f"{counted(differing, 'path differs', 'paths differ')}, {same} the same ({size})."

@@ -29,8 +29,7 @@ class Location(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401  click's
         if value == STREAM and not self._takes_stream:
             self.fail(
-                "'-' is not taken here: nothing can be piped, since it is needed as a whole. Write it to a file "
-                "first, and name that; './-' is a file of this name.",
+                "'-' is not taken here: this cannot be piped. Name a file; './-' is a file of this name.",
                 param,
                 ctx,
             )

@@ -10,7 +10,7 @@ import click
 
 from packager.cli.locations import Location
 from packager.cli.options import complete_target, endpoint_option, exclude_option, json_option
-from packager.cli.output import FAILED, failures, finding_line, progress, show
+from packager.cli.output import FAILED, counted, failures, finding_line, progress, show
 from packager.errors import in_units
 from packager.settings import LAYOUT_NAMES, MODEL_LAYOUT
 
@@ -90,7 +90,7 @@ def check(  # noqa: PLR0913, PLR0917  one an option
         for finding in findings:
             show(finding_line(finding))
         show(
-            f"{len(findings)} {'rule is' if len(findings) == 1 else 'rules are'} broken."
+            f"{counted(len(findings), 'rule is', 'rules are')} broken."
             if findings
             else f"A device would take this {'recipe' if is_recipe(uri) else 'component'}."
         )

@@ -118,6 +118,10 @@ def progress(*, quiet: bool = False, verbose: bool = False) -> Iterator[OnProgre
             yield bars
 
 
+def counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
 def warn(findings: Iterable[Finding]) -> None:
     """Say findings that refuse nothing, on standard error."""
     for each in findings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from packager.stores import Stores
 from telemetry import catalog, observe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from packager.results import OnProgress
     from packager.settings import Settings
@@ -141,18 +142,22 @@ def _published(  # noqa: PLR0913, PLR0917  as publish_component
     return Publication(finished, cloud.arn, state.name if state else None, uploads, there is None, dry_run)
 
 
-def _place(bucket: str, artifact_uri: str) -> Any:  # noqa: ANN401  a function of Placing
+def _place(bucket: str, artifact_uri: str) -> Callable[[Placing], str]:
     root = f"s3://{bucket.removeprefix('s3://').removesuffix('/')}"
     inside = f"s3://{root.removeprefix('s3://').partition('/')[0]}/"
-    Stores().sink(root)  # RequestError for what names no bucket
-    if not _PREFIX.fullmatch(root.removeprefix(inside.removesuffix("/"))):
-        raise RequestError(
-            f"The prefix of the bucket {printable(bucket)!r} is no part of a URI that Greengrass takes.",
-            next_step="Give BUCKET or s3://BUCKET/PREFIX, with a prefix of letters, digits and !-_.*'()/ .",
-            field="bucket",
-            found=printable(bucket),
-        )
+    with suppress(RequestError):
+        Stores().sink(root)
+        if _PREFIX.fullmatch(root.removeprefix(inside.removesuffix("/"))):
+            return _placing(inside, root, artifact_uri)
+    raise RequestError(
+        f"{printable(bucket)!r} is no bucket, with or without a prefix, that Greengrass takes in a URI.",
+        next_step="Give BUCKET or s3://BUCKET/PREFIX, with a prefix of letters, digits and !-_.*'()/ .",
+        field="bucket",
+        found=printable(bucket),
+    )
 
+
+def _placing(inside: str, root: str, artifact_uri: str) -> Callable[[Placing], str]:
     def place(placing: Placing) -> str:
         if placing.named.startswith(inside):
             return placing.named
@@ -237,7 +242,7 @@ def _deployable(cloud: CloudComponent, finished: FinishedRecipe, wait: _Wait) ->
             finished,
             state,
             state.name,
-            "Correct that, and raise ComponentVersion; or remove this version first: "
+            "Correct what Greengrass names, or try again later, with a higher ComponentVersion, or remove this one: "
             f"aws greengrassv2 delete-component --arn {cloud.arn}",
         )
     _report(wait.on_progress, ProcessingState("done", finished.label))

@@ -179,3 +179,33 @@ def test_the_command_tells_people_and_scripts_the_same_and_ends_with_one_of_thre
     assert "\x1b" not in text
     for other in (a, b, damaged, tmp_path / "absent.zip"):
         validate("diff", json.loads(run("diff", a, other, "--json").stdout))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "says"),
+    [
+        ({"x": b"1"}, {"x": b"1"}, "0 files differ, 1 is the same."),
+        ({"x": b"1", "y": b"2"}, {"x": b"1", "y": b"3"}, "1 file differs, 1 is the same."),
+        ({"x": b"1", "y": b"2"}, {"x": b"2", "y": b"3"}, "2 files differ, 0 are the same."),
+    ],
+)
+def test_differences_are_counted_in_words_for_one_and_for_several(tmp_path, a, b, says):
+    for name, files in (("a.zip", a), ("b.zip", b)):
+        (tmp_path / name).write_bytes(zipped(files))
+    assert run("diff", tmp_path / "a.zip", tmp_path / "b.zip").stdout.splitlines()[-1] == says
+
+
+@pytest.mark.parametrize(
+    ("unpacked", "says"),
+    [
+        ({"x": b"1", "y": b"2"}, "2 files (2 bytes): all the same."),
+        ({"x": b"1", "y": b"3"}, "1 path differs, 1 file is the same (1 bytes)."),
+        ({"x": b"4", "y": b"3"}, "2 paths differ, 0 files are the same (0 bytes)."),
+    ],
+)
+def test_deviations_are_counted_in_words_for_one_and_for_several(tmp_path, unpacked, says):
+    (tmp_path / "a.zip").write_bytes(zipped({"x": b"1", "y": b"2"}))
+    for name, data in unpacked.items():
+        (tmp_path / "folder" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "folder" / name).write_bytes(data)
+    assert run("verify", tmp_path / "folder", tmp_path / "a.zip").stdout.splitlines()[-1] == says
