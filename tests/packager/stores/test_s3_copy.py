@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
 import uuid
+import zipfile
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 
-from packager.core.members import ArchiveReader
+from packager.core.members import ArchiveReader, tar_gz
 from packager.core.pipeline import zip_parts
 from packager.core.zip import ZipEncoder
 from packager.errors import AccessDeniedError, ArtifactChangedError, OutOfTimeError, StoreError, is_recoverable
 from packager.settings import Settings
 from packager.stores import s3_calls, s3_copy
+from packager.stores.entries import ZipEntries
 from packager.stores.s3_calls import Calls
 from packager.stores.s3_client import calls_of
 from packager.stores.s3_object import ObjectName
@@ -74,20 +78,20 @@ def lying(s3_server, bucket):
     return look
 
 
-def write(upload, reader, during=lambda _: None):
-    files = ArchiveReader(reader, Settings()).files()
+def write(upload, reader, during=lambda _: None, entries=tar_gz):
+    files = ArchiveReader(reader, Settings(), entries=entries).files()
     for part in zip_parts((each.as_file(each.path) for each in files), ZipEncoder()):
         during(part)
         upload.write(part.data, part.origin)
     return upload.commit()
 
 
-def copied(artifact, calls, *, source=None, during=lambda _: None, into=None):
+def copied(artifact, calls, *, source=None, during=lambda _: None, into=None, entries=tar_gz):
     """Make the component from the artifact; gives what its step says of it."""
     source = source or S3Source(artifact, calls, range_bytes=300_000)
     sink = S3Sink(into or artifact.bucket, "", calls, part_bytes=lambda _: PART_BYTES)
     with recorded() as records, source.open() as reader, sink.open(lambda: (COMPONENT, IDENTITY), source) as upload:
-        write(upload, reader, during)
+        write(upload, reader, during, entries)
     (fields,) = [each.fields for each in records if each.row == "WriteComponent"]
     return fields
 
@@ -103,6 +107,20 @@ def test_the_bytes_of_a_large_file_are_copied_and_the_rest_is_sent(artifact, cal
     ranges = [re.fullmatch(r"bytes=(\d+)-(\d+)", each.headers["x-amz-copy-source-range"]) for each in copies]
     assert {int(each[2]) - int(each[1]) + 1 for each in ranges if each} == {PART_BYTES}
     assert all(each.headers["x-amz-copy-source-if-match"] for each in copies)
+
+
+def test_the_bytes_of_a_large_entry_of_a_zip_are_copied_too(artifact, s3_server, calls, proxy, lying):
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as model:
+        for name, data in FILES.items():
+            model.writestr(name, data)
+    s3_server.client().put_object(Bucket=artifact.bucket, Key=ARTIFACT, Body=made.getvalue())
+    source = S3Source(artifact, calls, range_bytes=300_000)
+    fields = copied(artifact, calls, source=source, entries=partial(ZipEntries, source=source))
+    with zipfile.ZipFile(io.BytesIO(lying())) as component:
+        assert {name: component.read(name) for name in component.namelist()} == FILES
+    assert fields["bytes_copied_by_s3"] == PART_BYTES * len(proxy.asked("UploadPartCopy")) > len(NOISE) * 0.8
+    assert fields["copies_refused"] == 0
 
 
 REFUSALS = {
