@@ -231,7 +231,7 @@ CALLS = {
     "delete_item": "dynamodb:DeleteItem", "delete_object": "s3:DeleteObject",
     "describe_execution": "states:DescribeExecution",
     "get_item": "dynamodb:GetItem", "get_object": "s3:GetObject", "get_object_tagging": "s3:GetObjectTagging",
-    "head_object": "s3:GetObject", "invoke": "lambda:InvokeFunction",
+    "head_bucket": "s3:ListBucket", "head_object": "s3:GetObject", "invoke": "lambda:InvokeFunction",
     "list_objects_v2": "s3:ListBucket",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads", "list_parts": "s3:ListMultipartUploadParts",
     "put_item": "dynamodb:PutItem", "put_object": "s3:PutObject",
