@@ -180,7 +180,7 @@ def run() -> dict[str, float]:
 
 LIMITS = {
     "step_us": 50,
-    "step_sampled_out_us": 45,
+    "step_sampled_out_us": 40,
     "imports_over_boto3_ms": 160,
     "aiohttp_imported": 0,
     "lines_broken": 0,

@@ -3,6 +3,7 @@ import multiprocessing
 import re
 import resource
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -250,8 +251,7 @@ def test_pointing_at_a_value_shows_it(page, chromium):
 
 def test_axe_finds_no_violation(page, overview, chromium, tmp_path):
     axe = axe_script(tmp_path)
-    looks = ((page, PHONE, "dark"), (page, DESKTOP, "light"), (overview, PHONE, "light"), (overview, DESKTOP, "dark"))
-    for shown, size, scheme in looks:
+    for shown, size, scheme in product((page, overview), (DESKTOP, PHONE), ("light", "dark")):
         chromium.open(shown, *size, scheme)
         assert violations(chromium, axe) == [], (shown.name, size, scheme)
 
